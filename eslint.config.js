@@ -25,7 +25,11 @@ export default tseslint.config(
       '@typescript-eslint/require-await': 'off',
     },
   },
-  layer(['crypto/**'], [ours('td', 'things', 'servients', 'dashboard', 'bench', 'test'), node], ['crypto/suite-node.ts']),
+  layer(
+    ['crypto/**'],
+    [ours('td', 'things', 'servients', 'dashboard', 'bench', 'test'), node],
+    ['crypto/suite-node.ts'],
+  ),
   layer(['crypto/suite-node.ts'], [ours('td', 'things', 'servients', 'dashboard', 'bench', 'test')]),
   layer(['td/**'], [ours('crypto', 'things', 'servients', 'dashboard', 'bench', 'test')]),
   layer(['things/**'], [ours('servients', 'dashboard', 'bench', 'test'), node]),

@@ -1,0 +1,29 @@
+/** All maxima, in one place. Sizes are bytes unless the name says otherwise. */
+export const limits = {
+  /** A member's ring message (protocol §2). */
+  memberMessage: 220,
+  /** A bundle of a full cell: 64 members, confirmation entries in suite 2, with room for signatures. */
+  bundle: 24_000,
+  /** A membership list with the certificates that it names. */
+  membership: 256_000,
+  certificate: 2_000,
+  /** A grant or one sealed reading. */
+  envelope: 4_096,
+  /** What a meter uploads at once. */
+  readingsBatch: 64_000,
+  /** A Thing Description, as JSON. */
+  thingDescription: 32_000,
+  /** Anything that arrives over CoAP or HTTP, unless a route says less. */
+  requestBody: 256_000,
+  /** Nested arrays and maps in CBOR. */
+  cborDepth: 8,
+  /** Members of a ring: recommended and hard cap (protocol §9). */
+  ringMembers: 32,
+  ringMembersHard: 64,
+  /** Entries of a membership list, of whatever role. */
+  membershipEntries: 1_024,
+  /** How far ahead of the high water mark an announced epoch may be (protocol §5). */
+  epochAhead: 1_024,
+  /** Clock difference that is forgiven, in seconds (protocol §7). */
+  clockSkewS: 300,
+} as const;
