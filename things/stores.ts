@@ -1,0 +1,187 @@
+/**
+ * What the Things need to have kept. Every method is one durable transaction: when it has returned, a crash loses
+ * nothing of it. Implementations live in `servients/stores/`. A full disk is an UnavailableError `disk-full`.
+ */
+
+/** A grant or a sealed reading, as COSE bytes, on its way. */
+export interface OutboxItem {
+  /** Ascending in the order in which items were added; never used twice. */
+  readonly position: number;
+  readonly kind: 'grant' | 'reading';
+  readonly message: Uint8Array;
+}
+
+export interface OutboxStatus {
+  readonly depth: number;
+  /** When the oldest item was added, Unix seconds; null when empty. */
+  readonly oldestS: number | null;
+}
+
+export interface Outbox {
+  /** The first items in order: at most `maxItems` and, beyond the first, at most `maxBytes` of messages. */
+  pending(maxItems: number, maxBytes: number): Promise<readonly OutboxItem[]>;
+  /** The other side has these durably: they are forgotten here. */
+  acknowledge(positions: readonly number[]): Promise<void>;
+  outboxStatus(): Promise<OutboxStatus>;
+}
+
+export interface MeterStore extends Outbox {
+  /** Persistent state of a group's ring member, by gid. */
+  loadMember(gid: Uint8Array): Promise<Uint8Array | undefined>;
+  saveMember(gid: Uint8Array, state: Uint8Array): Promise<void>;
+  groups(): Promise<readonly Uint8Array[]>;
+
+  /** The newest membership bundle of a group. */
+  loadMembership(gid: Uint8Array): Promise<Uint8Array | undefined>;
+  /** The list and the member state that goes with it, together. */
+  saveMembership(gid: Uint8Array, bundle: Uint8Array, member: Uint8Array): Promise<void>;
+
+  /** State of the sealing of readings: reading key, next sequence, hash of the last envelope. */
+  loadSealing(): Promise<Uint8Array | undefined>;
+  /** The new state of the sealing together with what it sealed or granted: all or nothing. */
+  saveSealing(sealing: Uint8Array, items: readonly Omit<OutboxItem, 'position'>[], nowS: number): Promise<void>;
+}
+
+/** An item of an upload with the coordinates that make storing it idempotent. */
+export type StoredItem =
+  | {
+      readonly kind: 'reading';
+      readonly meter: Uint8Array;
+      readonly sequence: number;
+      readonly gid: Uint8Array;
+      readonly epoch: number;
+      readonly attempt: number;
+      readonly hash: Uint8Array;
+      readonly previousHash: Uint8Array;
+      readonly message: Uint8Array;
+    }
+  | {
+      readonly kind: 'grant';
+      readonly meter: Uint8Array;
+      readonly reader: Uint8Array;
+      readonly gid: Uint8Array;
+      readonly epoch: number;
+      readonly attempt: number;
+      /** H(rk, key): names the reading key that is granted. */
+      readonly keyHash: Uint8Array;
+      readonly message: Uint8Array;
+    };
+
+export interface EnrolledMeter {
+  readonly certHash: Uint8Array;
+  /** `urn:gridring:meter:…` */
+  readonly id: string;
+  /** Leaf first, DER. */
+  readonly certificates: readonly Uint8Array[];
+  readonly td: string;
+  readonly enrolledS: number;
+}
+
+export interface GatewayStore extends Outbox {
+  /** A newer enrolment of a meter takes the place of the older. */
+  saveEnrolment(meter: EnrolledMeter): Promise<void>;
+  enrolments(): Promise<readonly EnrolledMeter[]>;
+
+  loadMembership(gid: Uint8Array): Promise<Uint8Array | undefined>;
+  saveMembership(gid: Uint8Array, version: number, bundle: Uint8Array): Promise<void>;
+
+  /** The highest (epoch, attempt) that was ever announced; saved before the announcement leaves. */
+  loadAnnounced(gid: Uint8Array): Promise<{ readonly epoch: number; readonly attempt: number } | undefined>;
+  saveAnnounced(gid: Uint8Array, epoch: number, attempt: number): Promise<void>;
+
+  /** A finished epoch's record, and its delivery to the backend. */
+  saveRecord(gid: Uint8Array, epoch: number, attempt: number, record: Uint8Array): Promise<void>;
+  unreportedRecords(): Promise<
+    readonly {
+      readonly gid: Uint8Array;
+      readonly epoch: number;
+      readonly attempt: number;
+      readonly record: Uint8Array;
+    }[]
+  >;
+  markReported(gid: Uint8Array, epoch: number, attempt: number): Promise<void>;
+  latestRecord(gid: Uint8Array): Promise<Uint8Array | undefined>;
+
+  /**
+   * Takes verified items into the outbox, once each: an item that is already known (also after it was acknowledged) is
+   * passed over. All or nothing.
+   * @throws ConflictError `sequence-conflict` when a sequence is known with another hash, `chain-broken` when the
+   * stored predecessor (sequence − 1) has another hash than `previousHash`
+   */
+  accept(items: readonly StoredItem[], nowS: number): Promise<{ readonly fresh: number }>;
+}
+
+export interface EpochRow {
+  readonly gid: Uint8Array;
+  readonly epoch: number;
+  readonly attempt: number;
+  readonly th2: Uint8Array;
+  readonly listHash: Uint8Array;
+  readonly members: number;
+  readonly reason: string;
+  readonly recordedS: number;
+}
+
+export interface SealedReadingRow {
+  readonly meter: Uint8Array;
+  readonly sequence: number;
+  readonly epoch: number;
+  readonly attempt: number;
+  readonly receivedS: number;
+  readonly message: Uint8Array;
+}
+
+export interface BackendStore {
+  /** Takes a list if none of the group has this version or a higher one. @returns whether it is now the newest */
+  saveMembership(gid: Uint8Array, version: number, listHash: Uint8Array, bundle: Uint8Array): Promise<boolean>;
+  loadMembership(gid: Uint8Array): Promise<Uint8Array | undefined>;
+  membershipByHash(listHash: Uint8Array): Promise<Uint8Array | undefined>;
+  groups(): Promise<readonly Uint8Array[]>;
+
+  /**
+   * Epochs advance by compare-and-swap: the record is stored if (epoch, attempt) is above every stored one of the group.
+   * @returns 'stored', or 'known' for the same record again
+   * @throws ConflictError `epoch-stale`
+   */
+  saveEpoch(row: EpochRow, record: Uint8Array): Promise<'stored' | 'known'>;
+  epochs(gid: Uint8Array, limit: number): Promise<readonly EpochRow[]>;
+  loadRecord(gid: Uint8Array, epoch: number, attempt: number): Promise<Uint8Array | undefined>;
+
+  /** As `GatewayStore.accept`, keeping every item. */
+  accept(items: readonly StoredItem[], nowS: number): Promise<{ readonly fresh: number }>;
+  /** Ascending by sequence, after `afterSequence`. */
+  readings(meter: Uint8Array, afterSequence: number, limit: number): Promise<readonly SealedReadingRow[]>;
+  /** The last `limit` readings, ascending by sequence. */
+  lastReadings(meter: Uint8Array, limit: number): Promise<readonly SealedReadingRow[]>;
+  readingCounts(): Promise<
+    readonly { readonly meter: Uint8Array; readonly count: number; readonly lastSequence: number }[]
+  >;
+  /** Grants of a meter to a reader, newest last. */
+  grants(meter: Uint8Array, reader: Uint8Array): Promise<readonly Uint8Array[]>;
+}
+
+export interface DirectoryEntry {
+  readonly id: string;
+  /** The registered TD, as JSON text, without registration information. */
+  readonly td: string;
+  readonly createdS: number;
+  readonly modifiedS: number;
+  /** Seconds the registration lasts from `modifiedS`; null: until removed. */
+  readonly ttlS: number | null;
+  /** Who registered it (a certificate's URN); only the same may change it. */
+  readonly owner: string;
+}
+
+export interface DirectoryStore {
+  /** Creates or replaces. @returns whether it was created */
+  putEntry(entry: Omit<DirectoryEntry, 'createdS'>): Promise<boolean>;
+  entry(id: string): Promise<DirectoryEntry | undefined>;
+  deleteEntry(id: string): Promise<boolean>;
+  /** Ascending by id. */
+  listEntries(
+    offset: number,
+    limit: number,
+  ): Promise<{ readonly entries: readonly DirectoryEntry[]; readonly total: number }>;
+  /** Removes what has outlived its ttl. @returns the ids */
+  purgeExpired(nowS: number): Promise<readonly string[]>;
+}
