@@ -17,7 +17,7 @@ export function toBase64Url(bytes: Uint8Array): string {
 
 /** @throws TypeError when `text` is not canonical unpadded base64url */
 export function fromBase64Url(text: string): Uint8Array {
-  if (!/^[\w-]*$/.test(text)) throw new TypeError('not base64url');
+  if (!/^[\w-]*$/.test(text) || text.length % 4 === 1) throw new TypeError('not base64url');
   const bytes = Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (char) => char.charCodeAt(0));
   if (toBase64Url(bytes) !== text) throw new TypeError('not canonical base64url');
   return bytes;

@@ -4,15 +4,27 @@
  * UTF-8 are all refused by one comparison. Tags are handled by their only user, `cose.ts`.
  */
 import { decode, encode as cborgEncode, rfc8949EncodeOptions } from 'cborg';
-import { compareBytes } from './bytes.js';
+import { equalBytes } from './bytes.js';
 import { MalformedError } from './errors.js';
 import { limits } from './limits.js';
 
 export type CborItem = number | string | boolean | null | Uint8Array | readonly CborItem[] | CborMap;
 export type CborMap = ReadonlyMap<number | string, CborItem>;
 
-/** @throws TypeError when given what the protocol never encodes, e.g. undefined (a bug of ours, not of a peer) */
-export const encode = (item: CborItem): Uint8Array => cborgEncode(item, rfc8949EncodeOptions);
+const encodeOptions = {
+  ...rfc8949EncodeOptions,
+  typeEncoders: {
+    undefined: neverEncoded,
+    number: (value: number) => (Number.isFinite(value) ? null : neverEncoded(value)),
+  },
+};
+
+function neverEncoded(value: unknown): never {
+  throw new TypeError(`${String(value)} is never encoded`);
+}
+
+/** @throws TypeError for undefined, NaN and infinities, which no peer would accept (a bug of ours, not of a peer) */
+export const encode = (item: CborItem): Uint8Array => cborgEncode(item, encodeOptions);
 
 const decodeOptions = {
   strict: true,
@@ -43,7 +55,7 @@ export function decodeStrict(bytes: Uint8Array, maxBytes: number, profile: CborP
     throw new MalformedError('cbor-malformed', 'not well-formed CBOR of the kinds allowed here', cause);
   }
   assertProfile(item, profile, limits.cborDepth);
-  if (compareBytes(encode(item), bytes) !== 0) {
+  if (!equalBytes(encode(item), bytes)) {
     throw new MalformedError('cbor-not-deterministic', 'not in the core deterministic encoding of RFC 8949');
   }
   return item;
@@ -57,10 +69,16 @@ function assertProfile(item: CborItem, profile: CborProfile, depthLeft: number):
   } else if (item instanceof Map) {
     if (profile === 'protocol') throw new MalformedError('cbor-malformed', 'a map where none is allowed');
     for (const [key, inner] of item as CborMap) {
-      assertProfile(key, profile, depthLeft - 1);
+      assertKey(key);
       assertProfile(inner, profile, depthLeft - 1);
     }
   } else if (typeof item === 'number' && profile !== 'senml' && !Number.isSafeInteger(item)) {
     throw new MalformedError('cbor-malformed', 'a float where none is allowed');
   }
+}
+
+/** Keys of any other type are compared by identity in a `Map`, so duplicates of them would pass. */
+function assertKey(key: CborItem): void {
+  if (typeof key === 'string' || Number.isSafeInteger(key)) return;
+  throw new MalformedError('cbor-malformed', 'a map key that is neither an integer nor a text');
 }

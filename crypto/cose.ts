@@ -119,7 +119,7 @@ const encStructure = (header: Uint8Array, externalAad: Uint8Array): Uint8Array =
 
 function untag(bytes: Uint8Array, tag: number, length: number, maxBytes: number): readonly CborItem[] {
   if (bytes[0] !== tag) throw malformed();
-  const items = decodeStrict(bytes.subarray(1), maxBytes, 'maps');
+  const items = decodeStrict(bytes.subarray(1), maxBytes - 1, 'maps');
   if (!Array.isArray(items) || items.length !== length) throw malformed();
   return items as readonly CborItem[];
 }
