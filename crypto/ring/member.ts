@@ -1,0 +1,335 @@
+/**
+ * A member's side of the ring protocol (protocol §6) as pure steps: state and message in, state and reply out.
+ * The caller saves the new state before it sends the reply, and then overwrites what the step consumed.
+ */
+import { equalBytes, equalSecret, xorBytes } from '../bytes.js';
+import { parseSign1, sign1, type Sign1 } from '../cose.js';
+import { ConflictError, VerificationError } from '../errors.js';
+import { generateAgreementKey } from '../keys.js';
+import { limits } from '../limits.js';
+import { assertListValid, certificateOf, type Membership } from '../membership.js';
+import { abort, revealOnce } from './abort.js';
+import {
+  assertNotExpired,
+  assertSameList,
+  nothing,
+  startsWith,
+  verifyFrom,
+  withRound,
+  wrongRound,
+  type MemberContext,
+  type MemberStep,
+} from './member-context.js';
+import type { Aborted, Confirmed, EpochKey, MemberState, Shared, TokenSent } from './member-state.js';
+import {
+  contextOf,
+  encodeConfirmation,
+  encodeShare,
+  encodeToken,
+  parseAnnouncement,
+  parseConfirmationBundle,
+  parseRosterBundle,
+  parseTokenBundle,
+  type Announcement,
+  type TokenBundle,
+} from './messages.js';
+import { neighbour, openRoster, ringIndexOf, verifyConfirmationOf, verifyShareOf } from './roster.js';
+import {
+  announcementId,
+  commitmentTo,
+  confirmationMac,
+  deriveEpochKeys,
+  edgeFrom,
+  secondTranscript,
+  tagOf,
+} from './schedule.js';
+import { openTokens } from './verdict.js';
+
+/**
+ * Takes a newer membership list: what hangs on the old one is given up.
+ * @throws ConflictError `membership-rollback`; VerificationError `wrong-group`
+ */
+export function onMembership(state: MemberState, { list, listHash }: Membership): MemberStep {
+  if (!equalBytes(list.gid, state.gid)) throw new VerificationError('wrong-group', 'a list of another group');
+  if (list.version < state.listVersion) {
+    throw new ConflictError('membership-rollback', `list ${list.version} is older than list ${state.listVersion}`);
+  }
+  const { round } = state;
+  const keeps =
+    round.kind === 'idle' ||
+    equalBytes(round.kind === 'confirmed' ? round.listHash : round.announcement.listHash, listHash);
+  const next = { ...state, listVersion: list.version };
+  return keeps ? { state: next, reply: nothing, consumed: [] } : withRound(next, { kind: 'idle' }, nothing);
+}
+
+/**
+ * Round 1: an announcement is answered with a signed share.
+ * @throws MalformedError, VerificationError, ConflictError `wrong-group`, `membership-unknown`, `epoch-stale`, `epoch-ahead`, `announcement-expired`
+ */
+export function onAnnouncement(context: MemberContext, state: MemberState, bytes: Uint8Array): MemberStep {
+  const { suite, self, membership, nowS } = context;
+  const message = parseSign1(bytes, limits.memberMessage);
+  const announcement = parseAnnouncement(message.payload);
+  if (!equalBytes(announcement.gid, state.gid))
+    throw new ConflictError('wrong-group', 'an announcement of another group');
+  const annId = announcementId(suite, message.payload);
+  if (state.round.kind !== 'idle' && equalBytes(state.round.annId, annId)) return answerAgain(state);
+  assertNewer(announcement, state);
+  if (!equalBytes(announcement.listHash, membership.listHash) || membership.list.version < state.listVersion) {
+    throw new ConflictError(
+      'membership-unknown',
+      'the announcement names a membership list that is not the newest known here',
+    );
+  }
+  verifyFrom(context, announcement.coordinator, message, 'announcement', announcement.gid);
+  assertAcceptable(context, state, announcement);
+  certificateOf(membership, self.certHash, 'member', nowS);
+
+  const { secret, key } = generateAgreementKey(suite, context.random);
+  const opening = context.random(16);
+  const commitment = commitmentTo(suite, annId, self.certHash, opening);
+  const payload = encodeShare({ announcementRef: annId.slice(0, 8), ephemeralKey: key.publicKey, commitment });
+  const shareReply = sign1(suite, self.signer, self.kid, contextOf('share', annId), payload);
+  const round: Shared = { kind: 'shared', annId, announcement, shareReply, secret, key, opening, commitment };
+  const { epoch, attempt } = announcement;
+  return withRound(
+    { ...state, highWater: { epoch, attempt }, listVersion: membership.list.version },
+    round,
+    shareReply,
+  );
+}
+
+/** The same announcement again: the same answer (protocol §5, slot rule). */
+function answerAgain(state: MemberState): MemberStep {
+  const { round } = state;
+  if (round.kind === 'idle' || round.kind === 'confirmed') {
+    throw new ConflictError('epoch-stale', 'this attempt was answered, and its share is gone');
+  }
+  return { state, reply: round.shareReply, consumed: [] };
+}
+
+function assertNewer({ epoch, attempt }: Announcement, { highWater }: MemberState): void {
+  const newer = epoch > highWater.epoch || (epoch === highWater.epoch && attempt > highWater.attempt);
+  if (!newer)
+    throw new ConflictError('epoch-stale', `attempt ${epoch}.${attempt} is not above what was answered before`);
+}
+
+function assertAcceptable(
+  { suite, membership, nowS }: MemberContext,
+  { highWater }: MemberState,
+  a: Announcement,
+): void {
+  const { policy } = membership.list;
+  assertListValid(membership.list, nowS);
+  if (a.suite !== suite.id || policy.suite !== suite.id) {
+    throw new VerificationError('suite-mismatch', 'the announcement is for another suite');
+  }
+  if (a.epoch > Math.max(highWater.epoch, policy.epochFloor ?? 0) + limits.epochAhead) {
+    throw new ConflictError('epoch-ahead', `epoch ${a.epoch} is too far above what was seen here`);
+  }
+  assertNotExpired(a, nowS);
+}
+
+/**
+ * Round 2: a roster bundle is answered with a signed token. Left out of the roster: the ephemeral is given up, and the
+ * reply is empty.
+ * @throws MalformedError, VerificationError, ConflictError `wrong-round`, `roster-equivocation`
+ */
+export function onRoster(context: MemberContext, state: MemberState, bytes: Uint8Array): MemberStep {
+  const { suite, self } = context;
+  const message = parseSign1(bytes, limits.bundle);
+  const bundle = parseRosterBundle(message.payload);
+  const { round } = state;
+  if (round.kind === 'idle' || round.kind === 'confirmed' || !startsWith(round.annId, bundle.announcementRef)) {
+    throw wrongRound('roster bundle');
+  }
+  if (round.kind !== 'shared') return rosterAgain(context, state, round, message);
+  verifyFrom(context, round.announcement.coordinator, message, 'roster', round.annId);
+  assertNotExpired(round.announcement, context.nowS);
+  assertSameList(context, round.announcement.listHash);
+
+  const ring = openRoster(context, round.annId, bundle.entries);
+  const index = ringIndexOf(ring, self.certHash);
+  if (index < 0) return withRound(state, { kind: 'idle' }, nothing);
+  const own = ring.members[index];
+  if (!own || !equalBytes(own.ephemeralKey, round.key.publicKey) || !equalBytes(own.commitment, round.commitment)) {
+    throw new VerificationError('roster-own-share', 'the roster does not hold the share that was sent');
+  }
+  const left = neighbour(ring, index, -1);
+  const right = neighbour(ring, index, 1);
+  verifyShareOf(suite, ring, left);
+  if (right !== left) verifyShareOf(suite, ring, right);
+
+  const n = ring.members.length;
+  const leftIndex = (index + n - 1) % n;
+  const leftAgreed = round.key.agree(left.ephemeralKey);
+  const rightAgreed = round.key.agree(right.ephemeralKey);
+  const leftEdge = edgeFrom(suite, ring.th1, leftIndex, leftAgreed);
+  const rightEdge = edgeFrom(suite, ring.th1, index, rightAgreed);
+  const token = {
+    sessionRef: ring.sid.slice(0, 8),
+    token: xorBytes(leftEdge, rightEdge),
+    leftTag: tagOf(suite, ring.th1, leftIndex, leftEdge),
+    rightTag: tagOf(suite, ring.th1, index, rightEdge),
+    opening: round.opening,
+  };
+  const tokenReply = sign1(suite, self.signer, self.kid, contextOf('token', ring.th1), encodeToken(token));
+  const next: TokenSent = {
+    ...round,
+    kind: 'tokenSent',
+    ring,
+    index,
+    rosterPayload: message.payload,
+    token,
+    tokenReply,
+    leftEdge,
+    rightEdge,
+  };
+  return { state: { ...state, round: next }, reply: tokenReply, consumed: [leftAgreed, rightAgreed] };
+}
+
+/** One roster an announcement: the same one gets the same token, another one that is validly signed is equivocation. */
+function rosterAgain(
+  context: MemberContext,
+  state: MemberState,
+  round: TokenSent | Aborted,
+  message: Sign1,
+): MemberStep {
+  if (equalBytes(message.payload, round.rosterPayload)) return { state, reply: round.tokenReply, consumed: [] };
+  verifyFrom(context, round.announcement.coordinator, message, 'roster', round.annId);
+  throw new ConflictError('roster-equivocation', 'the coordinator signed two rosters for one announcement');
+}
+
+/**
+ * Round 3: a bundle of tokens that fit is answered with a signed confirmation; one that does not, and that the
+ * coordinator really signed, with a signed abort, or, where all n signed tokens stand in it, with the reveal (rule 4).
+ * @throws MalformedError, VerificationError, ConflictError `wrong-round`, `tokens-equivocation`
+ */
+export function onTokens(context: MemberContext, state: MemberState, bytes: Uint8Array): MemberStep {
+  const { suite } = context;
+  const message = parseSign1(bytes, limits.bundle);
+  const bundle = parseTokenBundle(message.payload);
+  const { round } = state;
+  if (round.kind === 'confirmed' && startsWith(round.sid, bundle.sessionRef))
+    return tokensAgain(context, state, round, bundle);
+  if (!(round.kind === 'tokenSent' || round.kind === 'aborted') || !startsWith(round.ring.sid, bundle.sessionRef)) {
+    throw wrongRound('token bundle');
+  }
+  assertSameList(context, round.announcement.listHash);
+  if (bundle.entries.length !== round.ring.members.length) {
+    throw new VerificationError('tokens-count', 'the bundle does not hold one token a member');
+  }
+  if (round.kind === 'aborted') return revealOnce(context, state, round, message, bundle);
+  assertNotExpired(round.announcement, context.nowS);
+  const opened = openTokens(suite, round.ring, bundle.entries, round);
+  return 'fault' in opened
+    ? abort(context, state, round, message, bundle, opened.fault)
+    : confirm(context, state, round, bundle, opened.edges);
+}
+
+function confirm(
+  { suite, self }: MemberContext,
+  state: MemberState,
+  round: TokenSent,
+  bundle: TokenBundle,
+  edges: readonly Uint8Array[],
+): MemberStep {
+  const { ring, index, announcement } = round;
+  const th2 = secondTranscript(suite, ring.th1, bundle.entries);
+  const name = { gid: state.gid, epoch: announcement.epoch, attempt: announcement.attempt, th2 };
+  const keys = deriveEpochKeys(suite, name, edges);
+  const payload = encodeConfirmation({
+    sessionRef: ring.sid.slice(0, 8),
+    th2,
+    mac: confirmationMac(suite, keys.confirmationKey, index, th2),
+    groupPublicKey: keys.groupPublicKey,
+  });
+  const next: Confirmed = {
+    kind: 'confirmed',
+    annId: round.annId,
+    sid: ring.sid,
+    th1: ring.th1,
+    name,
+    keys,
+    listHash: announcement.listHash,
+    roster: ring.members.map(({ listIndex }) => listIndex),
+    index,
+    confirmationReply: sign1(suite, self.signer, self.kid, contextOf('confirmation', th2), payload),
+  };
+  return withRound(state, next, next.confirmationReply, edges);
+}
+
+/** An identical bundle gets the stored confirmation again; identical means: the same tokens, whoever signed them. */
+function tokensAgain({ suite }: MemberContext, state: MemberState, round: Confirmed, bundle: TokenBundle): MemberStep {
+  if (!equalBytes(secondTranscript(suite, round.th1, bundle.entries), round.name.th2)) {
+    throw new ConflictError('tokens-conflict', 'other tokens for a session that was confirmed');
+  }
+  return { state, reply: round.confirmationReply, consumed: [] };
+}
+
+/**
+ * The end: everybody's confirmation makes the pending key active. Until then it protects and accepts nothing.
+ * @throws MalformedError, VerificationError `confirmation-mac`, `confirmation-key`, `signature-invalid`, ConflictError `wrong-round`
+ */
+export function onConfirmations(context: MemberContext, state: MemberState, bytes: Uint8Array): MemberStep {
+  const { suite, membership, nowS } = context;
+  const { payload } = parseSign1(bytes, limits.bundle);
+  const bundle = parseConfirmationBundle(payload);
+  const { round, active } = state;
+  if (active && startsWith(active.sid, bundle.sessionRef)) return { state, reply: nothing, consumed: [] };
+  if (round.kind !== 'confirmed' || !startsWith(round.sid, bundle.sessionRef)) throw wrongRound('confirmation bundle');
+  assertSameList(context, round.listHash);
+  const { name, keys, roster, index } = round;
+  const n = roster.length;
+  if (bundle.entries.length !== n) {
+    throw new VerificationError('confirmations-count', 'the bundle does not hold one confirmation a member');
+  }
+  const constrained = membership.list.policy.profile === 'constrained' && n > 3;
+  for (const [i, entry] of bundle.entries.entries()) {
+    const certHash = membership.list.entries[roster[i] ?? -1]?.certHash ?? nothing;
+    const certificate = certificateOf(membership, certHash, 'member', nowS);
+    if (!equalSecret(entry.mac, confirmationMac(suite, keys.confirmationKey, i, name.th2))) {
+      throw new VerificationError('confirmation-mac', `the confirmation of ${certificate.id} is not of this key`);
+    }
+    if (!equalBytes(entry.groupPublicKey, keys.groupPublicKey)) {
+      throw new VerificationError('confirmation-key', `${certificate.id} confirms another group public key`);
+    }
+    const isNeighbour = (i + 1) % n === index || (index + 1) % n === i;
+    if (i !== index && (!constrained || isNeighbour)) {
+      verifyConfirmationOf(suite, { sid: round.sid, th2: name.th2 }, certificate, entry);
+    }
+  }
+  return activate(state, round, { nowS, graceS: membership.list.policy.graceS, provisional: constrained });
+}
+
+function activate(
+  state: MemberState,
+  { sid, name, keys, listHash, roster }: Confirmed,
+  { nowS, graceS, provisional }: { readonly nowS: number; readonly graceS: number; readonly provisional: boolean },
+): MemberStep {
+  const { confirmationKey, ...lasting } = keys;
+  const active: EpochKey = { ...lasting, sid, name, listHash, roster, sinceS: nowS, provisional };
+  const previous = state.active && { key: state.active, untilS: nowS + graceS };
+  const consumed = [confirmationKey, ...(state.previous ? secretsOfKey(state.previous.key) : [])];
+  return { state: { ...state, round: { kind: 'idle' }, active, previous }, reply: nothing, consumed };
+}
+
+/** Deadlines: gives up a round that was not confirmed in time, and a previous key whose grace has passed. */
+export function onTime(state: MemberState, nowS: number): MemberStep {
+  const { round, previous } = state;
+  const waits = round.kind === 'shared' || round.kind === 'tokenSent' || round.kind === 'aborted';
+  const late = waits && nowS > round.announcement.expiryS + limits.clockSkewS;
+  const step: MemberStep = late ? withRound(state, { kind: 'idle' }, nothing) : { state, reply: nothing, consumed: [] };
+  if (!previous || nowS <= previous.untilS) return step;
+  return {
+    ...step,
+    state: { ...step.state, previous: null },
+    consumed: [...step.consumed, ...secretsOfKey(previous.key)],
+  };
+}
+
+const secretsOfKey = ({ groupKey, groupSeed, exporter }: EpochKey): readonly Uint8Array[] => [
+  groupKey,
+  groupSeed,
+  exporter,
+];

@@ -1,0 +1,49 @@
+/** Do the tokens of a session fit together? What is found wrong is named, for the abort (protocol §5). */
+import { equalBytes, equalSecret, xorBytes } from '../bytes.js';
+import type { Suite } from '../suite.js';
+import type { AbortReason, TokenParts } from './messages.js';
+import type { Ring } from './roster.js';
+import { commitmentTo, tagOf, walkRing } from './schedule.js';
+
+export interface TokenFault {
+  readonly reason: AbortReason;
+  /** certHash of whom the public values alone convict; null when only revealed ephemerals can tell. */
+  readonly accused: Uint8Array | null;
+}
+
+/** What anyone can check without a key: every commitment opens, and the XOR of all tokens is zero. */
+export function publicTokenFault(suite: Suite, ring: Ring, tokens: readonly TokenParts[]): TokenFault | null {
+  for (const [i, member] of ring.members.entries()) {
+    const opening = tokens[i]?.opening;
+    if (!opening || !equalBytes(commitmentTo(suite, ring.annId, member.certHash, opening), member.commitment)) {
+      return { reason: 'commitment', accused: member.certHash };
+    }
+  }
+  const sum = tokens.reduce<Uint8Array>((total, { token }) => xorBytes(total, token), new Uint8Array(32));
+  return sum.some((byte) => byte !== 0) ? { reason: 'sum', accused: null } : null;
+}
+
+/**
+ * The edges e_0 … e_{n−1} as one member sees them, or what does not fit: with a sum of zero, walking right from the
+ * right edge ends at the left edge, and every tag on the way must be that of the edge.
+ */
+export function openTokens(
+  suite: Suite,
+  ring: Ring,
+  tokens: readonly TokenParts[],
+  own: { readonly index: number; readonly leftEdge: Uint8Array; readonly rightEdge: Uint8Array },
+): { readonly edges: readonly Uint8Array[] } | { readonly fault: TokenFault } {
+  const publicFault = publicTokenFault(suite, ring, tokens);
+  if (publicFault) return { fault: publicFault };
+  const n = tokens.length;
+  const edges = walkRing(tokens, own.index, own.rightEdge);
+  const closes = equalSecret(edges[(own.index + n - 1) % n] ?? own.rightEdge, own.leftEdge);
+  const tags = edges.map((edge, i) => tagOf(suite, ring.th1, i, edge));
+  const fits = tokens.every(
+    ({ leftTag, rightTag }, i) =>
+      equalSecret(leftTag, tags[(i + n - 1) % n] ?? rightTag) && equalSecret(rightTag, tags[i] ?? leftTag),
+  );
+  if (closes && fits) return { edges };
+  for (const edge of edges) edge.fill(0);
+  return { fault: { reason: closes ? 'tag' : 'sum', accused: null } };
+}
