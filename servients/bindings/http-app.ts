@@ -1,0 +1,171 @@
+/**
+ * The hardened Fastify instance behind every HTTP door of ours, the Things' and the REST API's: limits before parsing,
+ * a problem document (RFC 9457) for every refusal, and no request that ends the process.
+ */
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import rateLimit from '@fastify/rate-limit';
+import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance, type FastifyRequest } from 'fastify';
+import { LimitError } from '../../crypto/errors.js';
+import { limits as sizes } from '../../crypto/limits.js';
+import { answerOnSocket, HttpRefusal, refuseExpectation, sendProblem } from './http-problem.js';
+
+export interface HttpLimits {
+  readonly bodyBytes: number;
+  readonly headerBytes: number;
+  readonly connections: number;
+  /** From the connection, or the previous response, to the end of the headers. */
+  readonly headersTimeoutMs: number;
+  /** The same to the end of the body. */
+  readonly requestTimeoutMs: number;
+  readonly keepAliveMs: number;
+  /** A connection on which nothing moves. */
+  readonly silenceMs: number;
+  /** Per client address; for IPv6 per /64. */
+  readonly requestsPerMinute: number;
+  /** What requests under way are given when the server stops. */
+  readonly drainMs: number;
+}
+
+export const httpDefaults: HttpLimits = {
+  bodyBytes: sizes.requestBody,
+  headerBytes: 16_384,
+  connections: 1_024,
+  headersTimeoutMs: 10_000,
+  requestTimeoutMs: 30_000,
+  keepAliveMs: 10_000,
+  silenceMs: 60_000,
+  requestsPerMinute: 3_000,
+  drainMs: 500,
+};
+
+export interface HttpObserver {
+  /** `route` is the pattern, never the target that was sent. */
+  request(method: string, route: string, status: number, durationMs: number): void;
+  /** `code` as in the local log, more exact than what the peer learns. */
+  refused(code: string): void;
+}
+
+export interface HttpAppOptions {
+  readonly limits?: Partial<HttpLimits>;
+  readonly log?: FastifyBaseLogger;
+  readonly observer?: HttpObserver;
+}
+
+/**
+ * Routes belong into plugins (`app.register`), so that the rate limit, registered first, covers them.
+ * `app.close()` lets requests under way end, for at most `drainMs`.
+ */
+export function makeHttpApp(options: HttpAppOptions = {}): FastifyInstance {
+  const limits = { ...httpDefaults, ...options.limits };
+  const { observer } = options;
+  const newest = new WeakMap<Socket, ServerResponse>();
+  const app = Fastify({
+    ...(options.log === undefined ? { logger: false } : { loggerInstance: options.log }),
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit: limits.bodyBytes,
+    connectionTimeout: limits.silenceMs,
+    keepAliveTimeout: limits.keepAliveMs,
+    requestTimeout: limits.requestTimeoutMs,
+    return503OnClosing: false,
+    genReqId: requestId,
+    routerOptions: { maxParamLength: 128 },
+    frameworkErrors: (error, request, reply) => {
+      sendProblem(error, request, reply, observer);
+    },
+    clientErrorHandler: (error, socket) => {
+      observer?.refused('request-malformed');
+      const response = newest.get(socket);
+      answerOnSocket(error.code, socket, response?.headersSent === true && !response.writableFinished);
+    },
+    http: {
+      maxHeaderSize: limits.headerBytes,
+      headersTimeout: limits.headersTimeoutMs,
+      requestTimeout: limits.requestTimeoutMs,
+      connectionsCheckingInterval: Math.ceil(limits.headersTimeoutMs / 4),
+      // Checked below instead, for an answer that is a problem document.
+      requireHostHeader: false,
+    },
+  });
+  app.server.maxConnections = limits.connections;
+  app.server.on('checkExpectation', refuseExpectation);
+  closeInTime(app, limits.drainMs);
+
+  void app.register(rateLimit, {
+    max: limits.requestsPerMinute,
+    timeWindow: 60_000,
+    enableDraftSpec: true,
+    addHeadersOnExceeding: { 'ratelimit-limit': false, 'ratelimit-remaining': false, 'ratelimit-reset': false },
+    errorResponseBuilder: () => new LimitError('too-many-requests', 'too many requests; see Retry-After'),
+  });
+  app.addHook('onRequest', async (request, reply) => {
+    newest.set(request.raw.socket, reply.raw);
+    reply.headers({ 'x-request-id': request.id, 'x-content-type-options': 'nosniff' });
+    assertHost(request.raw);
+  });
+  app.addHook('onResponse', async (request, reply) => {
+    observer?.request(request.method, request.routeOptions.url ?? '', reply.statusCode, reply.elapsedTime);
+  });
+  app.setErrorHandler((error, request, reply) => {
+    sendProblem(error, request, reply, observer);
+  });
+  const allowedMethods = collectMethods(app);
+  app.after(() => {
+    app.setNotFoundHandler({ preHandler: app.rateLimit() }, (request, reply) => {
+      sendProblem(noRoute(allowedMethods(pathOf(request))), request, reply, observer);
+    });
+  });
+  return app;
+}
+
+/** A caller's own id where it is harmless in a log. */
+function requestId(request: IncomingMessage): string {
+  const given = request.headers['x-request-id'];
+  return typeof given === 'string' && /^[\w.:-]{1,64}$/.test(given) ? given : randomUUID();
+}
+
+/** RFC 9112 §3.2: exactly one Host in HTTP/1.1, and a valid one. */
+function assertHost({ headers, rawHeaders, httpVersionMinor }: IncomingMessage): void {
+  const { host } = headers;
+  if (host === undefined && httpVersionMinor === 0) return;
+  const count = rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'host').length;
+  if (count !== 1 || host === undefined || !/^(?:\[[\da-f:.]+\]|[\w.~-]+)(?::\d{1,5})?$/i.test(host)) {
+    throw new HttpRefusal(400, 'host-malformed', 'one valid Host header is required');
+  }
+}
+
+function noRoute(allowed: readonly string[]): HttpRefusal {
+  if (allowed.length === 0) return new HttpRefusal(404, 'no-such-resource', 'there is nothing under this path');
+  return HttpRefusal.methodNotAllowed(allowed);
+}
+
+const pathOf = (request: FastifyRequest): string =>
+  request.url.replace(/^https?:\/\/[^/]*/i, '').replace(/[?#].*$/, '');
+
+/** Which methods the routes have for a path. Routes with `config.anyMethod` judge the method themselves. */
+function collectMethods(app: FastifyInstance): (path: string) => readonly string[] {
+  const routes: { readonly pattern: RegExp; readonly methods: readonly string[] }[] = [];
+  app.addHook('onRoute', ({ url, method, config }) => {
+    if ((config as { anyMethod?: boolean } | undefined)?.anyMethod === true) return;
+    const segments = url.split('/').map((part) => {
+      if (part.startsWith(':')) return '[^/]+';
+      return part === '*' ? '.*' : part.replace(/[^\w-]/g, '\\$&');
+    });
+    routes.push({ pattern: new RegExp(`^${segments.join('/')}$`), methods: [method].flat() });
+  });
+  return (path) => [...new Set(routes.filter(({ pattern }) => pattern.test(path)).flatMap(({ methods }) => methods))];
+}
+
+/** Idle connections go at once; those with a request under way after the drain time at the latest. */
+function closeInTime(app: FastifyInstance, drainMs: number): void {
+  let timer: NodeJS.Timeout | undefined;
+  app.addHook('preClose', async () => {
+    timer = setTimeout(() => {
+      app.server.closeAllConnections();
+    }, drainMs);
+  });
+  app.addHook('onClose', async () => {
+    clearTimeout(timer);
+  });
+}
