@@ -174,7 +174,7 @@ export function parseAbort(payload: Uint8Array): Abort {
   const [sessionRef, reason, accused] = fieldsOf(payload, what, 3);
   return {
     sessionRef: bytesOf(sessionRef, what, 8),
-    reason: abortReasons[oneOf(reason, what, [0, 1, 2])] ?? 'commitment',
+    reason: abortReasons[oneOf(reason, what, [0, 1, 2])],
     accused: nullOr(accused, (certHash) => bytesOf(certHash, what, 32)),
   };
 }
