@@ -21,7 +21,11 @@ export async function exposeThing(
   // The Scripting API's type hides that announcing a change can fail; core's own does not.
   const thing = (await wot.produce(init)) as unknown as ExposedThing;
   for (const [name, action] of Object.entries(behaviour.actions)) {
-    thing.setActionHandler(name, (input) => invoke(action, input));
+    const answers = thing.actions[name]?.output !== undefined;
+    thing.setActionHandler(name, async (input) => {
+      const output = await invoke(action, input);
+      return answers ? output : undefined;
+    });
   }
   for (const [name, read] of Object.entries(behaviour.properties)) {
     thing.setPropertyReadHandler(name, async () => (await read()) as WoT.InteractionInput);

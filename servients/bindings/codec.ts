@@ -20,3 +20,12 @@ const coseCodec: ContentCodec = {
 };
 
 ContentSerdes.get().addCodec(coseCodec);
+
+/**
+ * Whether an action carries a protocol message. If so, every binding offers it as application/json first and as
+ * application/cose second; all else is application/json alone.
+ */
+export function carriesMessage(action: { readonly input?: WoT.DataSchema }): boolean {
+  const properties = action.input?.properties as Record<string, { contentEncoding?: unknown }> | undefined;
+  return properties?.message?.contentEncoding === 'base64url';
+}
