@@ -116,6 +116,11 @@ export function parseMembershipList(payload: Uint8Array): MembershipList {
     ({ certHash }, i, all) => i === 0 || compareBytes(all[i - 1]?.certHash ?? certHash, certHash) < 0,
   );
   if (!ascending) throw malformedList('entries are not in ascending order, or one stands twice');
+  const memberAndCoordinator = roleBit.member | roleBit.coordinator;
+  const gatewayIsMember = list.entries.some(({ roles }) => (roles & memberAndCoordinator) === memberAndCoordinator);
+  if (gatewayIsMember && !list.policy.gatewayIsMember) {
+    throw malformedList('a coordinator is listed as a member, which the policy excludes');
+  }
   return list;
 }
 
@@ -293,16 +298,18 @@ export const memberCount = ({ entries }: MembershipList): number =>
   entries.filter(({ roles }) => (roles & roleBit.member) !== 0).length;
 
 /**
- * Rule 6: more than half of the list's members, or all that the policy requires; and never fewer than its least number.
- * Two rosters of one attempt then always share a member, who answers only one of them.
+ * Rule 6: all members that the policy requires, or where it requires none, more than half of the list's members; and
+ * never fewer than its least number. Two rosters of one attempt then always share a member, who answers only one of
+ * them; a majority beside a roster of the required ones need not.
  * @throws VerificationError `roster-minority`
  */
-export function assertQuorum({ policy, ...list }: MembershipList, roster: readonly Uint8Array[]): void {
-  const majority = roster.length * 2 > memberCount({ policy, ...list });
-  const hasAllRequired =
-    policy.requiredMembers.length > 0 &&
-    policy.requiredMembers.every((required) => roster.some((certHash) => equalBytes(certHash, required)));
-  if (roster.length < policy.minMembers || !(majority || hasAllRequired)) {
+export function assertQuorum(list: MembershipList, roster: readonly Uint8Array[]): void {
+  const { minMembers, requiredMembers } = list.policy;
+  const isQuorum =
+    requiredMembers.length > 0
+      ? requiredMembers.every((required) => roster.some((certHash) => equalBytes(certHash, required)))
+      : roster.length * 2 > memberCount(list);
+  if (roster.length < minMembers || !isQuorum) {
     throw new VerificationError('roster-minority', `${roster.length} members are too few for the policy of the list`);
   }
 }

@@ -1,10 +1,11 @@
 /** Tokens that do not add up: the signed abort, and the one checked reveal (protocol §1 rule 4, §6). */
 import { sign1, type Sign1 } from '../cose.js';
+import { ConflictError } from '../errors.js';
 import { withRound, verifyFrom, type MemberContext, type MemberStep } from './member-context.js';
 import type { Aborted, MemberState, TokenSent } from './member-state.js';
 import { contextOf, encodeAbort, encodeReveal, type TokenBundle } from './messages.js';
-import { verifyTokenOf } from './roster.js';
-import type { TokenFault } from './verdict.js';
+import { ringIndexOf, verifyTokenOf, type Ring } from './roster.js';
+import { openTokens, type TokenFault } from './verdict.js';
 
 /** Nothing is concluded from a bundle that the coordinator did not sign (protocol §5). */
 export function abort(
@@ -13,41 +14,68 @@ export function abort(
   round: TokenSent,
   message: Sign1,
   bundle: TokenBundle,
-  { reason, accused }: TokenFault,
+  fault: TokenFault,
 ): MemberStep {
   const { suite, self } = context;
   const { ring, announcement } = round;
   verifyFrom(context, announcement.coordinator, message, 'tokens', ring.th1);
-  const payload = encodeAbort({ sessionRef: ring.sid.slice(0, 8), reason, accused });
+  const accused = provenAccused(context, ring, bundle, fault);
+  const payload = encodeAbort({ sessionRef: ring.sid.slice(0, 8), reason: fault.reason, accused });
   const abortReply = sign1(suite, self.signer, self.kid, contextOf('abort', ring.th1), payload);
-  const { leftEdge, rightEdge, ...session } = round;
-  const aborted: Aborted = { ...session, kind: 'aborted', abortReply };
   const buried = { ...state, tombstone: ring.sid };
-  const consumed = [leftEdge, rightEdge];
-  if (accused === null && bundle.entries.every(({ signature }) => signature !== null)) {
-    const reveal = revealOnce(context, buried, aborted, message, bundle);
-    return { ...reveal, consumed: [...consumed, ...reveal.consumed] };
-  }
-  return { state: { ...buried, round: aborted }, reply: abortReply, consumed };
+  return revealOrAbort(context, buried, { ...round, kind: 'aborted', abortReply }, bundle, fault);
+}
+
+/** Whoever altered the bundle could have a member accuse the innocent, so only a signed token convicts its owner. */
+function provenAccused(
+  { suite }: MemberContext,
+  ring: Ring,
+  bundle: TokenBundle,
+  { accused }: TokenFault,
+): Uint8Array | null {
+  const index = accused === null ? -1 : ringIndexOf(ring, accused);
+  const member = ring.members[index];
+  const entry = bundle.entries[index];
+  if (!member || !entry?.signature) return null;
+  verifyTokenOf(suite, ring, member, entry);
+  return accused;
 }
 
 /**
- * Rule 4: the ephemeral is shown only against the valid signatures of all n tokens under one's own th1, which still do
- * not add up; then it is forgotten. A bundle without them is answered with the abort again.
+ * Another bundle for a session that was given up. It may bring the signatures for the one reveal; but tokens that do fit
+ * reveal nothing, or else an altered bundle first and the true one after it would buy the ephemeral (rule 4).
+ * @throws VerificationError, ConflictError `tokens-equivocation`
  */
-export function revealOnce(
+export function onTokensAfterAbort(
   context: MemberContext,
   state: MemberState,
   round: Aborted,
   message: Sign1,
   bundle: TokenBundle,
 ): MemberStep {
+  verifyFrom(context, round.announcement.coordinator, message, 'tokens', round.ring.th1);
+  const opened = openTokens(context.suite, round.ring, bundle.entries, round);
+  if ('fault' in opened) return revealOrAbort(context, state, round, bundle, opened.fault);
+  for (const edge of opened.edges) edge.fill(0);
+  throw new ConflictError('tokens-equivocation', 'the coordinator signed two bundles of tokens for one session');
+}
+
+/**
+ * Rule 4: the ephemeral is shown only against the valid signatures of all n tokens under one's own th1, which do not add
+ * up and convict nobody by themselves; then it is forgotten. Everything else is answered with the abort.
+ */
+function revealOrAbort(
+  context: MemberContext,
+  state: MemberState,
+  round: Aborted,
+  bundle: TokenBundle,
+  { accused }: TokenFault,
+): MemberStep {
   const { suite, self } = context;
   const { ring } = round;
-  if (bundle.entries.some(({ signature }) => signature === null)) {
-    return { state, reply: round.abortReply, consumed: [] };
+  if (accused !== null || bundle.entries.some(({ signature }) => signature === null)) {
+    return { state: { ...state, round }, reply: round.abortReply, consumed: [] };
   }
-  verifyFrom(context, round.announcement.coordinator, message, 'tokens', ring.th1);
   ring.members.forEach((member, i) => {
     const entry = bundle.entries[i];
     if (entry) verifyTokenOf(suite, ring, member, entry);

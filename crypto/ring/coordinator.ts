@@ -2,7 +2,7 @@
  * The coordinator's side of the ring (protocol §7) as pure steps. It holds no key of the group: it collects what members
  * sign, checks all of it, and hands it out in bundles.
  */
-import { equalBytes } from '../bytes.js';
+import { equalBytes, toHex } from '../bytes.js';
 import { parseSign1, sign1, verifySign1, type Sign1 } from '../cose.js';
 import { ConflictError, VerificationError } from '../errors.js';
 import { limits } from '../limits.js';
@@ -69,11 +69,11 @@ export interface CollectingConfirmations extends InSession {
   readonly confirmations: ReadonlyMap<number, ConfirmationEntry>;
 }
 
-/** The tokens do not fit by their public values alone: this attempt is over. */
+/** The tokens or the group keys do not fit by their public values alone: this attempt is over. */
 export interface Inconsistent extends InSession {
   readonly kind: 'inconsistent';
   readonly signedTokensMessage: Uint8Array;
-  readonly fault: TokenFault;
+  readonly fault: TokenFault | { readonly reason: 'key'; readonly accused: null };
 }
 
 export interface Published extends InSession {
@@ -113,7 +113,8 @@ export function announce(
 
 /**
  * Round 1: takes a member's share. An identical one again changes nothing.
- * @throws MalformedError, VerificationError, ConflictError `wrong-round`, `share-equivocation`
+ * @throws MalformedError, VerificationError (`key-invalid` and `share-key-taken` among others), ConflictError
+ * `wrong-round`, `share-equivocation`
  */
 export function onShare(context: CoordinatorContext, state: CollectingShares, bytes: Uint8Array): CollectingShares {
   const { membership, nowS } = context;
@@ -129,10 +130,24 @@ export function onShare(context: CoordinatorContext, state: CollectingShares, by
   verifySign1(context.suite, verifier, message, contextOf('share', state.annId));
   const entry: RosterEntry = { ...share, listIndex: found.index, signature: message.signature };
   const known = state.shares.get(found.index);
-  if (!known) return { ...state, shares: new Map(state.shares).set(found.index, entry) };
+  if (!known) {
+    assertUsableKey(context.suite, state, entry.ephemeralKey);
+    return { ...state, shares: new Map(state.shares).set(found.index, entry) };
+  }
   const same = equalBytes(known.ephemeralKey, entry.ephemeralKey) && equalBytes(known.commitment, entry.commitment);
   if (!same) throw new ConflictError('share-equivocation', 'a member signed two shares for one announcement');
   return state;
+}
+
+/** Any scalar will do: the agreement is made only for the checks that it makes. */
+const probeSecret = new Uint8Array(32).fill(1);
+
+/** One member's bad or copied key would make the roster useless to its neighbours, or no roster at all. */
+function assertUsableKey(suite: Suite, { shares }: CollectingShares, ephemeralKey: Uint8Array): void {
+  suite.agreementKey(probeSecret).agree(ephemeralKey);
+  if ([...shares.values()].some((other) => equalBytes(other.ephemeralKey, ephemeralKey))) {
+    throw new VerificationError('share-key-taken', 'another member has sent the same ephemeral key');
+  }
 }
 
 export const allSharesIn = ({ membership }: CoordinatorContext, { shares }: CollectingShares): boolean =>
@@ -202,14 +217,15 @@ function closeTokens(
 }
 
 /**
- * Round 3: takes a member's confirmation; the last one makes the record. The MACs are for members to check.
- * @throws MalformedError, VerificationError `confirmation-transcript`, `confirmation-key`, ConflictError `wrong-round`, `confirmation-equivocation`
+ * Round 3: takes a member's confirmation; the last one makes the record. The MACs are for members to check. Group keys
+ * are compared at the end only: who comes first with a false one must not make the honest look late.
+ * @throws MalformedError, VerificationError `confirmation-transcript`, ConflictError `wrong-round`, `confirmation-equivocation`
  */
 export function onConfirmation(
   context: CoordinatorContext,
   state: CollectingConfirmations,
   bytes: Uint8Array,
-): CollectingConfirmations | Published {
+): CollectingConfirmations | Published | Inconsistent {
   const message = parseSign1(bytes, limits.memberMessage);
   const confirmation = parseConfirmation(message.payload);
   const { sessionRef, th2, mac, groupPublicKey } = confirmation;
@@ -220,14 +236,23 @@ export function onConfirmation(
     if (equalBytes(known.mac, mac) && equalBytes(known.groupPublicKey, groupPublicKey)) return state;
     throw new ConflictError('confirmation-equivocation', 'a member signed two confirmations for one session');
   }
-  const other = state.confirmations.values().next().value;
-  if (other && !equalBytes(other.groupPublicKey, groupPublicKey)) {
-    throw new VerificationError('confirmation-key', 'members confirm different group public keys');
-  }
   const confirmations = new Map(state.confirmations).set(index, { mac, groupPublicKey, signature: message.signature });
   return confirmations.size === state.ring.members.length
-    ? publish(context, state, confirmations)
+    ? closeConfirmations(context, state, confirmations)
     : { ...state, confirmations };
+}
+
+function closeConfirmations(
+  context: CoordinatorContext,
+  state: CollectingConfirmations,
+  confirmations: CollectingConfirmations['confirmations'],
+): Published | Inconsistent {
+  const { ring, rosterMessage, signedTokensMessage } = state;
+  if (new Set([...confirmations.values()].map(({ groupPublicKey }) => toHex(groupPublicKey))).size > 1) {
+    const session = { ...announced(state), ring, rosterMessage, signedTokensMessage };
+    return { ...session, kind: 'inconsistent', fault: { reason: 'key', accused: null } };
+  }
+  return publish(context, state, confirmations);
 }
 
 function publish(

@@ -59,15 +59,15 @@ interface InSession extends AnsweredAnnouncement, Ephemeral {
   readonly rosterPayload: Uint8Array;
   readonly token: Token;
   readonly tokenReply: Uint8Array;
-}
-
-export interface TokenSent extends InSession {
-  readonly kind: 'tokenSent';
   readonly leftEdge: Uint8Array;
   readonly rightEdge: Uint8Array;
 }
 
-/** The tokens did not add up. The ephemeral is kept for one checked reveal, and only in memory. */
+export interface TokenSent extends InSession {
+  readonly kind: 'tokenSent';
+}
+
+/** The tokens did not add up. Ephemeral and edges are kept for one checked reveal, and only in memory. */
 export interface Aborted extends InSession {
   readonly kind: 'aborted';
   readonly abortReply: Uint8Array;
@@ -245,9 +245,9 @@ export function secretsOf(round: Round): readonly Uint8Array[] {
     case 'idle':
       return [];
     case 'shared':
-    case 'aborted':
-      return [round.secret];
+      return [round.secret, round.opening];
     case 'tokenSent':
+    case 'aborted':
       return [round.secret, round.leftEdge, round.rightEdge];
     case 'confirmed':
       return [round.keys.groupKey, round.keys.confirmationKey, round.keys.groupSeed, round.keys.exporter];

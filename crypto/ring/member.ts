@@ -8,7 +8,7 @@ import { ConflictError, VerificationError } from '../errors.js';
 import { generateAgreementKey } from '../keys.js';
 import { limits } from '../limits.js';
 import { assertListValid, certificateOf, type Membership } from '../membership.js';
-import { abort, revealOnce } from './abort.js';
+import { abort, onTokensAfterAbort } from './abort.js';
 import {
   assertNotExpired,
   assertSameList,
@@ -75,7 +75,9 @@ export function onAnnouncement(context: MemberContext, state: MemberState, bytes
   const annId = announcementId(suite, message.payload);
   if (state.round.kind !== 'idle' && equalBytes(state.round.annId, annId)) return answerAgain(state);
   assertNewer(announcement, state);
-  if (!equalBytes(announcement.listHash, membership.listHash) || membership.list.version < state.listVersion) {
+  const { list, listHash } = membership;
+  const isNewest = equalBytes(list.gid, state.gid) && list.version >= state.listVersion;
+  if (!isNewest || !equalBytes(announcement.listHash, listHash)) {
     throw new ConflictError(
       'membership-unknown',
       'the announcement names a membership list that is not the newest known here',
@@ -92,11 +94,7 @@ export function onAnnouncement(context: MemberContext, state: MemberState, bytes
   const shareReply = sign1(suite, self.signer, self.kid, contextOf('share', annId), payload);
   const round: Shared = { kind: 'shared', annId, announcement, shareReply, secret, key, opening, commitment };
   const { epoch, attempt } = announcement;
-  return withRound(
-    { ...state, highWater: { epoch, attempt }, listVersion: membership.list.version },
-    round,
-    shareReply,
-  );
+  return withRound({ ...state, highWater: { epoch, attempt }, listVersion: list.version }, round, shareReply);
 }
 
 /** The same announcement again: the same answer (protocol §5, slot rule). */
@@ -219,7 +217,7 @@ export function onTokens(context: MemberContext, state: MemberState, bytes: Uint
   if (bundle.entries.length !== round.ring.members.length) {
     throw new VerificationError('tokens-count', 'the bundle does not hold one token a member');
   }
-  if (round.kind === 'aborted') return revealOnce(context, state, round, message, bundle);
+  if (round.kind === 'aborted') return onTokensAfterAbort(context, state, round, message, bundle);
   assertNotExpired(round.announcement, context.nowS);
   const opened = openTokens(suite, round.ring, bundle.entries, round);
   return 'fault' in opened

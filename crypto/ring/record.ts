@@ -55,7 +55,8 @@ export const announcementOf = (record: Uint8Array): Announcement =>
 
 /**
  * Recomputes annId → sid → th1 → th2 and checks every signature.
- * @throws MalformedError, ConflictError `membership-unknown`, VerificationError (as of the rounds, and `record-tokens`, `record-key`)
+ * @throws MalformedError, ConflictError `membership-unknown`, VerificationError (as of the rounds, and `wrong-group`,
+ * `record-session`, `record-tokens`, `record-key`)
  */
 export function verifyRecord(suite: Suite, membership: Membership, record: Uint8Array, nowS: number): VerifiedRecord {
   const [announcementBytes, rosterBytes, tokensBytes, confirmationsBytes] = parseRecord(record);
@@ -64,16 +65,23 @@ export function verifyRecord(suite: Suite, membership: Membership, record: Uint8
   if (!equalBytes(announcement.listHash, membership.listHash)) {
     throw new ConflictError('membership-unknown', 'the record rests on another membership list');
   }
+  if (!equalBytes(announcement.gid, membership.list.gid)) {
+    throw new VerificationError('wrong-group', 'the record is of another group than its membership list');
+  }
+  if (announcement.suite !== suite.id) throw new VerificationError('suite-mismatch', 'the record is of another suite');
   const annId = announcementId(suite, announcementMessage.payload);
   const coordinator = certificateOf(membership, announcement.coordinator, 'coordinator', nowS);
   const verify = (message: Sign1, type: MessageType, context: Uint8Array): void => {
+    if (!equalBytes(message.kid, coordinator.kid)) throw new VerificationError('wrong-signer', `${type} of another`);
     verifySign1(suite, coordinator.verifier, message, contextOf(type, context));
   };
   verify(announcementMessage, 'announcement', announcement.gid);
 
   const rosterMessage = parseSign1(rosterBytes, limits.bundle);
   verify(rosterMessage, 'roster', annId);
-  const ring = openRoster({ suite, membership, nowS }, annId, parseRosterBundle(rosterMessage.payload).entries);
+  const { announcementRef, entries } = parseRosterBundle(rosterMessage.payload);
+  assertReference(annId, announcementRef);
+  const ring = openRoster({ suite, membership, nowS }, annId, entries);
   for (const member of ring.members) verifyShareOf(suite, ring, member);
 
   const tokensMessage = parseSign1(tokensBytes, limits.bundle);
@@ -92,8 +100,14 @@ export function verifyRecord(suite: Suite, membership: Membership, record: Uint8
   };
 }
 
+function assertReference(id: Uint8Array, reference: Uint8Array): void {
+  if (!equalBytes(id.subarray(0, 8), reference))
+    throw new VerificationError('record-session', 'the record mixes sessions');
+}
+
 function verifyTokens(suite: Suite, ring: Ring, { payload }: Sign1): Uint8Array {
-  const { entries } = parseTokenBundle(payload);
+  const { sessionRef, entries } = parseTokenBundle(payload);
+  assertReference(ring.sid, sessionRef);
   if (entries.length !== ring.members.length || publicTokenFault(suite, ring, entries)) {
     throw new VerificationError('record-tokens', 'the tokens of the record do not fit together');
   }
@@ -105,7 +119,8 @@ function verifyTokens(suite: Suite, ring: Ring, { payload }: Sign1): Uint8Array 
 }
 
 function verifyConfirmations(suite: Suite, { sid, members }: Ring, th2: Uint8Array, { payload }: Sign1): Uint8Array {
-  const { entries } = parseConfirmationBundle(payload);
+  const { sessionRef, entries } = parseConfirmationBundle(payload);
+  assertReference(sid, sessionRef);
   const groupPublicKey = entries[0]?.groupPublicKey;
   const agree = entries.every((entry) => groupPublicKey && equalBytes(entry.groupPublicKey, groupPublicKey));
   if (!groupPublicKey || !agree || entries.length !== members.length) {

@@ -7,11 +7,14 @@ import { commitmentTo, tagOf, walkRing } from './schedule.js';
 
 export interface TokenFault {
   readonly reason: AbortReason;
-  /** certHash of whom the public values alone convict; null when only revealed ephemerals can tell. */
+  /** certHash of whom the public values convict, once signed; null when only revealed ephemerals can tell. */
   readonly accused: Uint8Array | null;
 }
 
-/** What anyone can check without a key: every commitment opens, and the XOR of all tokens is zero. */
+/**
+ * What anyone can check without a key: every commitment opens, the XOR of all tokens is zero, and both ends of an edge
+ * show the same tag for it.
+ */
 export function publicTokenFault(suite: Suite, ring: Ring, tokens: readonly TokenParts[]): TokenFault | null {
   for (const [i, member] of ring.members.entries()) {
     const opening = tokens[i]?.opening;
@@ -20,7 +23,12 @@ export function publicTokenFault(suite: Suite, ring: Ring, tokens: readonly Toke
     }
   }
   const sum = tokens.reduce<Uint8Array>((total, { token }) => xorBytes(total, token), new Uint8Array(32));
-  return sum.some((byte) => byte !== 0) ? { reason: 'sum', accused: null } : null;
+  if (sum.some((byte) => byte !== 0)) return { reason: 'sum', accused: null };
+  const tagsAgree = tokens.every(({ rightTag }, i) => {
+    const right = tokens[(i + 1) % tokens.length];
+    return right !== undefined && equalBytes(rightTag, right.leftTag);
+  });
+  return tagsAgree ? null : { reason: 'tag', accused: null };
 }
 
 /**
