@@ -1,0 +1,87 @@
+/** Verification of an upload, the same at the gateway and at the backend: every item signed by a member of the group. */
+import { equalBytes, toHex } from '../crypto/bytes.js';
+import { parseGrant, verifyGrant } from '../crypto/envelope/grant.js';
+import { parseReading, parseUpload, verifyReading } from '../crypto/envelope/reading.js';
+import { readersOf } from '../crypto/envelope/sealing.js';
+import { GridringError, VerificationError } from '../crypto/errors.js';
+import { certificateOf, type Membership } from '../crypto/membership.js';
+import type { Suite } from '../crypto/suite.js';
+import type { StoredItem } from './stores.js';
+
+export interface UploadCheck {
+  readonly suite: Suite;
+  readonly nowS: number;
+  /** The lists that an item of this group and epoch may rest on, the best first. */
+  readonly membershipFor: (gid: Uint8Array, epoch: number, attempt: number) => readonly Membership[];
+}
+
+export interface VerifiedUpload {
+  readonly items: readonly StoredItem[];
+  /** certHashes of those who signed, each once. */
+  readonly meters: readonly Uint8Array[];
+}
+
+/**
+ * Checks signature and membership of every item, and that grants go to readers of the signed policy only.
+ * @throws MalformedError, VerificationError `not-listed`, `reader-not-granted`, `signature-invalid`
+ */
+export function verifyUpload(check: UploadCheck, message: Uint8Array): VerifiedUpload {
+  const { grants, readings } = parseUpload(message);
+  const items = [
+    ...grants.map((grant) => verifiedGrant(check, grant)),
+    ...readings.map((reading) => verifiedReading(check, reading)),
+  ];
+  const meters = new Map(items.map(({ meter }) => [toHex(meter), meter]));
+  return { items, meters: [...meters.values()] };
+}
+
+function verifiedGrant(check: UploadCheck, message: Uint8Array): StoredItem {
+  const { name, meter } = parseGrant(message);
+  return underFirst(check, name, (membership) => {
+    const certificate = certificateOf(membership, meter, 'member', check.nowS);
+    const { reader, keyHash } = verifyGrant(check.suite, certificate, message);
+    if (!readersOf(membership, meter).some(({ certHash }) => equalBytes(certHash, reader))) {
+      throw new VerificationError('reader-not-granted', 'the policy does not let that reader read this meter');
+    }
+    const { gid, epoch, attempt } = name;
+    return { kind: 'grant', meter, reader, gid, epoch, attempt, keyHash, message };
+  });
+}
+
+function verifiedReading(check: UploadCheck, message: Uint8Array): StoredItem {
+  const parsed = parseReading(check.suite, message);
+  return underFirst(check, parsed, (membership) => {
+    const certificate = certificateOf(membership, parsed.meter, 'member', check.nowS);
+    const { meter, sequence, gid, epoch, attempt, hash, previousHash } = verifyReading(
+      check.suite,
+      certificate,
+      message,
+    );
+    return { kind: 'reading', meter, sequence, gid, epoch, attempt, hash, previousHash, message };
+  });
+}
+
+interface Coordinates {
+  readonly gid: Uint8Array;
+  readonly epoch: number;
+  readonly attempt: number;
+}
+
+/** What one list of the group allows is allowed: a member that has left may still deliver what it sealed before. */
+function underFirst<T>(
+  check: UploadCheck,
+  { gid, epoch, attempt }: Coordinates,
+  verify: (membership: Membership) => T,
+): T {
+  let refusal: GridringError = new VerificationError('wrong-group', 'an item of a group that is not known here');
+  for (const membership of check.membershipFor(gid, epoch, attempt)) {
+    if (!equalBytes(membership.list.gid, gid)) continue;
+    try {
+      return verify(membership);
+    } catch (error) {
+      if (!(error instanceof GridringError)) throw error;
+      refusal = error;
+    }
+  }
+  throw refusal;
+}
