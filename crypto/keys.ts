@@ -1,5 +1,5 @@
 /** What both suites check alike about keys, and fresh keys from the caller's randomness. */
-import { ed25519 } from '@noble/curves/ed25519.js';
+import { ED25519_TORSION_SUBGROUP, ed25519 } from '@noble/curves/ed25519.js';
 import { equalBytes, fromHex } from './bytes.js';
 import { VerificationError } from './errors.js';
 import type { AgreementKey, Random, Signer, Suite } from './suite.js';
@@ -38,22 +38,29 @@ function isAtLeastFieldPrime(u: Uint8Array): boolean {
   return u.subarray(1, 31).every((byte) => byte === 0xff) && (u[0] ?? 0) >= 0xed;
 }
 
+const smallOrderPoints = ED25519_TORSION_SUBGROUP.map(fromHex);
+const isSmallOrder = (point: Uint8Array): boolean => smallOrderPoints.some((small) => equalBytes(small, point));
+
 /**
- * OpenSSL accepts the identity, under which any message verifies; so a key is checked before it is ever used.
+ * OpenSSL and ZIP 215 accept the identity, under which any message verifies; so a key is checked before it is used.
  * @throws VerificationError `key-invalid` for bytes that are no canonical point, and for small order
  */
 export function assertEd25519PublicKey(publicKey: Uint8Array): void {
   assertKeyLength(publicKey, 32);
-  if (ed25519Point(publicKey).isSmallOrder()) throw invalidKey('the point is of small order');
-}
-
-function ed25519Point(encoded: Uint8Array): InstanceType<typeof ed25519.Point> {
+  if (isSmallOrder(publicKey)) throw invalidKey('the point is of small order');
   try {
-    return ed25519.Point.fromBytes(encoded, false);
+    ed25519.Point.fromBytes(publicKey, false);
   } catch (cause) {
     throw invalidKey('not a canonical point of Ed25519', cause);
   }
 }
+
+/**
+ * What every verifier checks before the equation. Node 24 refuses an R of small order and Node 20 does not: whoever
+ * holds the key could be believed by one and refused by the other.
+ */
+export const isEd25519Signature = (signature: Uint8Array): boolean =>
+  signature.length === 64 && !isSmallOrder(signature.subarray(0, 32));
 
 /** A P-256 candidate fails once in 2^32 times (RFC 9180 §7.1.3 stops after 256 too). */
 const maxAttempts = 256;

@@ -21,7 +21,13 @@ import {
 } from 'node:crypto';
 import { compareBytes, equalSecret, fromHex } from './bytes.js';
 import { MalformedError, SetupError, VerificationError } from './errors.js';
-import { assertEd25519PublicKey, assertKeyLength, assertX25519PublicKey, invalidKey } from './keys.js';
+import {
+  assertEd25519PublicKey,
+  assertKeyLength,
+  assertX25519PublicKey,
+  invalidKey,
+  isEd25519Signature,
+} from './keys.js';
 import type { AgreementKey, Signer, Suite, Verifier } from './suite.js';
 
 const tagBytes = 16;
@@ -152,7 +158,7 @@ function ed25519Verifier(publicKey: Uint8Array): Verifier {
   const key = octetPublicKey('Ed25519', publicKey);
   return {
     publicKey: publicKey.slice(),
-    verify: (data, signature) => signature.length === 64 && verify(null, data, key, signature),
+    verify: (data, signature) => isEd25519Signature(signature) && verify(null, data, key, signature),
   };
 }
 
