@@ -79,7 +79,7 @@ export class Directory {
 /** `registration.ttl` in seconds, where the TD asks for one. @throws MalformedError `td-invalid` */
 function ttlOf(registration: unknown): number | null {
   if (registration === undefined) return null;
-  const ttl: unknown = (registration as { readonly ttl?: unknown } | null)?.ttl;
+  const ttl: unknown = registration?.ttl;
   if (ttl === undefined) return null;
   if (typeof ttl === 'number' && Number.isFinite(ttl) && ttl > 0) return Math.ceil(ttl);
   throw new MalformedError('td-invalid', 'registration.ttl is a positive number of seconds');

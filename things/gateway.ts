@@ -60,8 +60,7 @@ export class Gateway implements ThingBehaviour {
   readonly #startedS: number;
   #run: EpochRun | undefined;
   #founding: Promise<EpochOutcome> | undefined;
-  #active:
-    { readonly published: Published; readonly sinceS: number; readonly confirmed: readonly Uint8Array[] } | undefined;
+  #active: ActiveEpoch | undefined;
   #delivery: Delivery = {};
   #emitter: ThingEmitter | undefined;
 
