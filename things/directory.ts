@@ -79,10 +79,12 @@ export class Directory {
 /** `registration.ttl` in seconds, where the TD asks for one. @throws MalformedError `td-invalid` */
 function ttlOf(registration: unknown): number | null {
   if (registration === undefined) return null;
-  const ttl: unknown = registration?.ttl;
-  if (ttl === undefined) return null;
-  if (typeof ttl === 'number' && Number.isFinite(ttl) && ttl > 0) return Math.ceil(ttl);
-  throw new MalformedError('td-invalid', 'registration.ttl is a positive number of seconds');
+  if (typeof registration === 'object' && registration !== null) {
+    if (!('ttl' in registration)) return null;
+    const { ttl } = registration;
+    if (typeof ttl === 'number' && Number.isFinite(ttl) && ttl > 0) return Math.ceil(ttl);
+  }
+  throw new MalformedError('td-invalid', 'registration is an object, and its ttl a positive number of seconds');
 }
 
 function enrich({ td, createdS, modifiedS, ttlS }: DirectoryEntry): EnrichedTd {
