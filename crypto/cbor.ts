@@ -1,7 +1,9 @@
 /**
  * CBOR in the core deterministic encoding of RFC 8949 §4.2.1, and nothing else: what decodes here re-encodes to the
  * same bytes, so indefinite lengths, longer-than-needed heads, unsorted or duplicate keys, odd floats and broken
- * UTF-8 are all refused by one comparison. Tags are handled by their only user, `cose.ts`.
+ * UTF-8 are all refused by one comparison. Tags are handled by their only user, `cose.ts`. Where RFC 8949 leaves a
+ * choice: a whole number within ±(2^53 − 1) is an integer, never a float; and cborg writes the subnormals of half
+ * precision (below 2^-14) in 32 bits, so that is their one form here. A text may not begin with a byte order mark.
  */
 import { decode, encode as cborgEncode, rfc8949EncodeOptions } from 'cborg';
 import { equalBytes } from './bytes.js';
@@ -23,8 +25,11 @@ function neverEncoded(value: unknown): never {
   throw new TypeError(`${String(value)} is never encoded`);
 }
 
-/** @throws TypeError for undefined, NaN and infinities, which no peer would accept (a bug of ours, not of a peer) */
-export const encode = (item: CborItem): Uint8Array => cborgEncode(item, encodeOptions);
+/**
+ * A copy, for cborg hands out views of Node's shared Buffer pool, whose `slice` shares memory.
+ * @throws TypeError for undefined, NaN and infinities, which no peer would accept (a bug of ours, not of a peer)
+ */
+export const encode = (item: CborItem): Uint8Array => new Uint8Array(cborgEncode(item, encodeOptions));
 
 const decodeOptions = {
   strict: true,

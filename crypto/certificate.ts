@@ -80,8 +80,8 @@ export function parseCertificate(suite: Suite, der: Uint8Array): Certificate {
     throw new MalformedError('too-large', `a certificate of more than ${limits.certificate} bytes`);
   }
   const x509 = decodeDer(der, X509Certificate);
-  const { tbsCertificate: tbs, signatureAlgorithm } = x509;
-  if (tbs.version !== Version.v3) throw malformed('not of version 3');
+  const { tbsCertificate: tbs, tbsCertificateRaw: tbsDer, signatureAlgorithm } = x509;
+  if (tbs.version !== Version.v3 || tbsDer === undefined) throw malformed('not of version 3');
   if (!isSerial(new Uint8Array(tbs.serialNumber))) throw malformed('the serial number is not positive, or too long');
   if (!tbs.signature.isEqual(signatureAlgorithm)) throw malformed('the two signature algorithms differ');
   const algorithms = algorithmsOf[suite.name];
@@ -102,7 +102,7 @@ export function parseCertificate(suite: Suite, der: Uint8Array): Certificate {
     subjectName,
     subjectKeyId: extensions.subjectKeyId,
     authorityKeyId: extensions.authorityKeyId,
-    tbs: encodeDer(tbs),
+    tbs: new Uint8Array(tbsDer),
     signature: algorithms.signatureFromX509(new Uint8Array(x509.signatureValue)),
     ...readSubject(extensions, equalBytes(issuerName, subjectName)),
   };
@@ -163,6 +163,8 @@ function readSubject(extensions: Extensions, selfIssued: boolean): Subject {
   const { cA: isCa, pathLenConstraint: pathLength } = extensions.basicConstraints;
   const may = (use: KeyUsageFlags): boolean => (extensions.keyUsage & use) !== 0;
   if (isCa !== may(KeyUsageFlags.keyCertSign)) throw malformed('basic constraints and key usage contradict each other');
+  if (pathLength !== undefined && !(Number.isInteger(pathLength) && pathLength >= 0))
+    throw malformed('the path length');
   if (isCa) return { role: 'ca', ca: selfIssued ? 'root' : 'issuing', pathLength };
   if (!may(KeyUsageFlags.digitalSignature)) throw malformed('the key may not sign');
   return readIdentity(extensions.identities);
