@@ -54,7 +54,7 @@ export interface HttpAppOptions {
 }
 
 /**
- * Routes belong into plugins (`app.register`), so that the rate limit, registered first, covers them.
+ * Routes belong into plugins (`app.register`): these are loaded after the rate limit, and so covered by it.
  * `app.close()` lets requests under way end, for at most `drainMs`.
  */
 export function makeHttpApp(options: HttpAppOptions = {}): FastifyInstance {
@@ -93,6 +93,7 @@ export function makeHttpApp(options: HttpAppOptions = {}): FastifyInstance {
   closeInTime(app, limits.drainMs);
 
   void app.register(rateLimit, {
+    global: false,
     max: limits.requestsPerMinute,
     timeWindow: 60_000,
     enableDraftSpec: true,
@@ -112,7 +113,9 @@ export function makeHttpApp(options: HttpAppOptions = {}): FastifyInstance {
   });
   const allowedMethods = collectMethods(app);
   app.after(() => {
-    app.setNotFoundHandler({ preHandler: app.rateLimit() }, (request, reply) => {
+    // For every route and before any other check of the request: those cost more.
+    app.addHook('onRequest', app.rateLimit());
+    app.setNotFoundHandler((request, reply) => {
       sendProblem(noRoute(allowedMethods(pathOf(request))), request, reply, observer);
     });
   });

@@ -93,14 +93,17 @@ export function sendProblem(
   observer?.refused(code);
   if (problem.status === 500) request.log.error({ err: error }, 'request failed');
   else request.log.info({ code, reason: (error as Error).message }, 'request refused');
-  // The rest of an unread body is not waited for.
-  if (!request.raw.complete) reply.header('connection', 'close');
+  if (hasLongRest(request.raw)) reply.header('connection', 'close');
   void reply
     .headers({ ...headers, 'x-request-id': request.id })
     .code(problem.status)
     .type('application/problem+json')
     .send(JSON.stringify(problem));
 }
+
+/** What is left of a short body is read and dropped; a long one is not waited for. */
+const hasLongRest = ({ complete, headers }: IncomingMessage): boolean =>
+  !complete && (headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 16_384);
 
 const socketProblems: Readonly<Record<string, Problem>> = {
   HPE_HEADER_OVERFLOW: problemOf(431, 'headers-too-large', 'the header fields are too large'),

@@ -54,6 +54,11 @@ export class SseTopic {
     for (const reader of this.readers) sendOrCut(reader, text, this.#limits.backlogBytes);
   }
 
+  /** Ends the streams of all readers. */
+  end(): void {
+    for (const reader of this.readers) reader.end();
+  }
+
   /** All held events after the given id; preceded by an event `gap` when some are no longer there. */
   replay(lastEventId: string): string {
     const sequence = this.#sequenceOf(lastEventId);
