@@ -156,7 +156,7 @@ function* groupByTime(records: readonly ResolvedRecord[]): Generator<readonly Re
 
 function toReading(group: readonly ResolvedRecord[], meterId: string): Reading {
   const records = byQuantity(group, meterId);
-  const { timeS, sum, updateTimeS: intervalS, unit } = records.get('power') ?? missingRecord('power');
+  const { timeS, sum, updateTimeS: intervalS, unit } = records.get('power') ?? refuseWithout('power');
   if (!isTime(timeS)) throw malformed('a time that is not absolute, in whole seconds');
   if (unit !== 'W' || sum === undefined || !Number.isSafeInteger(sum) || sum < 0) throw malformed('no register in W·s');
   if (intervalS === undefined || !Number.isSafeInteger(intervalS) || intervalS < 1) throw malformed('no interval');
@@ -195,7 +195,7 @@ function toMissing(records: ReadonlyMap<string, ResolvedRecord>): { readonly mis
 }
 
 function quantity(records: ReadonlyMap<string, ResolvedRecord>, name: string, unit: string): number {
-  const record = records.get(name) ?? missingRecord(name);
+  const record = records.get(name) ?? refuseWithout(name);
   if (typeof record.value !== 'number' || record.unit !== unit) throw malformed(`${name} is not a number of ${unit}`);
   return record.value;
 }
@@ -211,7 +211,7 @@ function parseName(record: ResolvedRecord | undefined): readonly [meterId: strin
   return [meterId, name];
 }
 
-function missingRecord(name: string): never {
+function refuseWithout(name: string): never {
   throw malformed(`a reading without ${name}`);
 }
 

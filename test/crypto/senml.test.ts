@@ -204,11 +204,12 @@ describe('A pack that is not a reading of this schema is refused', () => {
     ['a sum of the voltage', withChange(2, { s: 5 })],
     ['a missing reading with a power', withChange(0, { v: 5 }, [missing])],
     ['a missing that is false', withChange(1, { vb: false }, [missing])],
+    ['a missing that has a unit', withChange(1, { u: 'W' }, [missing])],
     ['a missing beside values', packOf([...jsonAll(), { n: 'missing', vb: true }])],
     ['a time in fractions of a second', withChange(0, { bt: base.timeS + 0.5 })],
     ['a time relative to now', withChange(0, { bt: 5 })],
     ['a time beyond 32 bits', withChange(0, { bt: 2 ** 32 })],
-    ['times that fall', withChange(5, { t: -60 }, [measured, missing])],
+    ['times that fall', packOf(jsonAll([measured, missing]).map((r) => (r.t === undefined ? r : { ...r, t: -60 })))],
     ['the name of something that is no meter', withChange(0, { bn: 'urn:gridring:gateway:1:' })],
     ['records of two meters', withChange(3, { bn: 'urn:gridring:meter:other:' })],
   ])('%s', (_, bytes) => {
