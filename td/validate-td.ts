@@ -1,0 +1,163 @@
+/**
+ * Validates Thing Descriptions: the JSON Schema that W3C publishes with TD 1.1, and what no schema can say (TD 1.1 §5,
+ * §8.2): names that must be defined, addresses that must resolve, and no Thing Model in a Thing Description's place.
+ */
+import { createRequire } from 'node:module';
+import { Ajv, type AnySchemaObject, type ErrorObject, type ValidateFunction } from 'ajv';
+import addFormats from 'ajv-formats';
+import type { ThingDescription } from 'wot-typescript-definitions';
+import { describeErrors, maxErrors, type FieldError } from './schema-errors.js';
+
+export type TdVerdict =
+  | { readonly valid: true; readonly td: ThingDescription }
+  | { readonly valid: false; readonly errors: readonly FieldError[] };
+
+type Members = Readonly<Record<string, unknown>>;
+
+/** The schema's patterns and its `uniqueItems` take time in the square of these: 32 kB could cost seconds. */
+const maxima = { depth: 32, items: 256, characters: 2_048, securityDefinitions: 16 } as const;
+/** TD 1.1 §5.3.3. */
+const schemes = ['nosec', 'auto', 'combo', 'basic', 'digest', 'apikey', 'bearer', 'psk', 'oauth2'];
+
+/** Takes parsed JSON, whose size the caller has capped; never throws. */
+export function validateTd(value: unknown): TdVerdict {
+  const errors = unfitToValidate(value) ?? schemaErrors(value) ?? meaningErrors(value as Members);
+  return errors.length > 0 ? { valid: false, errors } : { valid: true, td: value as ThingDescription };
+}
+
+/** What would be expensive or misleading to hold against the schema. */
+function unfitToValidate(value: unknown): readonly FieldError[] | undefined {
+  const excess = excessOf(value, maxima.depth);
+  if (excess !== undefined) return [{ field: '(root)', description: `has ${excess}` }];
+  if (Object.keys(membersOf(membersOf(value)['securityDefinitions'])).length > maxima.securityDefinitions) {
+    return [{ field: 'securityDefinitions', description: `has more than ${maxima.securityDefinitions} entries` }];
+  }
+  const sign = signOfThingModel(value, '');
+  return sign === undefined ? undefined : [{ field: sign, description: 'belongs to a Thing Model' }];
+}
+
+function excessOf(value: unknown, levelsLeft: number): string | undefined {
+  if (typeof value === 'string' && value.length > maxima.characters)
+    return `a string of more than ${maxima.characters}`;
+  if (typeof value !== 'object' || value === null) return undefined;
+  if (levelsLeft === 0) return `more than ${maxima.depth} levels`;
+  const inner = Object.values(value);
+  if (inner.length > maxima.items) return `more than ${maxima.items} items in one place`;
+  for (const item of inner) {
+    const excess = excessOf(item, levelsLeft - 1);
+    if (excess !== undefined) return excess;
+  }
+  return undefined;
+}
+
+/** The field that makes this a Thing Model (TD 1.1 §10), if any. */
+function signOfThingModel(value: unknown, path: string): string | undefined {
+  for (const [name, inner] of Object.entries(membersOf(value))) {
+    const field = path + name;
+    if (name === '@type' && path === '' && listOf(inner).includes('tm:ThingModel')) return field;
+    if (name === 'tm:optional' && path === '') return field;
+    if (name === 'tm:ref' && typeof inner === 'string') return field;
+    if (name === 'rel' && (inner === 'tm:extends' || inner === 'tm:submodel')) return field;
+    if ((name === 'href' || name === 'base') && typeof inner === 'string' && inner.includes('{{')) return field;
+    const below = signOfThingModel(inner, `${field}.`);
+    if (below !== undefined) return below;
+  }
+  return undefined;
+}
+
+let compiled: ValidateFunction | undefined;
+
+function compile(): ValidateFunction {
+  const require = createRequire(import.meta.url);
+  // The schema of W3C is not written for ajv's strict mode. Not `allErrors`: 31 kB of empty links took 7 s with it.
+  const ajv = new Ajv({ strict: false });
+  addFormats.default(ajv);
+  return ajv.compile(require('wot-thing-description-types/schema/td-json-schema-validation.json') as AnySchemaObject);
+}
+
+function schemaErrors(value: unknown): readonly FieldError[] | undefined {
+  compiled ??= compile();
+  if (compiled(value)) return undefined;
+  const td = membersOf(value);
+  return describeErrors((compiled.errors ?? []).flatMap((error) => helpful(error, td)));
+}
+
+/** The schema tries every context and every security scheme in turn: only what concerns the one that is meant helps. */
+function helpful(error: ErrorObject, td: Members): readonly ErrorObject[] {
+  const [top, name = '', inner] = error.instancePath.split('/').slice(1);
+  if (top === '@context') {
+    const message = 'must be https://www.w3.org/2022/wot/td/v1.1, or begin with it, before other URIs and prefixes';
+    return [{ ...error, instancePath: '/@context', keyword: 'context', message }];
+  }
+  if (top !== 'securityDefinitions' || name === '') return [error];
+  const scheme = membersOf(membersOf(td[top])[name])['scheme'];
+  if (scheme !== undefined && !isScheme(scheme)) {
+    const message = `must be one of ${schemes.join(', ')}, or a scheme with a prefix`;
+    return [{ ...error, instancePath: `/${top}/${name}/scheme`, keyword: 'scheme', message }];
+  }
+  const missing: unknown = error.keyword === 'required' ? error.params['missingProperty'] : undefined;
+  const concernsOther = inner === 'scheme' || (missing !== undefined && missing !== 'scheme' && scheme !== 'combo');
+  return concernsOther ? [] : [error];
+}
+
+/** A scheme of TD 1.1, or one of an extension, with its prefix. */
+const isScheme = (scheme: unknown): boolean =>
+  typeof scheme === 'string' && (schemes.includes(scheme) || scheme.includes(':'));
+
+function meaningErrors(td: Members): readonly FieldError[] {
+  const definitions = Object.entries(membersOf(td['securityDefinitions']));
+  return [
+    ...undefinedSecurity(td, 'security', td['security']),
+    ...definitions.flatMap(([name, definition]) => comboErrors(td, name, membersOf(definition))),
+    ...formsOf(td).flatMap(([path, form]) => formErrors(td, path, form)),
+  ].slice(0, maxErrors);
+}
+
+const undefinedSecurity = (td: Members, field: string, names: unknown): readonly FieldError[] =>
+  listOf(names)
+    .filter((name) => !isNameIn(td['securityDefinitions'], name))
+    .map((name) => ({ field, description: `${String(name)} is not in securityDefinitions` }));
+
+function comboErrors(td: Members, name: string, { scheme, oneOf, allOf }: Members): readonly FieldError[] {
+  if (scheme !== 'combo') return [];
+  const field = `securityDefinitions.${name}`;
+  const parts = [...listOf(oneOf), ...listOf(allOf)];
+  if (parts.includes(name)) return [{ field, description: 'combines itself' }];
+  return undefinedSecurity(td, field, parts);
+}
+
+/** Every form with its path. */
+function formsOf(td: Members): readonly (readonly [string, Members])[] {
+  const affordances = ['properties', 'actions', 'events'].flatMap((kind) =>
+    Object.entries(membersOf(td[kind])).map(([name, affordance]) => [`${kind}.${name}.`, affordance] as const),
+  );
+  return [['', td] as const, ...affordances].flatMap(([path, holder]) =>
+    listOf(membersOf(holder)['forms']).map((form, i) => [`${path}forms.${i}`, membersOf(form)] as const),
+  );
+}
+
+function formErrors(td: Members, path: string, form: Members): readonly FieldError[] {
+  const { href, security, additionalResponses } = form;
+  const base = typeof td['base'] === 'string' ? td['base'] : undefined;
+  const unresolved = URL.canParse(String(href), base)
+    ? []
+    : [{ field: `${path}.href`, description: 'is no absolute address, and there is no base that makes it one' }];
+  const unknownSchemas = listOf(additionalResponses)
+    .map((response) => membersOf(response)['schema'])
+    .filter((name) => name !== undefined && !isNameIn(td['schemaDefinitions'], name))
+    .map((name) => ({
+      field: `${path}.additionalResponses`,
+      description: `${String(name)} is not in schemaDefinitions`,
+    }));
+  return [...unresolved, ...undefinedSecurity(td, `${path}.security`, security), ...unknownSchemas];
+}
+
+const isNameIn = (definitions: unknown, name: unknown): boolean =>
+  typeof name === 'string' && Object.hasOwn(membersOf(definitions), name);
+
+const membersOf = (value: unknown): Members => (typeof value === 'object' && value !== null ? (value as Members) : {});
+
+function listOf(value: unknown): readonly unknown[] {
+  if (value === undefined) return [];
+  return Array.isArray(value) ? value : [value];
+}

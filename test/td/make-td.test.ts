@@ -1,0 +1,122 @@
+import { Servient } from '@node-wot/core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { makeTd, makeThing, thingModel, type ThingKind } from '../../td/make-td.js';
+import { validateTd } from '../../td/validate-td.js';
+
+const instanceOf = (kind: ThingKind) => ({ id: `urn:gridring:${kind}:x1`, title: `The ${kind}`, version: '0.1.0' });
+const routed = (kind: 'backend' | 'directory', tokenAlgorithm: 'EdDSA' | 'ES256' = 'EdDSA') =>
+  makeTd(kind, { ...instanceOf(kind), base: 'https://grid.example:8443/', tokenAlgorithm });
+
+/** A produced Thing with the forms that a binding gives it: messages in two media types, all below one base. */
+async function exposedTd(wot: typeof WoT, kind: 'meter' | 'gateway'): Promise<WoT.ThingDescription> {
+  const td = (await wot.produce(makeThing(kind, instanceOf(kind)))).getThingDescription();
+  const formsOf = (folder: string, all: Record<string, object> | undefined, types: readonly string[], op?: object) => {
+    for (const [name, affordance] of Object.entries(all ?? {})) {
+      const forms = types.map((contentType) => ({ ...op, href: `${folder}/${name}`, contentType }));
+      Object.assign(affordance, { forms });
+    }
+  };
+  formsOf('properties', td.properties, ['application/json'], {
+    op: ['readproperty', 'observeproperty', 'unobserveproperty'],
+  });
+  formsOf('actions', td.actions, ['application/json', 'application/cose'], { op: 'invokeaction' });
+  formsOf('events', td.events, ['application/json'], { op: ['subscribeevent', 'unsubscribeevent'] });
+  return { ...td, base: `coap://[2001:db8:1234:5678:9abc:def0:1234:5678]:5683/${kind}-x1/` };
+}
+
+let servient: Servient;
+let wot: typeof WoT;
+
+beforeAll(async () => {
+  servient = new Servient();
+  wot = await servient.start();
+});
+afterAll(() => servient.shutdown());
+
+describe('a Thing for a binding to expose', () => {
+  test.each(['meter', 'gateway'] as const)('a %s is produced, and valid once it has forms', async (kind) => {
+    const td = await exposedTd(wot, kind);
+    expect(validateTd(td)).toMatchObject({ valid: true });
+    expect(td).toMatchObject({ ...instanceOf(kind), version: { instance: '0.1.0', model: '1.0.0' } });
+    expect(td.securityDefinitions['nosec_sc']).toMatchObject({ scheme: 'nosec' });
+  });
+
+  test("a meter's Thing Description stays below 8 kB", async () => {
+    const { length } = Buffer.from(JSON.stringify(await exposedTd(await new Servient().start(), 'meter')));
+    expect(length).toBeLessThan(8_192);
+  });
+
+  test('without forms it is not yet a Thing Description', () => {
+    expect(validateTd(makeThing('meter', instanceOf('meter'))).valid).toBe(false);
+  });
+
+  test('a change in one Thing reaches no other', () => {
+    const first = makeThing('meter', instanceOf('meter'));
+    Object.assign(first.actions?.['rekey'] ?? {}, { description: 'changed' });
+    expect(makeThing('meter', instanceOf('meter')).actions?.['rekey']?.description).not.toBe('changed');
+  });
+});
+
+describe('a Thing behind plain routes', () => {
+  test.each(['backend', 'directory'] as const)(
+    'a %s has a complete Thing Description, which can be produced too',
+    async (kind) => {
+      const td = routed(kind);
+      expect(validateTd(td)).toEqual({ valid: true, td });
+      expect(await wot.produce(td)).toMatchObject({ title: td.title });
+    },
+  );
+
+  test.each(['backend', 'directory'] as const)('nothing of the Thing Model is left in that of a %s', (kind) => {
+    expect(JSON.stringify(routed(kind))).not.toMatch(/tm:|\{\{/);
+    expect(JSON.stringify(thingModel(kind))).toMatch(/tm:ThingModel.*\{\{TOKEN_ALGORITHM\}\}/);
+  });
+
+  test('the algorithm of tokens is that of the suite', () => {
+    expect(routed('backend', 'ES256').securityDefinitions['bearer_sc']).toMatchObject({
+      scheme: 'bearer',
+      alg: 'ES256',
+    });
+    expect(routed('backend', 'EdDSA').securityDefinitions['bearer_sc']).toMatchObject({
+      scheme: 'bearer',
+      alg: 'EdDSA',
+    });
+  });
+
+  test("the backend's forms lead to the routes of the REST API", () => {
+    const { properties, actions, events, base } = routed('backend');
+    const urls = Object.values({ ...properties, ...actions, ...events }).flatMap(({ forms }) =>
+      forms.map(
+        (form) => `${(form['htv:methodName'] as string | undefined) ?? 'SSE'} ${new URL(form.href, base).pathname}`,
+      ),
+    );
+    expect(new Set(urls)).toEqual(
+      new Set([
+        'GET /api/v1/groups',
+        'GET /api/v1/policies',
+        'GET /health',
+        'POST /api/v1/epochs',
+        'POST /api/v1/readings',
+        'POST /api/v1/memberships',
+        'SSE /api/v1/events',
+      ]),
+    );
+  });
+
+  test('only the health of the backend, and what the directory lists, is open to everybody', () => {
+    const open = (['backend', 'directory'] as const).flatMap((kind) => {
+      const { security, properties, actions, events } = routed(kind);
+      expect(security).toBe('bearer_sc');
+      const affordances = Object.entries({ ...properties, ...actions, ...events });
+      return affordances.filter(([, { forms }]) => forms.some((form) => form.security?.includes('nosec_sc')));
+    });
+    expect(open.map(([name]) => name)).toEqual(['health', 'things', 'retrieveThing']);
+  });
+
+  test('the directory is marked as one, as WoT Discovery wants it', () => {
+    expect(routed('directory')).toMatchObject({
+      '@context': ['https://www.w3.org/2022/wot/td/v1.1', 'https://www.w3.org/2022/wot/discovery'],
+      '@type': ['ThingDirectory'],
+    });
+  });
+});
