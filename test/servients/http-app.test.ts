@@ -1,5 +1,6 @@
 import { once } from 'node:events';
-import type { FastifyInstance } from 'fastify';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ConflictError, VerificationError } from '../../crypto/errors.js';
 import { makeHttpApp, type HttpAppOptions } from '../../servients/bindings/http-app.js';
@@ -10,7 +11,7 @@ let port: number;
 let refusals: string[];
 let requests: string[];
 
-async function start(options: HttpAppOptions = {}): Promise<void> {
+async function start(options: HttpAppOptions = {}, more: FastifyPluginAsync = async () => undefined): Promise<void> {
   refusals = [];
   requests = [];
   app = makeHttpApp({
@@ -35,6 +36,7 @@ async function start(options: HttpAppOptions = {}): Promise<void> {
       throw new Error('a secret detail');
     });
   });
+  await app.register(more);
   await app.listen({ port: 0, host: '127.0.0.1' });
   port = (app.server.address() as { readonly port: number }).port;
 }
@@ -254,17 +256,32 @@ describe('limits', () => {
 });
 
 describe('the end', () => {
-  it('close waits for a request under way, and cuts idle and stalled connections', async () => {
-    await start({ limits: { drainMs: 300 } });
-    const idle = await open(port);
+  it('waits for a request under way, then lets its connection go', async () => {
+    let release: (() => void) | undefined;
+    await start({}, async (routes) => {
+      routes.get('/slow', async () => {
+        await new Promise<void>((resolve) => (release = resolve));
+        return { done: true };
+      });
+    });
+    const socket = await open(port);
+    socket.write('GET /slow HTTP/1.1\r\nHost: a\r\n\r\n');
+    while (release === undefined) await sleep(1);
+    const closed = app.close();
+    release();
+    expect(await until(socket, 'done')).toMatch(/^HTTP\/1\.1 200/);
+    socket.resume();
+    await Promise.all([closed, once(socket, 'end')]);
+    socket.destroy();
+  });
+
+  it('does not wait for idle, silent and stalled connections', async () => {
+    await start({ limits: { drainMs: 100 } });
+    const [idle, silent, stalled] = await Promise.all([open(port), open(port), open(port)]);
     idle.write('GET /ping HTTP/1.1\r\nHost: a\r\n\r\n');
     await until(idle, 'pong');
-    const stalled = await open(port);
-    stalled.write('POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{');
-    for (const socket of [idle, stalled]) socket.resume();
-    const ends = [once(idle, 'close'), once(stalled, 'close')];
-    await Promise.race([app.close(), new Promise((_, reject) => setTimeout(reject, 1_000, new Error('too late')))]);
-    for (const socket of [idle, stalled]) socket.destroy();
-    await Promise.all(ends);
+    stalled.write('POST /echo HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{');
+    await app.close();
+    for (const socket of [idle, silent, stalled]) socket.destroy();
   });
 });
