@@ -1,12 +1,18 @@
 /** Byte strings, without Buffer: this runs in browsers too. */
 const hexDigits = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 
-export const toHex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => hexDigits[byte]).join('');
+export function toHex(bytes: Uint8Array): string {
+  let text = '';
+  for (const byte of bytes) text += hexDigits[byte] ?? '';
+  return text;
+}
 
 /** @throws TypeError when `text` is not an even number of hex digits */
 export function fromHex(text: string): Uint8Array {
   if (!/^(?:[0-9a-f]{2})*$/i.test(text)) throw new TypeError('not an even number of hex digits');
-  return Uint8Array.from({ length: text.length / 2 }, (_, i) => Number.parseInt(text.slice(2 * i, 2 * i + 2), 16));
+  const bytes = new Uint8Array(text.length / 2);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(text.slice(2 * i, 2 * i + 2), 16);
+  return bytes;
 }
 
 export function toBase64Url(bytes: Uint8Array): string {
@@ -18,8 +24,12 @@ export function toBase64Url(bytes: Uint8Array): string {
 /** @throws TypeError when `text` is not canonical unpadded base64url */
 export function fromBase64Url(text: string): Uint8Array {
   if (!/^[\w-]*$/.test(text) || text.length % 4 === 1) throw new TypeError('not base64url');
-  const bytes = Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (char) => char.charCodeAt(0));
-  if (toBase64Url(bytes) !== text) throw new TypeError('not canonical base64url');
+  const binary = atob(text.replaceAll('-', '+').replaceAll('_', '/'));
+  const bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
+  // Only an incomplete last group of four has bits to spare, in which texts of the same bytes could differ.
+  const lastGroup = toBase64Url(bytes.subarray(bytes.length - (bytes.length % 3)));
+  if (lastGroup !== text.slice(text.length - (text.length % 4))) throw new TypeError('not canonical base64url');
   return bytes;
 }
 
