@@ -1,4 +1,4 @@
-/** Thing Descriptions from the Thing Models beside this file (TD 1.1 §10). */
+/** Thing Descriptions from the Thing Models beside this file (TD 1.1 §9). */
 import type { ExposedThingInit, ThingDescription } from 'wot-typescript-definitions';
 import { resolveReference, type JsonObject } from './references.js';
 

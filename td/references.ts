@@ -1,7 +1,7 @@
 /**
- * Thing Models refer to payload schemas with `tm:ref` (TD 1.1 §10.3.2.4), schemas to one another with `$ref`: one text
- * for each payload. What leaves this folder has every reference replaced by what it points at, because a data schema of
- * a Thing Description cannot refer to another.
+ * Thing Models refer to payload schemas with `tm:ref` (TD 1.1 §9.3.2, which knows only references to other Thing
+ * Models), schemas to one another with `$ref`: one text for each payload. What leaves this folder has every reference
+ * replaced by what it points at, because a data schema of a Thing Description cannot refer to another.
  */
 import { readFileSync } from 'node:fs';
 

@@ -1,7 +1,7 @@
 /** What is wrong with a value, said so that its author can mend it. */
 import type { ErrorObject } from 'ajv';
 
-/** As WoT Discovery §7.3.2.1.7 puts it into a problem document's `validationErrors`. */
+/** As WoT Discovery §7.3.2.1.6 puts it into a problem document's `validationErrors`. */
 export interface FieldError {
   /** Path with dots, e.g. `properties.status.forms.0.href`; `(root)` for the whole. */
   readonly field: string;

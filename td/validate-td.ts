@@ -1,6 +1,6 @@
 /**
- * Validates Thing Descriptions: the JSON Schema that W3C publishes with TD 1.1, and what no schema can say (TD 1.1 §5,
- * §8.2): names that must be defined, addresses that must resolve, and no Thing Model in a Thing Description's place.
+ * Validates Thing Descriptions: the JSON Schema that W3C publishes with TD 1.1, and what no schema can say (TD 1.1 §5.3,
+ * §6.3): names that must be defined, addresses that must resolve, and no Thing Model in a Thing Description's place.
  */
 import { createRequire } from 'node:module';
 import { Ajv, type AnySchemaObject, type ErrorObject, type ValidateFunction } from 'ajv';
@@ -37,8 +37,9 @@ function unfitToValidate(value: unknown): readonly FieldError[] | undefined {
 }
 
 function excessOf(value: unknown, levelsLeft: number): string | undefined {
-  if (typeof value === 'string' && value.length > maxima.characters)
-    return `a string of more than ${maxima.characters}`;
+  if (typeof value === 'string' && value.length > maxima.characters) {
+    return `a string of more than ${maxima.characters} characters`;
+  }
   if (typeof value !== 'object' || value === null) return undefined;
   if (levelsLeft === 0) return `more than ${maxima.depth} levels`;
   const inner = Object.values(value);
@@ -50,7 +51,7 @@ function excessOf(value: unknown, levelsLeft: number): string | undefined {
   return undefined;
 }
 
-/** The field that makes this a Thing Model (TD 1.1 §10), if any. */
+/** The field that makes this a Thing Model (TD 1.1 §9), if any. */
 function signOfThingModel(value: unknown, path: string): string | undefined {
   for (const [name, inner] of Object.entries(membersOf(value))) {
     const field = path + name;
@@ -79,7 +80,9 @@ function schemaErrors(value: unknown): readonly FieldError[] | undefined {
   compiled ??= compile();
   if (compiled(value)) return undefined;
   const td = membersOf(value);
-  return describeErrors((compiled.errors ?? []).flatMap((error) => helpful(error, td)));
+  const errors = compiled.errors ?? [];
+  const ofInterest = errors.flatMap((error) => helpful(error, td));
+  return describeErrors(ofInterest.length > 0 ? ofInterest : errors);
 }
 
 /** The schema tries every context and every security scheme in turn: only what concerns the one that is meant helps. */
@@ -102,13 +105,12 @@ function helpful(error: ErrorObject, td: Members): readonly ErrorObject[] {
 
 /** A scheme of TD 1.1, or one of an extension, with its prefix. */
 const isScheme = (scheme: unknown): boolean =>
-  typeof scheme === 'string' && (schemes.includes(scheme) || scheme.includes(':'));
+  typeof scheme === 'string' && (schemes.includes(scheme) || /.:/.test(scheme));
 
 function meaningErrors(td: Members): readonly FieldError[] {
-  const definitions = Object.entries(membersOf(td['securityDefinitions']));
   return [
     ...undefinedSecurity(td, 'security', td['security']),
-    ...definitions.flatMap(([name, definition]) => comboErrors(td, name, membersOf(definition))),
+    ...Object.keys(membersOf(td['securityDefinitions'])).flatMap((name) => comboErrors(td, name)),
     ...formsOf(td).flatMap(([path, form]) => formErrors(td, path, form)),
   ].slice(0, maxErrors);
 }
@@ -116,15 +118,26 @@ function meaningErrors(td: Members): readonly FieldError[] {
 const undefinedSecurity = (td: Members, field: string, names: unknown): readonly FieldError[] =>
   listOf(names)
     .filter((name) => !isNameIn(td['securityDefinitions'], name))
-    .map((name) => ({ field, description: `${String(name)} is not in securityDefinitions` }));
+    .map((name) => ({ field, description: `${nameOf(name)} is not in securityDefinitions` }));
 
-function comboErrors(td: Members, name: string, { scheme, oneOf, allOf }: Members): readonly FieldError[] {
-  if (scheme !== 'combo') return [];
+function comboErrors(td: Members, name: string): readonly FieldError[] {
   const field = `securityDefinitions.${name}`;
-  const parts = [...listOf(oneOf), ...listOf(allOf)];
-  if (parts.includes(name)) return [{ field, description: 'combines itself' }];
-  return undefinedSecurity(td, field, parts);
+  if (reaches(td, name, name, new Set())) return [{ field, description: 'combines itself' }];
+  return undefinedSecurity(td, field, partsOf(td, name));
 }
+
+/** What a combination combines; nothing for any other scheme. */
+function partsOf(td: Members, name: string): readonly unknown[] {
+  const { scheme, oneOf, allOf } = membersOf(membersOf(td['securityDefinitions'])[name]);
+  return scheme === 'combo' ? [...listOf(oneOf), ...listOf(allOf)] : [];
+}
+
+const reaches = (td: Members, from: string, to: string, seen: Set<string>): boolean =>
+  partsOf(td, from).some((part) => {
+    if (part === to) return true;
+    if (typeof part !== 'string' || seen.has(part)) return false;
+    return reaches(td, part, to, seen.add(part));
+  });
 
 /** Every form with its path. */
 function formsOf(td: Members): readonly (readonly [string, Members])[] {
@@ -139,21 +152,25 @@ function formsOf(td: Members): readonly (readonly [string, Members])[] {
 function formErrors(td: Members, path: string, form: Members): readonly FieldError[] {
   const { href, security, additionalResponses } = form;
   const base = typeof td['base'] === 'string' ? td['base'] : undefined;
-  const unresolved = URL.canParse(String(href), base)
-    ? []
-    : [{ field: `${path}.href`, description: 'is no absolute address, and there is no base that makes it one' }];
+  const unresolved =
+    typeof href === 'string' && URL.canParse(href, base)
+      ? []
+      : [{ field: `${path}.href`, description: 'is no absolute address, and there is no base that makes it one' }];
   const unknownSchemas = listOf(additionalResponses)
     .map((response) => membersOf(response)['schema'])
     .filter((name) => name !== undefined && !isNameIn(td['schemaDefinitions'], name))
     .map((name) => ({
       field: `${path}.additionalResponses`,
-      description: `${String(name)} is not in schemaDefinitions`,
+      description: `${nameOf(name)} is not in schemaDefinitions`,
     }));
   return [...unresolved, ...undefinedSecurity(td, `${path}.security`, security), ...unknownSchemas];
 }
 
 const isNameIn = (definitions: unknown, name: unknown): boolean =>
   typeof name === 'string' && Object.hasOwn(membersOf(definitions), name);
+
+/** Not `String`, which throws for an object whose toString is no function. */
+const nameOf = (name: unknown): string => (typeof name === 'string' ? name : JSON.stringify(name));
 
 const membersOf = (value: unknown): Members => (typeof value === 'object' && value !== null ? (value as Members) : {});
 
