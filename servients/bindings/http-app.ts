@@ -11,7 +11,7 @@ import { LimitError } from '../../crypto/errors.js';
 import { limits as sizes } from '../../crypto/limits.js';
 import { answerOnSocket, HttpRefusal, refuseExpectation, sendProblem } from './http-problem.js';
 
-export interface HttpLimits {
+interface HttpLimits {
   readonly bodyBytes: number;
   readonly headerBytes: number;
   readonly connections: number;
@@ -28,7 +28,7 @@ export interface HttpLimits {
   readonly drainMs: number;
 }
 
-export const httpDefaults: HttpLimits = {
+const defaults: HttpLimits = {
   bodyBytes: sizes.requestBody,
   headerBytes: 16_384,
   connections: 1_024,
@@ -58,7 +58,7 @@ export interface HttpAppOptions {
  * `app.close()` lets requests under way end, for at most `drainMs`.
  */
 export function makeHttpApp(options: HttpAppOptions = {}): FastifyInstance {
-  const limits = { ...httpDefaults, ...options.limits };
+  const limits = { ...defaults, ...options.limits };
   const { observer } = options;
   const newest = new WeakMap<Socket, ServerResponse>();
   const app = Fastify({

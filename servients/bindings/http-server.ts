@@ -8,7 +8,7 @@ import { addForms, follow, type HttpThing } from './http-thing.js';
 import { SseHub, sseDefaults, type SseLimits } from './sse.js';
 import { hrefsBelow, urlName } from './thing-base.js';
 
-export interface HttpAuthentication {
+interface HttpAuthentication {
   /** Of the tokens, as the TD says it. */
   readonly algorithm: 'EdDSA' | 'ES256';
   /** Throws to refuse; called before anything else of the request is looked at. */
@@ -40,8 +40,11 @@ export class HttpServer implements ProtocolServer {
 
   constructor(options: HttpServerOptions) {
     this.#options = options;
-    this.#hub = new SseHub({ ...sseDefaults, ...options.streams });
     this.app = makeHttpApp(options);
+    this.#hub = new SseHub({ ...sseDefaults, ...options.streams }, () => {
+      options.observer?.refused('slow-reader');
+      this.app.log.warn('a reader of events did not read and was cut off');
+    });
     void this.app.register(async (scope) => {
       this.#addRoutes(scope);
     });
@@ -54,14 +57,14 @@ export class HttpServer implements ProtocolServer {
     return this.#hub.openStreams;
   }
 
-  /** @throws SetupError `http-listen` */
+  /** @throws SetupError `port-unusable` */
   async start(servient: Servient): Promise<void> {
     this.#servient = servient;
     const { address, port } = this.#options;
     try {
       await this.app.listen({ host: address, port });
     } catch (cause) {
-      throw new SetupError('http-listen', `cannot listen on ${address}, port ${port}: ${String(cause)}`, cause);
+      throw new SetupError('port-unusable', `cannot listen on ${address} port ${port}: choose another`, cause);
     }
   }
 
@@ -74,9 +77,9 @@ export class HttpServer implements ProtocolServer {
     return bound === null || typeof bound === 'string' ? -1 : bound.port;
   }
 
-  /** @throws SetupError `http-not-started` */
+  /** @throws SetupError `not-listening` */
   async expose(thing: ExposedThing): Promise<void> {
-    if (this.getPort() === -1) throw new SetupError('http-not-started', 'start the servient before exposing a Thing');
+    if (this.getPort() === -1) throw new SetupError('not-listening', 'start the servient before exposing a Thing');
     const name = urlName(thing.title, (taken) => this.#things.has(taken));
     const href = hrefsBelow(thing, `${this.#origin()}/${name}/`);
     const exposed = addForms(thing, { hub: this.#hub, href, security: this.#declareSecurity(thing) });

@@ -1,6 +1,6 @@
 /** A Thing as HTTP sees it: the resources behind its affordances, and their forms in the Thing Description. */
 import type { Content, ExposedThing } from '@node-wot/core';
-import { coseType, jsonType } from './codec.js';
+import { carriesMessage, coseType, jsonType } from './codec.js';
 import type { SseHub, SseTopic } from './sse.js';
 
 /** A form that this binding put into the Thing. */
@@ -109,12 +109,6 @@ function formAdder({ forms }: { readonly forms: unknown[] }, { href, security }:
     forms.push(form);
     return { contentType: fields.contentType ?? jsonType, index: () => forms.indexOf(form) };
   };
-}
-
-/** Whether it takes bytes of the protocol, which JSON carries as base64url (td/schemas/message.schema.json). */
-function carriesMessage({ input }: { readonly input?: unknown }): boolean {
-  const schema = input as { readonly properties?: Record<string, { readonly contentEncoding?: string }> } | undefined;
-  return schema?.properties?.['message']?.contentEncoding === 'base64url';
 }
 
 /** In order, though reading a content is asynchronous. */

@@ -30,17 +30,21 @@ export const sseDefaults: SseLimits = {
   streamsPerAddress: 64,
 };
 
+type Send = (reader: ServerResponse, text: string) => void;
+
 /** One sequence of events. Its ids begin with a random value, so that those of an earlier process are recognised. */
 export class SseTopic {
   readonly readers = new Set<ServerResponse>();
   readonly #limits: SseLimits;
+  readonly #send: Send;
   readonly #life = randomBytes(6).toString('base64url');
   #latest = 0;
   #held: readonly string[] = [];
   #heldBytes = 0;
 
-  constructor(limits: SseLimits) {
+  constructor(limits: SseLimits, send: Send) {
     this.#limits = limits;
+    this.#send = send;
   }
 
   get latestId(): string {
@@ -51,7 +55,7 @@ export class SseTopic {
     this.#latest++;
     const text = frame(this.latestId, data);
     this.#hold(text);
-    for (const reader of this.readers) sendOrCut(reader, text, this.#limits.backlogBytes);
+    for (const reader of this.readers) this.#send(reader, text);
   }
 
   /** Ends the streams of all readers. */
@@ -92,8 +96,12 @@ export class SseHub {
   #heartbeat: NodeJS.Timeout | undefined;
   #closed = false;
 
-  constructor(limits: SseLimits = sseDefaults) {
+  readonly #onCut: () => void;
+
+  /** `onCut`: a reader was cut off because it did not read. */
+  constructor(limits: SseLimits = sseDefaults, onCut: () => void = () => undefined) {
     this.#limits = limits;
+    this.#onCut = onCut;
   }
 
   get openStreams(): number {
@@ -101,7 +109,9 @@ export class SseHub {
   }
 
   topic(): SseTopic {
-    return new SseTopic(this.#limits);
+    return new SseTopic(this.#limits, (reader, text) => {
+      this.#sendOrCut(reader, text);
+    });
   }
 
   /**
@@ -124,7 +134,7 @@ export class SseHub {
     const response = this.#start(topic, request.ip, reply);
     const start = state === undefined ? `id: ${since}\n\n` : frame(since, state);
     const opening = (returning === undefined ? start : '') + topic.replay(since);
-    sendOrCut(response, `retry: ${this.#limits.retryMs}\n\n${opening}`, this.#limits.backlogBytes);
+    this.#sendOrCut(response, `retry: ${this.#limits.retryMs}\n\n${opening}`);
   }
 
   /** Ends every stream and admits no more. */
@@ -168,7 +178,17 @@ export class SseHub {
   }
 
   #beat(): void {
-    for (const response of this.#open.keys()) sendOrCut(response, ':\n\n', this.#limits.backlogBytes);
+    for (const response of this.#open.keys()) this.#sendOrCut(response, ':\n\n');
+  }
+
+  #sendOrCut(response: ServerResponse, text: string): void {
+    if (response.destroyed || response.writableEnded) return;
+    if (response.writableLength + text.length <= this.#limits.backlogBytes) {
+      response.write(text);
+      return;
+    }
+    response.destroy();
+    this.#onCut();
   }
 }
 
@@ -177,9 +197,3 @@ const frame = (id: string, data: string): string =>
     .split(/\r\n|\r|\n/)
     .map((line) => `data: ${line}\n`)
     .join('')}\n`;
-
-function sendOrCut(response: ServerResponse, text: string, backlogBytes: number): void {
-  if (response.destroyed || response.writableEnded) return;
-  if (response.writableLength + text.length > backlogBytes) response.destroy();
-  else response.write(text);
-}

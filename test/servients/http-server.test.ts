@@ -217,13 +217,17 @@ describe('a Thing that only callers with a token may use', () => {
     expect(td.securityDefinitions).toMatchObject({ bearer_sc: { scheme: 'bearer', format: 'jwt', alg: 'EdDSA' } });
   });
 
-  it('answers 401 with a challenge to a missing and to an invalid token, 403 to a role that may not', async () => {
+  it('answers 401 with a challenge to a missing, an invalid and an expired token, 403 to a role that may not', async () => {
     const missing = await at('/properties/identity');
     expect(missing.headers.get('www-authenticate')).toBe('Bearer realm="gridring"');
     expect(await problemOf(missing)).toMatchObject({ status: 401, code: 'token-missing' });
     const invalid = await at('/properties/identity', { headers: { authorization: 'Bearer abc' } });
     expect(invalid.headers.get('www-authenticate')).toContain('error="invalid_token"');
     expect(await problemOf(invalid)).toMatchObject({ status: 401, code: 'token-invalid' });
+    const old = await makeTokenSource(pki.holder('gateway', 'a-1'), audience, () => nowS - 1_000)();
+    const expired = await at('/properties/identity', { headers: { authorization: `Bearer ${old}` } });
+    expect(expired.headers.get('www-authenticate')).toContain('error="invalid_token"');
+    expect(await problemOf(expired)).toMatchObject({ status: 401, code: 'token-expired' });
     const reader = await at('/properties/identity', {
       headers: { authorization: `Bearer ${await tokenOf('reader')}` },
     });
@@ -241,7 +245,7 @@ describe('a server', () => {
   it('that cannot have its port says which', async () => {
     running = await runThing();
     const second = new HttpServer({ port: running.port, address: '127.0.0.1' });
-    await expect(second.start(new Servient())).rejects.toMatchObject({ code: 'http-listen' });
+    await expect(second.start(new Servient())).rejects.toMatchObject({ code: 'port-unusable' });
     await second.stop();
     await running.servient.shutdown();
   });

@@ -117,7 +117,11 @@ describe('server-sent events', () => {
   });
 
   it('a reader that does not read is cut off, and the others go on', async () => {
-    running = await runThing({ streams: { backlogBytes: 100_000, replayBytes: 50_000 } });
+    const refusals: string[] = [];
+    running = await runThing({
+      streams: { backlogBytes: 100_000, replayBytes: 50_000 },
+      observer: { request: () => undefined, refused: (code) => refusals.push(code) },
+    });
     const stalled = await subscribe('events/reading');
     await until(stalled, 'retry');
     stalled.pause();
@@ -133,6 +137,7 @@ describe('server-sent events', () => {
       await sleep(0);
     }
     expect(running.server.openStreams).toBe(1);
+    expect(refusals).toEqual(['slow-reader']);
     running.emitter.event('reading', { n: 424242 });
     while (!arrived.includes('424242')) await sleep(1);
   });
