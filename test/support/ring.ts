@@ -22,6 +22,8 @@ export interface Player {
   readonly principal: Principal;
   readonly context: MemberContext;
   state: MemberState;
+  /** Sees every step before it is kept. */
+  readonly watch?: (before: MemberState, step: MemberStep) => void;
 }
 
 export interface Plan {
@@ -39,9 +41,13 @@ export type MemberRound = (context: MemberContext, state: MemberState, message: 
 /** Steps a player and keeps its state, as a host would. @returns the reply */
 export function play(player: Player, round: MemberRound, message: Uint8Array): Uint8Array {
   const step = round(player.context, player.state, message);
+  player.watch?.(player.state, step);
   player.state = step.state;
   return step.reply;
 }
+
+/** Members as they are now, whatever they are played through after. */
+export const snapshot = (players: readonly Player[]): readonly Player[] => players.map((player) => ({ ...player }));
 
 export const makePlayers = (n: Neighbourhood, { membership, randomOf }: Plan = {}): readonly Player[] =>
   n.meters.map((principal, i) => ({
@@ -73,9 +79,12 @@ export interface AfterTokens extends AfterShares {
   readonly confirming: CollectingConfirmations;
 }
 
-export function throughTokens(n: Neighbourhood, plan: Plan = {}): AfterTokens {
-  const context = n.coordinatorContext(plan.membership);
-  const after = throughShares(n, plan);
+export const throughTokens = (n: Neighbourhood, plan: Plan = {}): AfterTokens =>
+  collectTokens(n, throughShares(n, plan), plan.membership);
+
+/** Closes round 1 and collects everybody's token. */
+export function collectTokens(n: Neighbourhood, after: AfterShares, membership?: Membership): AfterTokens {
+  const context = n.coordinatorContext(membership);
   const roster = closeShares(context, after.collecting);
   const tokens = after.players.map((player) => play(player, onRoster, roster.rosterMessage));
   let state: ReturnType<typeof onToken> = roster;
@@ -89,9 +98,16 @@ export interface AfterConfirmations extends AfterTokens {
   readonly published: Published;
 }
 
-export function throughConfirmations(n: Neighbourhood, plan: Plan = {}): AfterConfirmations {
-  const context = n.coordinatorContext(plan.membership);
-  const after = throughTokens(n, plan);
+export const throughConfirmations = (n: Neighbourhood, plan: Plan = {}): AfterConfirmations =>
+  collectConfirmations(n, throughTokens(n, plan), plan.membership);
+
+/** Hands out the tokens and collects everybody's confirmation. */
+export function collectConfirmations(
+  n: Neighbourhood,
+  after: AfterTokens,
+  membership?: Membership,
+): AfterConfirmations {
+  const context = n.coordinatorContext(membership);
   const confirmations = after.players.map((player) => play(player, onTokens, after.confirming.tokensMessage));
   let state: ReturnType<typeof onConfirmation> = after.confirming;
   for (const confirmation of confirmations) {
