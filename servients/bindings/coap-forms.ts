@@ -12,9 +12,15 @@ interface Affordance {
 export class FormIndex {
   readonly #indices = new Map<string, number>();
 
-  add(kind: AffordanceKind, name: string, affordance: Affordance, form: WoT.Form & { readonly op: string[] }): void {
+  add(
+    kind: AffordanceKind,
+    name: string,
+    affordance: Affordance,
+    form: WoT.Form & { readonly op: string | readonly string[] },
+  ): void {
     const forms = (affordance.forms ??= []);
-    for (const op of form.op) this.#indices.set(`${kind} ${name} ${form.contentType ?? ''} ${op}`, forms.length);
+    for (const op of [form.op].flat())
+      this.#indices.set(`${kind} ${name} ${form.contentType ?? ''} ${op}`, forms.length);
     forms.push(form);
   }
 
@@ -29,7 +35,7 @@ export class FormIndex {
  */
 export function addForms(thing: ExposedThing, hrefOf: (path: string) => string): FormIndex {
   const index = new FormIndex();
-  const form = (path: string, method: string, op: string[], contentType: string = jsonType) => ({
+  const form = (path: string, method: string, op: string | string[], contentType: string = jsonType) => ({
     href: hrefOf(path),
     contentType,
     op,
@@ -40,8 +46,8 @@ export function addForms(thing: ExposedThing, hrefOf: (path: string) => string):
     const add = (entry: ReturnType<typeof form> & { subprotocol?: string }): void => {
       index.add('properties', name, property, entry);
     };
-    if (property.writeOnly !== true) add(form(path, 'GET', ['readproperty']));
-    if (property.readOnly !== true) add(form(path, 'PUT', ['writeproperty']));
+    if (property.writeOnly !== true) add(form(path, 'GET', 'readproperty'));
+    if (property.readOnly !== true) add(form(path, 'PUT', 'writeproperty'));
     if (property.observable === true) {
       add({ ...form(path, 'GET', ['observeproperty', 'unobserveproperty']), subprotocol: 'cov:observe' });
     }
@@ -52,7 +58,7 @@ export function addForms(thing: ExposedThing, hrefOf: (path: string) => string):
         'actions',
         name,
         action,
-        form(`actions/${encodeURIComponent(name)}`, 'POST', ['invokeaction'], mediaType),
+        form(`actions/${encodeURIComponent(name)}`, 'POST', 'invokeaction', mediaType),
       );
     }
   }

@@ -72,6 +72,7 @@ export class CoapServer implements ProtocolServer {
     const { port, address } = this.#options;
     await new Promise<void>((resolve, reject) => {
       this.#gate.once('error', (cause) => {
+        this.#gate.close();
         reject(new SetupError('port-unusable', `cannot listen on UDP ${address} port ${port}: choose another`, cause));
       });
       this.#gate.listen(port, address, () => {
