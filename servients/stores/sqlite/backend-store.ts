@@ -1,0 +1,164 @@
+import { equalBytes } from '../../../crypto/bytes.js';
+import { ConflictError } from '../../../crypto/errors.js';
+import type { BackendStore, DirectoryStore, EpochRow, SealedReadingRow, StoredItem } from '../../../things/stores.js';
+import { openStore, type Closable, type Database, type Statement, type StoreOptions } from './database.js';
+import { deliveries } from './deliveries.js';
+import { SqliteDirectoryStore } from './directory-store.js';
+import { KeptItems } from './kept.js';
+
+/**
+ * Opens or creates a backend's database, with the directory in it.
+ * @throws SetupError and UnavailableError as `openStore`
+ */
+export const openBackendStore = (path: string, options: StoreOptions = {}): OpenBackendStore =>
+  openStore(path, 'backend', options, (database) => ({
+    backend: new SqliteBackendStore(database),
+    directory: new SqliteDirectoryStore(database),
+    close: () => {
+      database.close();
+    },
+  }));
+
+export interface OpenBackendStore extends Closable {
+  readonly backend: BackendStore;
+  readonly directory: DirectoryStore;
+}
+
+type EpochKey = [gid: Uint8Array, epoch: number, attempt: number];
+type ReadingCount = Awaited<ReturnType<BackendStore['readingCounts']>>[number];
+
+const epochColumns = `gid, epoch, attempt, th2, list_hash AS listHash, members, reason, recorded_s AS recordedS`;
+const readingColumns = `cert_hash AS meter, sequence, epoch, attempt, received_s AS receivedS, message`;
+
+class SqliteBackendStore implements BackendStore {
+  readonly #database: Database;
+  readonly #kept: KeptItems;
+  readonly #newestMembership: Statement<
+    [gid: Uint8Array],
+    { readonly version: number; readonly listHash: Uint8Array; readonly bundle: Uint8Array }
+  >;
+  readonly #saveMembership: Statement<[gid: Uint8Array, version: number, listHash: Uint8Array, bundle: Uint8Array]>;
+  readonly #membershipByHash: Statement<[listHash: Uint8Array], { readonly bundle: Uint8Array }>;
+  readonly #groups: Statement<[], { readonly gid: Uint8Array }>;
+  readonly #saveEpoch: Statement<
+    [...EpochKey, Uint8Array, Uint8Array, members: number, reason: string, recordedS: number, record: Uint8Array]
+  >;
+  readonly #epoch: Statement<EpochKey, { readonly th2: Uint8Array; readonly record: Uint8Array }>;
+  readonly #epochAbove: Statement<EpochKey, unknown>;
+  readonly #epochs: Statement<[gid: Uint8Array, limit: number], EpochRow>;
+  readonly #readings: Statement<[meter: Uint8Array, afterSequence: number, limit: number], SealedReadingRow>;
+  readonly #lastReadings: Statement<[meter: Uint8Array, limit: number], SealedReadingRow>;
+  readonly #readingCounts: Statement<[], ReadingCount>;
+  readonly #grants: Statement<[meter: Uint8Array, reader: Uint8Array], { readonly message: Uint8Array }>;
+
+  constructor(database: Database) {
+    this.#database = database;
+    this.#kept = new KeptItems(database);
+    this.#newestMembership = database.prepare(
+      `SELECT version, list_hash AS listHash, bundle FROM membership_list WHERE gid = ? ORDER BY version DESC LIMIT 1`,
+    );
+    this.#saveMembership = database.prepare(
+      'INSERT INTO membership_list (gid, version, list_hash, bundle) VALUES (?, ?, ?, ?)',
+    );
+    this.#membershipByHash = database.prepare('SELECT bundle FROM membership_list WHERE list_hash = ?');
+    this.#groups = database.prepare('SELECT DISTINCT gid FROM membership_list ORDER BY gid');
+    this.#saveEpoch = database.prepare(
+      `INSERT INTO epoch (gid, epoch, attempt, th2, list_hash, members, reason, recorded_s, record)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    );
+    this.#epoch = database.prepare('SELECT th2, record FROM epoch WHERE gid = ? AND epoch = ? AND attempt = ?');
+    this.#epochAbove = database.prepare('SELECT 1 FROM epoch WHERE gid = ? AND (epoch, attempt) > (?, ?) LIMIT 1');
+    this.#epochs = database.prepare(
+      `SELECT ${epochColumns} FROM epoch WHERE gid = ? ORDER BY epoch DESC, attempt DESC LIMIT ?`,
+    );
+    this.#readings = database.prepare(
+      `SELECT ${readingColumns} FROM reading JOIN meter ON meter.id = reading.meter
+       WHERE cert_hash = ? AND sequence > ? ORDER BY sequence LIMIT ?`,
+    );
+    this.#lastReadings = database.prepare(
+      `SELECT ${readingColumns} FROM reading JOIN meter ON meter.id = reading.meter
+       WHERE cert_hash = ? ORDER BY sequence DESC LIMIT ?`,
+    );
+    this.#readingCounts = database.prepare(
+      `SELECT cert_hash AS meter, readings AS count, last_sequence AS lastSequence FROM meter
+       WHERE readings > 0 ORDER BY cert_hash`,
+    );
+    this.#grants = database.prepare(
+      `SELECT message FROM reader_grant JOIN meter ON meter.id = reader_grant.meter
+       WHERE cert_hash = ? AND reader = ? ORDER BY reader_grant.id`,
+    );
+  }
+
+  async saveMembership(gid: Uint8Array, version: number, listHash: Uint8Array, bundle: Uint8Array): Promise<boolean> {
+    return this.#database.transaction(() => {
+      const newest = this.#newestMembership.get(gid);
+      if (newest !== undefined && version <= newest.version) {
+        return version === newest.version && equalBytes(listHash, newest.listHash);
+      }
+      this.#saveMembership.run(gid, version, listHash, bundle);
+      return true;
+    });
+  }
+
+  async loadMembership(gid: Uint8Array): Promise<Uint8Array | undefined> {
+    return this.#database.read(() => this.#newestMembership.get(gid))?.bundle;
+  }
+
+  async membershipByHash(listHash: Uint8Array): Promise<Uint8Array | undefined> {
+    return this.#database.read(() => this.#membershipByHash.get(listHash))?.bundle;
+  }
+
+  async groups(): Promise<readonly Uint8Array[]> {
+    return this.#database.read(() => this.#groups.all()).map(({ gid }) => gid);
+  }
+
+  async saveEpoch(row: EpochRow, record: Uint8Array): Promise<'stored' | 'known'> {
+    const { gid, epoch, attempt, th2, listHash, members, reason, recordedS } = row;
+    return this.#database.transaction(() => {
+      const same = this.#epoch.get(gid, epoch, attempt);
+      // th2 binds the whole session; the signatures in a record may differ.
+      if (same !== undefined && equalBytes(same.th2, th2)) return 'known';
+      if (same !== undefined || this.#epochAbove.get(gid, epoch, attempt) !== undefined) {
+        throw new ConflictError('epoch-stale', `epoch ${epoch}, attempt ${attempt} is not above every recorded one`);
+      }
+      this.#saveEpoch.run(gid, epoch, attempt, th2, listHash, members, reason, recordedS, record);
+      return 'stored';
+    });
+  }
+
+  /** Newest first. */
+  async epochs(gid: Uint8Array, limit: number): Promise<readonly EpochRow[]> {
+    return this.#database.read(() => this.#epochs.all(gid, limit));
+  }
+
+  async loadRecord(gid: Uint8Array, epoch: number, attempt: number): Promise<Uint8Array | undefined> {
+    return this.#database.read(() => this.#epoch.get(gid, epoch, attempt))?.record;
+  }
+
+  async accept(items: readonly StoredItem[], nowS: number): Promise<{ readonly fresh: number }> {
+    return this.#database.transaction(() => {
+      let fresh = 0;
+      for (const delivery of deliveries(items)) {
+        if (delivery.kind === 'run') fresh += this.#kept.keepRun(delivery, nowS);
+        else if (this.#kept.keepGrant(delivery, nowS)) fresh += 1;
+      }
+      return { fresh };
+    });
+  }
+
+  async readings(meter: Uint8Array, afterSequence: number, limit: number): Promise<readonly SealedReadingRow[]> {
+    return this.#database.read(() => this.#readings.all(meter, afterSequence, limit));
+  }
+
+  async lastReadings(meter: Uint8Array, limit: number): Promise<readonly SealedReadingRow[]> {
+    return this.#database.read(() => this.#lastReadings.all(meter, limit)).toReversed();
+  }
+
+  async readingCounts(): Promise<readonly ReadingCount[]> {
+    return this.#database.read(() => this.#readingCounts.all());
+  }
+
+  async grants(meter: Uint8Array, reader: Uint8Array): Promise<readonly Uint8Array[]> {
+    return this.#database.read(() => this.#grants.all(meter, reader)).map(({ message }) => message);
+  }
+}

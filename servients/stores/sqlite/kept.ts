@@ -1,0 +1,83 @@
+/** The backend's readings and grants, of which it keeps every one. */
+import { onlyRow, type Database, type Statement } from './database.js';
+import { assertChained, assertSameReading, type Run, type StoredGrant } from './deliveries.js';
+import { meterIds } from './meter-ids.js';
+
+type ByReading<Row> = Statement<[meter: number, sequence: number], Row>;
+
+export class KeptItems {
+  readonly #meterId: (certHash: Uint8Array) => number;
+  readonly #add: Statement<
+    [
+      meter: number,
+      sequence: number,
+      gid: Uint8Array,
+      epoch: number,
+      attempt: number,
+      hash: Uint8Array,
+      previousHash: Uint8Array,
+      nowS: number,
+      message: Uint8Array,
+    ]
+  >;
+  readonly #hash: ByReading<{ readonly hash: Uint8Array }>;
+  readonly #previousHash: ByReading<{ readonly hash: Uint8Array }>;
+  readonly #count: Statement<[fresh: number, lastSequence: number, meter: number]>;
+  readonly #addGrant: Statement<
+    [
+      meter: number,
+      reader: Uint8Array,
+      gid: Uint8Array,
+      epoch: number,
+      attempt: number,
+      keyHash: Uint8Array,
+      nowS: number,
+      message: Uint8Array,
+    ]
+  >;
+
+  constructor(database: Database) {
+    this.#meterId = meterIds(database);
+    this.#add = database.prepare(
+      `INSERT INTO reading (meter, sequence, gid, epoch, attempt, hash, previous_hash, received_s, message)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+    );
+    this.#hash = database.prepare('SELECT hash FROM reading WHERE meter = ? AND sequence = ?');
+    this.#previousHash = database.prepare('SELECT previous_hash AS hash FROM reading WHERE meter = ? AND sequence = ?');
+    this.#count = database.prepare(
+      'UPDATE meter SET readings = readings + ?, last_sequence = max(last_sequence, ?) WHERE id = ?',
+    );
+    this.#addGrant = database.prepare(
+      `INSERT INTO reader_grant (meter, reader, gid, epoch, attempt, key_hash, received_s, message)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+    );
+  }
+
+  /**
+   * Stores a run. Within a transaction of the caller.
+   * @returns how many of its readings are new
+   * @throws ConflictError `sequence-conflict`, `chain-broken`
+   */
+  keepRun(run: Run, nowS: number): number {
+    const meter = this.#meterId(run.first.meter);
+    let fresh = 0;
+    for (const reading of run.readings) {
+      const { sequence, gid, epoch, attempt, hash, previousHash, message } = reading;
+      const { changes } = this.#add.run(meter, sequence, gid, epoch, attempt, hash, previousHash, nowS, message);
+      if (changes === 0) assertSameReading(reading, onlyRow(this.#hash.get(meter, sequence)).hash);
+      fresh += changes;
+    }
+    if (fresh === 0) return 0;
+    const before = this.#hash.get(meter, run.first.sequence - 1)?.hash;
+    const after = this.#previousHash.get(meter, run.last.sequence + 1)?.hash;
+    assertChained(run, before, after);
+    this.#count.run(fresh, run.last.sequence, meter);
+    return fresh;
+  }
+
+  /** Stores a grant. Within a transaction of the caller. @returns whether it is new */
+  keepGrant({ meter, reader, gid, epoch, attempt, keyHash, message }: StoredGrant, nowS: number): boolean {
+    const id = this.#meterId(meter);
+    return this.#addGrant.run(id, reader, gid, epoch, attempt, keyHash, nowS, message).changes > 0;
+  }
+}

@@ -1,0 +1,16 @@
+/** One suite for each interface of things/stores.ts, run against every implementation. */
+import { describeBackendStore } from './stores/backend-suite.js';
+import { describeDirectoryStore } from './stores/directory-suite.js';
+import { describeGatewayStore } from './stores/gateway-suite.js';
+import { describeMeterStore } from './stores/meter-suite.js';
+import {
+  sqliteBackendStores,
+  sqliteDirectoryStores,
+  sqliteGatewayStores,
+  sqliteMeterStores,
+} from './stores/sqlite-places.js';
+
+describeMeterStore('a SQLite meter store', sqliteMeterStores);
+describeGatewayStore('a SQLite gateway store', sqliteGatewayStores);
+describeBackendStore('a SQLite backend store', sqliteBackendStores);
+describeDirectoryStore('a SQLite directory store', sqliteDirectoryStores);

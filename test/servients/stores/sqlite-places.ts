@@ -1,0 +1,43 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openBackendStore } from '../../../servients/stores/sqlite/backend-store.js';
+import type { Closable, StoreOptions } from '../../../servients/stores/sqlite/database.js';
+import { openGatewayStore } from '../../../servients/stores/sqlite/gateway-store.js';
+import { openMeterStore } from '../../../servients/stores/sqlite/meter-store.js';
+import type { BackendStore, DirectoryStore, GatewayStore, MeterStore } from '../../../things/stores.js';
+import type { StoreFactory } from './factory.js';
+
+export const makeTemporaryFolder = (): string => mkdtempSync(join(tmpdir(), 'gridring-test-'));
+export const removeFolder = (folder: string): void => {
+  rmSync(folder, { recursive: true, force: true });
+};
+
+/** `openAt` opens; `pick` takes the store that is tested out of what was opened. */
+const sqlitePlaces =
+  <Opened extends Closable, Store>(
+    openAt: (path: string, options?: StoreOptions) => Opened,
+    pick: (opened: Opened) => Store,
+  ): StoreFactory<Store> =>
+  async () => {
+    const folder = makeTemporaryFolder();
+    return {
+      open: async (options) => {
+        const opened = openAt(join(folder, 'store.db'), options);
+        return {
+          store: pick(opened),
+          close: async () => {
+            opened.close();
+          },
+        };
+      },
+      remove: async () => {
+        removeFolder(folder);
+      },
+    };
+  };
+
+export const sqliteMeterStores: StoreFactory<MeterStore> = sqlitePlaces(openMeterStore, (store) => store);
+export const sqliteGatewayStores: StoreFactory<GatewayStore> = sqlitePlaces(openGatewayStore, (store) => store);
+export const sqliteBackendStores: StoreFactory<BackendStore> = sqlitePlaces(openBackendStore, (o) => o.backend);
+export const sqliteDirectoryStores: StoreFactory<DirectoryStore> = sqlitePlaces(openBackendStore, (o) => o.directory);
