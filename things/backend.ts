@@ -4,24 +4,38 @@
  */
 import { equalBytes, toHex } from '../crypto/bytes.js';
 import type { VerifiedCertificate } from '../crypto/certificate.js';
+import { parseSign1 } from '../crypto/cose.js';
 import { signReceipt } from '../crypto/envelope/reading.js';
-import { ConflictError, NotFoundError, VerificationError } from '../crypto/errors.js';
-import { findEntry, verifyMembership, type ListRole, type Membership } from '../crypto/membership.js';
+import { ConflictError, GridringError, VerificationError } from '../crypto/errors.js';
+import { limits } from '../crypto/limits.js';
+import {
+  assertListValid,
+  findEntry,
+  parseMembershipBundle,
+  parseMembershipList,
+  verifyMembership,
+  type ListRole,
+  type Membership,
+} from '../crypto/membership.js';
 import { announcementOf, verifyRecord } from '../crypto/ring/record.js';
 import type { Parts } from './parts.js';
 import type { BackendStore, EpochRow } from './stores.js';
 import { verifyUpload } from './upload.js';
 
-export interface BackendParts extends Parts {
+export interface BackendParts extends Omit<Parts, 'random'> {
   readonly store: BackendStore;
   readonly onEpochRecorded: (row: EpochRow) => void;
 }
+
+type EpochNumber = Pick<EpochRow, 'epoch' | 'attempt'>;
 
 export class Backend {
   readonly #parts: BackendParts;
   /** Verified lists by hash in hex; the newest of each group by gid in hex. */
   readonly #byHash = new Map<string, Membership>();
   readonly #newest = new Map<string, Membership>();
+  /** The last epoch that was recorded under a list, by its hash in hex. */
+  readonly #lastEpochUnder = new Map<string, EpochNumber>();
 
   private constructor(parts: BackendParts) {
     this.#parts = parts;
@@ -29,21 +43,30 @@ export class Backend {
 
   static async load(parts: BackendParts): Promise<Backend> {
     const backend = new Backend(parts);
-    for (const gid of await parts.store.groups()) {
-      const bundle = await parts.store.loadMembership(gid);
-      if (!bundle) continue;
-      try {
-        backend.#remember(backend.#verify(bundle));
-      } catch (error) {
-        parts.log.warn({ gid: toHex(gid), err: error }, 'the stored membership list is not valid now');
-      }
-    }
+    for (const gid of await parts.store.groups()) await backend.#restore(gid);
     return backend;
   }
 
-  /** The newest list of each group. */
+  /** The newest list of each group, whether or not it is valid now. */
   get memberships(): readonly Membership[] {
     return [...this.#newest.values()];
+  }
+
+  /** Those of them that are valid now: what anybody's rights rest on. */
+  get currentMemberships(): readonly Membership[] {
+    const nowS = this.#parts.nowS();
+    return this.memberships.filter(({ list }) =>
+      isValid(() => {
+        assertListValid(list, nowS);
+      }),
+    );
+  }
+
+  /** The newest list of a group and those that a recorded epoch rests on, the newest first. */
+  listsOf(gid: Uint8Array): readonly Membership[] {
+    return [...this.#byHash.values()]
+      .filter(({ list }) => equalBytes(list.gid, gid))
+      .sort((a, b) => b.list.version - a.list.version);
   }
 
   /**
@@ -51,31 +74,33 @@ export class Backend {
    * @throws MalformedError, VerificationError, ConflictError `membership-rollback`, `membership-conflict`
    */
   async publishMembership(bundle: Uint8Array): Promise<Membership> {
-    const { store } = this.#parts;
-    const membership = this.#verify(bundle);
+    const { suite, trustedRoots, store, nowS } = this.#parts;
+    const membership = verifyMembership({ suite, trustedRoots, nowS: nowS() }, bundle);
     const { list, listHash } = membership;
     const current = this.#newest.get(toHex(list.gid));
-    if (current && current.list.version > list.version) {
-      throw new ConflictError('membership-rollback', `list ${list.version} is older than list ${current.list.version}`);
-    }
     if (current?.list.version === list.version && !equalBytes(current.listHash, listHash)) {
       throw new ConflictError('membership-conflict', 'another list of the same version is known');
     }
-    await store.saveMembership(list.gid, list.version, listHash, bundle);
+    if (!(await store.saveMembership(list.gid, list.version, listHash, bundle))) {
+      throw new ConflictError('membership-rollback', `list ${list.version} is older than the one that is known`);
+    }
     this.#remember(membership);
     return membership;
   }
 
   /**
-   * Verifies a whole record and keeps it; the same record again is fine.
-   * @throws MalformedError, VerificationError, ConflictError `membership-unknown`, `epoch-stale`
+   * Verifies a whole record and keeps it; the same record again is fine. A record under an older list is taken (it was
+   * delayed), unless a newer list was in use by then.
+   * @throws MalformedError, VerificationError, ConflictError `membership-unknown`, `membership-rollback`, `epoch-stale`
    */
-  async recordEpoch(record: Uint8Array): Promise<EpochRow> {
+  async recordEpoch(gateway: VerifiedCertificate, record: Uint8Array): Promise<EpochRow> {
     const { suite, store, nowS, onEpochRecorded } = this.#parts;
     const { listHash } = announcementOf(record);
     const membership = await this.#membershipByHash(listHash);
     if (!membership) throw new ConflictError('membership-unknown', 'the record rests on a list that is not known here');
+    this.requireRole(gateway, 'coordinator');
     const { name, roster, announcement } = verifyRecord(suite, membership, record, nowS());
+    await this.#requireListNotOlder(membership, name);
     const row: EpochRow = {
       ...name,
       listHash,
@@ -83,7 +108,10 @@ export class Backend {
       reason: announcement.reason,
       recordedS: nowS(),
     };
-    if ((await store.saveEpoch(row, record)) === 'stored') onEpochRecorded(row);
+    if ((await store.saveEpoch(row, record)) === 'stored') {
+      this.#lastEpochUnder.set(toHex(listHash), row);
+      onEpochRecorded(row);
+    }
     return row;
   }
 
@@ -94,44 +122,83 @@ export class Backend {
   async uploadReadings(gateway: VerifiedCertificate, message: Uint8Array): Promise<Uint8Array> {
     const { suite, identity, store, nowS } = this.#parts;
     this.requireRole(gateway, 'coordinator');
-    const { items } = verifyUpload({ suite, nowS: nowS(), membershipFor: (gid) => this.#known(gid) }, message);
+    const { items } = verifyUpload(
+      {
+        suite,
+        nowS: nowS(),
+        membershipFor: (gid, epoch, attempt) => this.#listsThatReach(gid, { epoch, attempt }),
+      },
+      message,
+    );
     await store.accept(items, nowS());
     return signReceipt(suite, identity, gateway.certHash, message);
   }
 
   /** @throws VerificationError `not-listed` unless a current list names the caller in the role */
   requireRole({ certHash }: VerifiedCertificate, role: ListRole): void {
-    if (!this.memberships.some(({ list }) => findEntry(list, certHash, role))) {
+    if (!this.currentMemberships.some(({ list }) => findEntry(list, certHash, role))) {
       throw new VerificationError('not-listed', `no ${role} of any group here`);
     }
   }
 
-  /** A meter by its id as certified, or by its certHash in hex. @throws NotFoundError `meter-unknown` */
-  meter(idOrHash: string): { readonly certificate: VerifiedCertificate; readonly membership: Membership } {
-    for (const membership of this.memberships) {
-      for (const [hash, certificate] of membership.certificates) {
-        const matches = hash === idOrHash || certificate.id === idOrHash || urnOf(certificate) === idOrHash;
-        if (matches && findEntry(membership.list, certificate.certHash, 'member')) return { certificate, membership };
-      }
+  /** The newest list of a group, and those that recorded epochs rest on: for what was sealed under them. */
+  async #restore(gid: Uint8Array): Promise<void> {
+    const { store } = this.#parts;
+    const newest = await store.loadMembership(gid);
+    if (newest) this.#restoreList(gid, newest);
+    for (const row of await store.epochs(gid, Number.MAX_SAFE_INTEGER)) {
+      const key = toHex(row.listHash);
+      if (this.#lastEpochUnder.has(key)) continue;
+      this.#lastEpochUnder.set(key, row);
+      const bundle = this.#byHash.has(key) ? undefined : await store.membershipByHash(row.listHash);
+      if (bundle) this.#restoreList(gid, bundle);
     }
-    throw new NotFoundError('meter-unknown', `no meter ${JSON.stringify(idOrHash.slice(0, 128))} in any current list`);
   }
 
-  #verify(bundle: Uint8Array): Membership {
+  #restoreList(gid: Uint8Array, bundle: Uint8Array): void {
+    try {
+      this.#remember(this.#verifyStored(bundle));
+    } catch (error) {
+      if (!(error instanceof GridringError)) throw error;
+      this.#parts.log.warn({ gid: toHex(gid), err: error }, 'a stored membership list does not verify');
+    }
+  }
+
+  /** As at the last moment of the list's validity, where that is over. */
+  #verifyStored(bundle: Uint8Array): Membership {
     const { suite, trustedRoots, nowS } = this.#parts;
-    return verifyMembership({ suite, trustedRoots, nowS: nowS() }, bundle);
+    const { payload } = parseSign1(parseMembershipBundle(bundle).listMessage, limits.membership);
+    const { notAfterS } = parseMembershipList(payload);
+    return verifyMembership({ suite, trustedRoots, nowS: Math.min(nowS(), notAfterS) }, bundle);
   }
 
   #remember(membership: Membership): void {
-    this.#byHash.set(toHex(membership.listHash), membership);
-    this.#newest.set(toHex(membership.list.gid), membership);
+    const { list, listHash } = membership;
+    this.#byHash.set(toHex(listHash), membership);
+    const gid = toHex(list.gid);
+    const newest = this.#newest.get(gid);
+    if (!newest || newest.list.version <= list.version) this.#newest.set(gid, membership);
   }
 
-  /** Lists of the group that were verified here, the newest first. */
-  #known(gid: Uint8Array): readonly Membership[] {
-    return [...this.#byHash.values()]
-      .filter(({ list }) => equalBytes(list.gid, gid))
-      .sort((a, b) => b.list.version - a.list.version);
+  /**
+   * Members of the newest list deliver what they like; one that has left, what it sealed in an epoch that was recorded
+   * while it was in.
+   */
+  #listsThatReach(gid: Uint8Array, { epoch, attempt }: EpochNumber): readonly Membership[] {
+    const newest = this.#newest.get(toHex(gid));
+    return this.listsOf(gid).filter((membership) => {
+      if (membership === newest) return true;
+      const last = this.#lastEpochUnder.get(toHex(membership.listHash));
+      return last !== undefined && compareEpochs(last, { epoch, attempt }) >= 0;
+    });
+  }
+
+  async #requireListNotOlder({ list }: Membership, name: EpochNumber): Promise<void> {
+    const [last] = await this.#parts.store.epochs(list.gid, 1);
+    const known = last && this.#byHash.get(toHex(last.listHash));
+    if (known && compareEpochs(name, last) > 0 && list.version < known.list.version) {
+      throw new ConflictError('membership-rollback', `list ${known.list.version} was in use before this epoch`);
+    }
   }
 
   async #membershipByHash(listHash: Uint8Array): Promise<Membership | undefined> {
@@ -139,10 +206,20 @@ export class Backend {
     if (known) return known;
     const bundle = await this.#parts.store.membershipByHash(listHash);
     if (!bundle) return undefined;
-    const membership = this.#verify(bundle);
-    this.#byHash.set(toHex(listHash), membership);
+    const membership = this.#verifyStored(bundle);
+    this.#remember(membership);
     return membership;
   }
 }
 
-const urnOf = ({ role, id }: VerifiedCertificate): string => `urn:gridring:${role}:${id}`;
+const compareEpochs = (a: EpochNumber, b: EpochNumber): number => a.epoch - b.epoch || a.attempt - b.attempt;
+
+function isValid(assertion: () => void): boolean {
+  try {
+    assertion();
+    return true;
+  } catch (error) {
+    if (error instanceof GridringError) return false;
+    throw error;
+  }
+}

@@ -1,42 +1,71 @@
 /** The registry of Things (WoT Discovery §7.3, as far as it is built): validated TDs, their owners, and their expiry. */
-import { ConflictError, MalformedError, NotFoundError, VerificationError } from '../crypto/errors.js';
+import { MalformedError, NotFoundError, VerificationError } from '../crypto/errors.js';
+import { uint32Max } from '../crypto/fields.js';
 import { limits } from '../crypto/limits.js';
+import type { FieldError } from '../td/schema-errors.js';
+import { validateTd } from '../td/validate-td.js';
 import type { DirectoryEntry, DirectoryStore } from './stores.js';
 
 export interface DirectoryParts {
   readonly store: DirectoryStore;
   readonly nowS: () => number;
-  /** Says what is wrong with a TD, or nothing. */
-  readonly tdFault: (td: unknown) => string | undefined;
+  /** An identifier for a TD that has none, never the same twice: `urn:uuid:…` (WoT Discovery §7.3.1.2). */
+  readonly newId: () => string;
 }
 
 /** A TD with the directory's registration information (WoT Discovery §7.3.1, `registration`). */
 export type EnrichedTd = Readonly<Record<string, unknown>>;
 
+/** Not a Thing Description that can be registered; says which fields are wrong (WoT Discovery §7.3.2.1.6). */
+export class TdInvalidError extends MalformedError {
+  readonly validationErrors: readonly FieldError[];
+
+  constructor(errors: readonly FieldError[]) {
+    super('td-invalid', errors.map(({ field, description }) => `${field} ${description}`).join('; '));
+    this.validationErrors = errors;
+  }
+}
+
+const discoveryContext = 'https://www.w3.org/2022/wot/discovery';
+
 export class Directory {
   readonly #parts: DirectoryParts;
+  readonly #startedS: number;
+  #changes = 0;
 
   constructor(parts: DirectoryParts) {
     this.#parts = parts;
+    this.#startedS = parts.nowS();
+  }
+
+  /** Another one whenever entries have come, gone or changed. */
+  get revision(): string {
+    return `${this.#startedS}-${this.#changes}`;
   }
 
   /**
    * Creates or replaces the entry `id`; `owner` is the URN of whoever registers it, and only the same may replace it.
    * @returns whether it was created
-   * @throws MalformedError `td-invalid`, `td-too-large`; ConflictError `td-id-mismatch`; VerificationError `td-of-another`
+   * @throws TdInvalidError; MalformedError `too-large`; VerificationError `td-of-another`
    */
   async put(id: string, td: unknown, owner: string): Promise<boolean> {
-    const { store, nowS, tdFault } = this.#parts;
-    const fault = tdFault(td);
-    if (fault !== undefined) throw new MalformedError('td-invalid', fault);
-    const { registration, ...described } = td as Readonly<Record<string, unknown>>;
-    if (described['id'] !== id) throw new ConflictError('td-id-mismatch', 'the id in the TD is not the one in the URL');
-    const text = JSON.stringify(described);
-    if (text.length > limits.thingDescription) {
-      throw new MalformedError('too-large', `a TD has at most ${limits.thingDescription} characters`);
-    }
+    const described = validTd(td);
+    if (described['id'] !== id) throw invalid('id', 'is not the one in the address');
     await this.#requireOwner(id, owner);
-    return store.putEntry({ id, td: text, modifiedS: nowS(), ttlS: ttlOf(registration), owner });
+    return this.#save(id, described, owner);
+  }
+
+  /**
+   * Registers an anonymous TD under an identifier of the directory's.
+   * @returns the identifier
+   * @throws TdInvalidError; MalformedError `too-large`
+   */
+  async add(td: unknown, owner: string): Promise<string> {
+    const described = validTd(td);
+    if ('id' in described) throw invalid('id', 'a TD with an id is put under that id');
+    const id = this.#parts.newId();
+    await this.#save(id, { ...described, id }, owner);
+    return id;
   }
 
   /** @throws NotFoundError `td-unknown` */
@@ -48,8 +77,10 @@ export class Directory {
 
   /** @throws NotFoundError `td-unknown`; VerificationError `td-of-another` */
   async delete(id: string, owner: string): Promise<void> {
+    await this.purge();
     await this.#requireOwner(id, owner);
     if (!(await this.#parts.store.deleteEntry(id))) throw unknownTd(id);
+    this.#changes++;
   }
 
   /** One page, ascending by id, and how many there are in all. */
@@ -60,8 +91,23 @@ export class Directory {
   }
 
   /** Removes what has outlived its time to live. @returns the ids */
-  purge(): Promise<readonly string[]> {
-    return this.#parts.store.purgeExpired(this.#parts.nowS());
+  async purge(): Promise<readonly string[]> {
+    const ids = await this.#parts.store.purgeExpired(this.#parts.nowS());
+    if (ids.length > 0) this.#changes++;
+    return ids;
+  }
+
+  async #save(id: string, { registration, ...described }: EnrichedTd, owner: string): Promise<boolean> {
+    const { store, nowS } = this.#parts;
+    const text = JSON.stringify(described);
+    if (text.length > limits.thingDescription) {
+      throw new MalformedError('too-large', `a TD has at most ${limits.thingDescription} characters`);
+    }
+    const ttlS = ttlOf(registration, nowS());
+    await this.purge();
+    const created = await store.putEntry({ id, td: text, modifiedS: nowS(), ttlS, owner });
+    this.#changes++;
+    return created;
   }
 
   #isExpired({ modifiedS, ttlS }: DirectoryEntry): boolean {
@@ -76,20 +122,33 @@ export class Directory {
   }
 }
 
-/** `registration.ttl` in seconds, where the TD asks for one. @throws MalformedError `td-invalid` */
-function ttlOf(registration: unknown): number | null {
+function validTd(td: unknown): EnrichedTd {
+  const verdict = validateTd(td);
+  if (!verdict.valid) throw new TdInvalidError(verdict.errors);
+  return verdict.td;
+}
+
+/** In seconds from now: `registration.ttl`, or else what is left until `registration.expires`; null for neither. */
+function ttlOf(registration: unknown, nowS: number): number | null {
   if (registration === undefined) return null;
-  if (typeof registration === 'object' && registration !== null) {
-    if (!('ttl' in registration)) return null;
-    const { ttl } = registration;
-    if (typeof ttl === 'number' && Number.isFinite(ttl) && ttl > 0) return Math.ceil(ttl);
-  }
-  throw new MalformedError('td-invalid', 'registration is an object, and its ttl a positive number of seconds');
+  if (typeof registration !== 'object' || registration === null) throw invalid('registration', 'must be an object');
+  const { ttl, expires } = registration as EnrichedTd;
+  if (ttl !== undefined) return checkedTtl('registration.ttl', ttl);
+  if (expires === undefined) return null;
+  return checkedTtl('registration.expires', typeof expires === 'string' ? Date.parse(expires) / 1000 - nowS : expires);
+}
+
+function checkedTtl(field: string, ttlS: unknown): number {
+  if (typeof ttlS === 'number' && ttlS > 0 && ttlS <= uint32Max) return Math.ceil(ttlS);
+  throw invalid(field, `must be a time ahead, of at most ${uint32Max} seconds`);
 }
 
 function enrich({ td, createdS, modifiedS, ttlS }: DirectoryEntry): EnrichedTd {
+  const described = JSON.parse(td) as EnrichedTd;
+  const context = [described['@context']].flat();
   return {
-    ...(JSON.parse(td) as EnrichedTd),
+    ...described,
+    '@context': context.includes(discoveryContext) ? context : [...context, discoveryContext],
     registration: {
       created: isoTime(createdS),
       modified: isoTime(modifiedS),
@@ -98,6 +157,7 @@ function enrich({ td, createdS, modifiedS, ttlS }: DirectoryEntry): EnrichedTd {
   };
 }
 
+const invalid = (field: string, description: string): TdInvalidError => new TdInvalidError([{ field, description }]);
 const isoTime = (timeS: number): string => new Date(timeS * 1000).toISOString();
 const unknownTd = (id: string): NotFoundError =>
   new NotFoundError('td-unknown', `no Thing ${JSON.stringify(id.slice(0, 128))} here`);

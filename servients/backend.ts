@@ -1,0 +1,147 @@
+/** The backend as a process part: REST API, directory and event stream on one port, over one data folder. */
+import { randomUUID } from 'node:crypto';
+import { Helpers } from '@node-wot/core';
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
+import type { Certificate } from '../crypto/certificate.js';
+import { SetupError } from '../crypto/errors.js';
+import type { Suite } from '../crypto/suite.js';
+import { makeTd } from '../td/make-td.js';
+import { Backend } from '../things/backend.js';
+import { Directory } from '../things/directory.js';
+import type { Identity } from '../things/parts.js';
+import { makeHttpApp, type HttpAppOptions } from './bindings/http-app.js';
+import { SseHub } from './bindings/sse.js';
+import { makeTokenVerifier } from './bindings/token.js';
+import { openDataFolder } from './data-folder.js';
+import { Access } from './rest/access.js';
+import { backendUrn, directoryUrn, type RestContext } from './rest/context.js';
+import { epochJson } from './rest/epoch-json.js';
+import { mountRoutes } from './rest/routes.js';
+import { openBackendStore, type OpenBackendStore } from './stores/sqlite/backend-store.js';
+
+export interface BackendOptions {
+  readonly identity: Identity;
+  readonly suite: Suite;
+  readonly trustedRoots: readonly Certificate[];
+  readonly dataDir: string;
+  /** Port 0 takes a free one. */
+  readonly listen: { readonly address: string; readonly port: number };
+  /** What callers' tokens must be for. */
+  readonly audience: string;
+  /** Of the software, as it is shown. */
+  readonly version: string;
+  readonly log: FastifyBaseLogger;
+  /** How TDs name this server where that is not its address and port, e.g. `https://backend.example`. */
+  readonly publicOrigin?: string;
+  readonly http?: Pick<HttpAppOptions, 'limits' | 'observer'>;
+  /** Default: the system's clock, in seconds. */
+  readonly nowS?: () => number;
+}
+
+export interface RunningBackend {
+  /** Origin of the server as its TDs name it, without a slash at the end. */
+  readonly url: string;
+  readonly port: number;
+  /** Ends event streams, lets requests under way end for half a second, and closes the database. */
+  close(): Promise<void>;
+}
+
+const purgeIntervalMs = 60_000;
+
+/**
+ * Opens the data folder, serves, and registers its own TD and the directory's.
+ * @throws SetupError `port-in-use`, `port-unusable` and those of `openDataFolder` and `openBackendStore`
+ */
+export async function runBackend(options: BackendOptions): Promise<RunningBackend> {
+  const folder = openDataFolder(options.dataDir, 'backend', options.suite.name);
+  let store: OpenBackendStore | undefined;
+  let app: FastifyInstance | undefined;
+  let purge: NodeJS.Timeout | undefined;
+  const close = async (): Promise<void> => {
+    clearInterval(purge);
+    await app?.close();
+    store?.close();
+    folder.close();
+  };
+  try {
+    store = openBackendStore(folder.databasePath);
+    app = makeHttpApp({ ...options.http, log: options.log });
+    const context = await makeContext(options, store);
+    app.addHook('preClose', async () => {
+      context.hub.close();
+    });
+    mountRoutes(app, context);
+    const port = await listen(app, options.listen);
+    const url = options.publicOrigin ?? originOf(options.listen.address, port);
+    await registerOwnTds(context, url);
+    purge = setInterval(() => void purgeExpired(context.directory, options.log), purgeIntervalMs).unref();
+    return { url, port, close };
+  } catch (cause) {
+    await close();
+    throw cause;
+  }
+}
+
+async function makeContext(
+  { identity, suite, trustedRoots, audience, version, log, nowS = systemNowS }: BackendOptions,
+  store: OpenBackendStore,
+): Promise<RestContext> {
+  const hub = new SseHub();
+  const epochRecorded = hub.topic();
+  const backend = await Backend.load({
+    suite,
+    identity,
+    trustedRoots,
+    nowS,
+    log,
+    version,
+    store: store.backend,
+    onEpochRecorded: (row) => {
+      epochRecorded.publish(JSON.stringify(epochJson(row)));
+    },
+  });
+  const directory = new Directory({ store: store.directory, nowS, newId: () => `urn:uuid:${randomUUID()}` });
+  const roots = trustedRoots.filter((root) => root.role === 'ca');
+  const access = new Access(makeTokenVerifier({ suite, trustedRoots: roots, audience }), backend, nowS);
+  return { backend, directory, store: store.backend, access, identity, suite, version, nowS, hub, epochRecorded };
+}
+
+const systemNowS = (): number => Math.floor(Date.now() / 1000);
+
+async function listen(app: FastifyInstance, { address, port }: BackendOptions['listen']): Promise<number> {
+  try {
+    await app.listen({ host: address, port });
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'EADDRINUSE') {
+      const message = `port ${port} on ${address} is in use: end the process that has it, or choose another (--port)`;
+      throw new SetupError('port-in-use', message, cause);
+    }
+    throw new SetupError('port-unusable', `cannot listen on ${address} port ${port}: choose others`, cause);
+  }
+  const bound = app.server.address();
+  return bound === null || typeof bound === 'string' ? port : bound.port;
+}
+
+function originOf(address: string, port: number): string {
+  const isWildcard = address === '0.0.0.0' || address === '::';
+  const host = isWildcard ? (Helpers.getAddresses()[0] ?? 'localhost') : Helpers.toUriLiteral(address);
+  return `http://${host}:${port}`;
+}
+
+async function registerOwnTds(context: RestContext, url: string): Promise<void> {
+  const { directory, identity, suite, version } = context;
+  const owner = backendUrn(context);
+  const common = { version, base: `${url}/`, tokenAlgorithm: suite.id === 1 ? 'EdDSA' : 'ES256' } as const;
+  await directory.put(owner, makeTd('backend', { ...common, id: owner, title: `Backend ${identity.id}` }), owner);
+  const id = directoryUrn(context);
+  await directory.put(id, makeTd('directory', { ...common, id, title: `Directory of ${identity.id}` }), owner);
+}
+
+async function purgeExpired(directory: Directory, log: FastifyBaseLogger): Promise<void> {
+  try {
+    const ids = await directory.purge();
+    if (ids.length > 0) log.info({ ids }, 'Thing Descriptions have expired');
+  } catch (error) {
+    log.warn({ err: error }, 'expired Thing Descriptions could not be removed');
+  }
+}

@@ -1,0 +1,27 @@
+/** What the routes stand on. */
+import type { Suite } from '../../crypto/suite.js';
+import type { Backend } from '../../things/backend.js';
+import type { Directory } from '../../things/directory.js';
+import type { Identity } from '../../things/parts.js';
+import type { BackendStore } from '../../things/stores.js';
+import type { SseHub, SseTopic } from '../bindings/sse.js';
+import type { Access } from './access.js';
+
+export interface RestContext {
+  readonly backend: Backend;
+  readonly directory: Directory;
+  readonly store: BackendStore;
+  readonly access: Access;
+  readonly identity: Identity;
+  readonly suite: Suite;
+  readonly version: string;
+  readonly nowS: () => number;
+  readonly hub: SseHub;
+  readonly epochRecorded: SseTopic;
+}
+
+/** `urn:gridring:backend:<id>` */
+export const backendUrn = ({ identity }: Pick<RestContext, 'identity'>): string =>
+  `urn:gridring:backend:${identity.id}`;
+/** Of the directory that the backend keeps. */
+export const directoryUrn = (context: Pick<RestContext, 'identity'>): string => `${backendUrn(context)}:directory`;

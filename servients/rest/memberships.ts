@@ -1,0 +1,33 @@
+/**
+ * POST /api/v1/memberships: a list that the authority signed. Nobody needs a token for it, whoever brings it; but the
+ * certificates in it cost processor time before its signature can be checked, so each address may bring only a few.
+ */
+import type { FastifyInstance } from 'fastify';
+import { toHex } from '../../crypto/bytes.js';
+import { LimitError } from '../../crypto/errors.js';
+import type { RestContext } from './context.js';
+import { messageBody, messageOf } from './messages.js';
+import { queryFields } from './validation.js';
+
+const perMinute = 30;
+
+export function membershipRoutes(scope: FastifyInstance, { backend }: RestContext): void {
+  // Not the route option `config.rateLimit`: that is skipped once the limit of the whole server has counted a request.
+  const count = scope.createRateLimit({ max: perMinute, timeWindow: 60_000 });
+  scope.post(
+    '/memberships',
+    {
+      schema: { querystring: queryFields(), body: messageBody('membership') },
+      onRequest: async (request, reply) => {
+        const counted = await count(request);
+        if (counted.isAllowed || !counted.isExceeded) return;
+        reply.header('retry-after', counted.ttlInSeconds);
+        throw new LimitError('too-many-requests', `at most ${perMinute} membership lists a minute; see Retry-After`);
+      },
+    },
+    async (request) => {
+      const { list, listHash } = await backend.publishMembership(messageOf(request));
+      return { gid: toHex(list.gid), listVersion: list.version, listHash: toHex(listHash) };
+    },
+  );
+}

@@ -1,0 +1,77 @@
+/** Sealed readings and grants, by meter. What a caller may not read does not exist for it. */
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { toBase64Url, toHex } from '../../crypto/bytes.js';
+import { MalformedError, NotFoundError } from '../../crypto/errors.js';
+import type { SealedReadingRow } from '../../things/stores.js';
+import type { RestContext } from './context.js';
+import { isoTime } from './epoch-json.js';
+import { pathParams, queryFields } from './validation.js';
+import { findMeter, visibleMeters, type VisibleMeter } from './visible-meters.js';
+
+/** An id as certified, its URN, or a certHash in hex. */
+const meterName = { type: 'string', pattern: '^(?:urn:gridring:meter:)?[a-z0-9-]{1,64}$' };
+const pageMaximum = 500;
+const pageDefault = 100;
+const page = { type: 'integer', minimum: 1, maximum: pageMaximum };
+
+interface ReadingsQuery {
+  readonly after?: number;
+  readonly limit?: number;
+  readonly last?: number;
+}
+
+export function meterRoutes(scope: FastifyInstance, { backend, store, access }: RestContext): void {
+  const onRequest = access.certified('reader', 'operator', 'gateway');
+  const meterOf = (request: FastifyRequest<{ Params: { id: string } }>): VisibleMeter => {
+    const meter = findMeter(visibleMeters(backend, access.certificateOf(request)), request.params.id);
+    if (!meter) throw new NotFoundError('meter-unknown', 'no meter of that name that you may read');
+    return meter;
+  };
+
+  scope.get('/meters', { onRequest, schema: { querystring: queryFields() } }, async (request) => {
+    const meters = visibleMeters(backend, access.certificateOf(request));
+    const counts = new Map((await store.readingCounts()).map((row) => [toHex(row.meter), row]));
+    return {
+      meters: meters.map(({ id, certHash }) => {
+        const { count, lastSequence } = counts.get(toHex(certHash)) ?? { count: 0, lastSequence: 0 };
+        return { id, certHash: toHex(certHash), count, lastSequence };
+      }),
+    };
+  });
+
+  const params = pathParams({ id: meterName });
+  const after = { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
+  scope.get<{ Params: { id: string }; Querystring: ReadingsQuery }>(
+    '/meters/:id/readings',
+    { onRequest, schema: { params, querystring: queryFields({ after, limit: page, last: page }) } },
+    async (request) => {
+      const { after, limit, last } = request.query;
+      if (last !== undefined && (after !== undefined || limit !== undefined)) {
+        throw new MalformedError('input-invalid', 'the query has last, or else after and limit');
+      }
+      const { certHash } = meterOf(request);
+      const rows =
+        last === undefined
+          ? await store.readings(certHash, after ?? 0, limit ?? pageDefault)
+          : await store.lastReadings(certHash, last);
+      return { readings: rows.map(readingJson) };
+    },
+  );
+
+  scope.get<{ Params: { id: string } }>(
+    '/meters/:id/grants',
+    { onRequest, schema: { params, querystring: queryFields() } },
+    async (request) => {
+      const grants = await store.grants(meterOf(request).certHash, access.certificateOf(request).certHash);
+      return { grants: grants.map((message) => ({ message: toBase64Url(message) })) };
+    },
+  );
+}
+
+const readingJson = ({ sequence, epoch, attempt, receivedS, message }: SealedReadingRow): object => ({
+  sequence,
+  epoch,
+  attempt,
+  receivedAt: isoTime(receivedS),
+  message: toBase64Url(message),
+});

@@ -1,0 +1,35 @@
+/** GET /api/v1/policies: the newest signed policy of each group. For every certified caller. */
+import type { FastifyInstance } from 'fastify';
+import { toHex } from '../../crypto/bytes.js';
+import type { Membership } from '../../crypto/membership.js';
+import type { RestContext } from './context.js';
+import { isoTime } from './epoch-json.js';
+import { queryFields } from './validation.js';
+
+export function policyRoutes(scope: FastifyInstance, { backend, access }: RestContext): void {
+  const options = { onRequest: access.certified(), schema: { querystring: queryFields() } };
+  scope.get('/policies', options, async () => ({ policies: backend.memberships.map(policyJson) }));
+}
+
+/** As td/schemas/policies.schema.json describes it. */
+function policyJson({ list }: Membership): object {
+  const { policy } = list;
+  return {
+    gid: toHex(list.gid),
+    listVersion: list.version,
+    notBefore: isoTime(list.notBeforeS),
+    notAfter: isoTime(list.notAfterS),
+    suite: policy.suite,
+    minMembers: policy.minMembers,
+    requiredMembers: policy.requiredMembers.map(toHex),
+    gatewayIsMember: policy.gatewayIsMember,
+    profile: policy.profile,
+    rekeyIntervalS: policy.rekeyIntervalS,
+    graceS: policy.graceS,
+    readings: policy.readings.map(({ reader, meters }) => ({
+      reader: toHex(reader),
+      ...(meters && { meters: meters.map(toHex) }),
+    })),
+    ...(policy.epochFloor !== null && { epochFloor: policy.epochFloor }),
+  };
+}

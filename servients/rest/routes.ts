@@ -1,0 +1,42 @@
+/** All routes of the backend, as plugins, so that the limits of the server cover them. */
+import type { FastifyInstance } from 'fastify';
+import type { RestContext } from './context.js';
+import { epochRoutes } from './epochs.js';
+import { eventRoutes } from './events.js';
+import { groupRoutes } from './groups.js';
+import { healthRoutes } from './health.js';
+import { identityRoutes } from './identity.js';
+import { membershipRoutes } from './memberships.js';
+import { parseMessages } from './messages.js';
+import { meterRoutes } from './meters.js';
+import { policyRoutes } from './policies.js';
+import { readingRoutes } from './readings.js';
+import { thingRoutes } from './things.js';
+import { validateStrictly } from './validation.js';
+
+const api = [
+  identityRoutes,
+  groupRoutes,
+  policyRoutes,
+  membershipRoutes,
+  epochRoutes,
+  readingRoutes,
+  meterRoutes,
+  eventRoutes,
+];
+
+export function mountRoutes(app: FastifyInstance, context: RestContext): void {
+  void app.register(
+    async (scope) => {
+      validateStrictly(scope);
+      parseMessages(scope);
+      for (const addRoutes of api) addRoutes(scope, context);
+    },
+    { prefix: '/api/v1' },
+  );
+  void app.register(async (scope) => {
+    validateStrictly(scope);
+    healthRoutes(scope, context);
+    thingRoutes(scope, context);
+  });
+}

@@ -1,0 +1,104 @@
+/** The directory's Things API (WoT Discovery §7.3.2.1): reading is open, writing is for gateways of a current list. */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { limits } from '../../crypto/limits.js';
+import { TdInvalidError } from '../../things/directory.js';
+import { jsonType } from '../bindings/codec.js';
+import { negotiate } from '../bindings/http-negotiate.js';
+import { HttpRefusal } from '../bindings/http-problem.js';
+import { directoryUrn, type RestContext } from './context.js';
+import { pathParams, queryFields } from './validation.js';
+
+const tdType = 'application/td+json';
+const ldType = 'application/ld+json';
+/** More are given on the next page, whatever limit was asked for. */
+const pageMaximum = 100;
+
+interface PageQuery {
+  readonly offset: number;
+  readonly limit: number;
+}
+
+export function thingRoutes(scope: FastifyInstance, context: RestContext): void {
+  const { directory, access } = context;
+  parseTds(scope);
+  nameInvalidFields(scope);
+  const ofId = { params: pathParams({ id: { type: 'string', minLength: 1 } }), querystring: queryFields() };
+  const write = { onRequest: access.listedGateway(), bodyLimit: limits.thingDescription };
+  const ownerOf = (request: FastifyRequest): string => access.callerOf(request).subject;
+  const sendTd = async (id: string, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+    const type = accepted(request, [tdType, jsonType]);
+    return reply.type(type).send(JSON.stringify(await directory.get(id)));
+  };
+
+  scope.get('/.well-known/wot', { schema: { querystring: queryFields() } }, (request, reply) =>
+    sendTd(directoryUrn(context), request, reply),
+  );
+
+  const page = {
+    offset: { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER, default: 0 },
+    limit: { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER, default: pageMaximum },
+  };
+  scope.get<{ Querystring: PageQuery }>(
+    '/things',
+    { schema: { querystring: queryFields(page) } },
+    async (request, reply) => {
+      const type = accepted(request, [ldType, jsonType]);
+      const { offset, limit } = request.query;
+      const { tds, total } = await directory.list(offset, Math.min(limit, pageMaximum));
+      const canonical = `</things>; rel="canonical"; etag="${directory.revision}"`;
+      const nextOffset = offset + tds.length;
+      const isLast = tds.length === 0 || nextOffset >= total;
+      const next = `</things?offset=${nextOffset}&limit=${limit}>; rel="next"`;
+      reply.header('link', isLast ? canonical : `${next}, ${canonical}`);
+      return reply.type(type).send(JSON.stringify(tds));
+    },
+  );
+
+  scope.post('/things', { ...write, schema: { querystring: queryFields() } }, async (request, reply) => {
+    const id = await directory.add(request.body, ownerOf(request));
+    return reply
+      .code(201)
+      .header('location', `/things/${encodeURIComponent(id)}`)
+      .send();
+  });
+
+  scope.get<{ Params: { id: string } }>('/things/:id', { schema: ofId }, (request, reply) =>
+    sendTd(request.params.id, request, reply),
+  );
+
+  scope.put<{ Params: { id: string } }>('/things/:id', { ...write, schema: ofId }, async (request, reply) => {
+    const created = await directory.put(request.params.id, request.body, ownerOf(request));
+    return reply.code(created ? 201 : 204).send();
+  });
+
+  scope.delete<{ Params: { id: string } }>('/things/:id', { ...write, schema: ofId }, async (request, reply) => {
+    await directory.delete(request.params.id, ownerOf(request));
+    return reply.code(204).send();
+  });
+}
+
+/** A TD is JSON under any of its three names; validating it is the directory's matter. */
+function parseTds(scope: FastifyInstance): void {
+  const parseJson = scope.getDefaultJsonParser('error', 'error');
+  scope.removeContentTypeParser('text/plain');
+  scope.addContentTypeParser([tdType, ldType], { parseAs: 'string' }, parseJson);
+}
+
+/** WoT Discovery §7.3.2.1.6: the problem document says what is wrong with each field. */
+function nameInvalidFields(scope: FastifyInstance): void {
+  const invalid = new WeakMap<FastifyRequest, TdInvalidError>();
+  scope.addHook('onError', async (request, _reply, error) => {
+    if (error instanceof TdInvalidError) invalid.set(request, error);
+  });
+  scope.addHook('onSend', async (request, _reply, payload) => {
+    const error = invalid.get(request);
+    if (!error || typeof payload !== 'string') return payload;
+    return JSON.stringify({ ...(JSON.parse(payload) as object), validationErrors: error.validationErrors });
+  });
+}
+
+function accepted({ headers }: FastifyRequest, offered: readonly string[]): string {
+  const type = negotiate(headers.accept, offered);
+  if (type === undefined) throw new HttpRefusal(406, 'not-acceptable', `offered here: ${offered.join(', ')}`);
+  return type;
+}

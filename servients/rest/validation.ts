@@ -1,0 +1,37 @@
+/** Validation of what a request carries: addresses are text and are coerced, bodies are taken as they are. */
+import { Ajv } from 'ajv';
+import addFormats from 'ajv-formats';
+import type { FastifyInstance } from 'fastify';
+
+/** Unlike Fastify's own validator, this one refuses what a schema does not name, and removes nothing. */
+export function validateStrictly(scope: FastifyInstance): void {
+  const ofAddress = new Ajv({ coerceTypes: true, useDefaults: true });
+  const ofBody = new Ajv();
+  addFormats.default(ofBody);
+  scope.setValidatorCompiler<object>(({ schema, httpPart }) =>
+    (httpPart === 'body' ? ofBody : ofAddress).compile(schema),
+  );
+}
+
+const closedObject = (properties: Readonly<Record<string, object>>, required: readonly string[]): object => ({
+  type: 'object',
+  properties,
+  required,
+  additionalProperties: false,
+});
+
+/** All of them are part of the path. */
+export const pathParams = (properties: Readonly<Record<string, object>>): object =>
+  closedObject(properties, Object.keys(properties));
+
+/** A field that is not named here is refused. */
+export const queryFields = (properties: Readonly<Record<string, object>> = {}): object => closedObject(properties, []);
+
+export const gidParam = { type: 'string', pattern: '^[0-9a-f]{32}$' };
+
+export const pageLimit = (maximum: number, byDefault: number): object => ({
+  type: 'integer',
+  minimum: 1,
+  maximum,
+  default: byDefault,
+});
