@@ -2,26 +2,15 @@ import { Servient } from '@node-wot/core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { makeTd, makeThing, thingModel, type ThingKind } from '../../td/make-td.js';
 import { validateTd } from '../../td/validate-td.js';
+import { withForms } from './with-forms.js';
 
 const instanceOf = (kind: ThingKind) => ({ id: `urn:gridring:${kind}:x1`, title: `The ${kind}`, version: '0.1.0' });
 const routed = (kind: 'backend' | 'directory', tokenAlgorithm: 'EdDSA' | 'ES256' = 'EdDSA') =>
   makeTd(kind, { ...instanceOf(kind), base: 'https://grid.example:8443/', tokenAlgorithm });
 
-/** A produced Thing with the forms that a binding gives it: messages in two media types, all below one base. */
 async function exposedTd(wot: typeof WoT, kind: 'meter' | 'gateway'): Promise<WoT.ThingDescription> {
-  const td = (await wot.produce(makeThing(kind, instanceOf(kind)))).getThingDescription();
-  const formsOf = (folder: string, all: Record<string, object> | undefined, types: readonly string[], op?: object) => {
-    for (const [name, affordance] of Object.entries(all ?? {})) {
-      const forms = types.map((contentType) => ({ ...op, href: `${folder}/${name}`, contentType }));
-      Object.assign(affordance, { forms });
-    }
-  };
-  formsOf('properties', td.properties, ['application/json'], {
-    op: ['readproperty', 'observeproperty', 'unobserveproperty'],
-  });
-  formsOf('actions', td.actions, ['application/json', 'application/cose'], { op: 'invokeaction' });
-  formsOf('events', td.events, ['application/json'], { op: ['subscribeevent', 'unsubscribeevent'] });
-  return { ...td, base: `coap://[2001:db8:1234:5678:9abc:def0:1234:5678]:5683/${kind}-x1/` };
+  const thing = await wot.produce(makeThing(kind, instanceOf(kind)));
+  return withForms(thing.getThingDescription(), `coap://[2001:db8:1234:5678:9abc:def0:1234:5678]:5683/${kind}-x1/`);
 }
 
 let servient: Servient;

@@ -1,0 +1,158 @@
+/** What the Things answer and show, from enrolment to the first reading, is what their Thing Models say. */
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Ajv, type AnySchemaObject } from 'ajv';
+import addFormats from 'ajv-formats';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { toBase64Url, toHex } from '../../crypto/bytes.js';
+import { suiteX25519 } from '../../crypto/suite-node.js';
+import { openGatewayStore } from '../../servients/stores/sqlite/gateway-store.js';
+import { openMeterStore } from '../../servients/stores/sqlite/meter-store.js';
+import { makeThing, thingModel } from '../../td/make-td.js';
+import { validateTd } from '../../td/validate-td.js';
+import type { ThingBehaviour } from '../../things/behaviour.js';
+import { Gateway } from '../../things/gateway.js';
+import { Meter } from '../../things/meter.js';
+import { makeNeighbourhood, nowS, seededRandom, type Principal } from '../support/neighbourhood.js';
+import { withForms } from './with-forms.js';
+
+interface Model {
+  readonly properties: Record<string, AnySchemaObject>;
+  readonly actions: Record<string, { readonly input: AnySchemaObject; readonly output?: AnySchemaObject }>;
+  readonly events: Record<string, { readonly data: AnySchemaObject }>;
+}
+type Local = 'meter' | 'gateway';
+const models = { meter: thingModel('meter') as unknown as Model, gateway: thingModel('gateway') as unknown as Model };
+
+const ajv = new Ajv({ strict: false });
+addFormats.default(ajv);
+const seen = new Set<string>();
+const faults: string[] = [];
+
+function check(what: string, schema: AnySchemaObject | undefined, value: unknown): void {
+  seen.add(what);
+  if (schema === undefined || !ajv.validate(schema, value)) faults.push(`${what}: ${ajv.errorsText()}`);
+}
+
+async function checkProperties(kind: Local, thing: ThingBehaviour): Promise<void> {
+  for (const [name, read] of Object.entries(thing.properties)) {
+    const value: unknown = JSON.parse(JSON.stringify(await read()));
+    check(`${kind}.${name}`, models[kind].properties[name], value);
+  }
+}
+
+/** Invokes a message action as a JSON client sees it. */
+async function invoke(kind: Local, thing: ThingBehaviour, name: string, message: Uint8Array): Promise<Uint8Array> {
+  const { input, output } = models[kind].actions[name]!;
+  const action = thing.actions[name];
+  if (action?.kind !== 'message') throw new Error(`${name} is no message action`);
+  check(`${kind}.${name} input`, input, { message: toBase64Url(message) });
+  const answer = await action.invoke(message);
+  if (output !== undefined) check(`${kind}.${name} output`, output, { message: toBase64Url(answer) });
+  else if (answer.length > 0) faults.push(`${kind}.${name}: an answer that no output describes`);
+  return answer;
+}
+
+/** Checks every event, and all properties whenever one of them is said to have changed. */
+function watch(kind: Local, thing: ThingBehaviour): void {
+  thing.attach({
+    propertyChanged: () => void checkProperties(kind, thing),
+    event: (name, data) => {
+      check(`${kind}.${name} event`, models[kind].events[name]?.data, data);
+    },
+  });
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'gridring-td-'));
+const town = makeNeighbourhood(suiteX25519, 3);
+const stores = {
+  gateway: openGatewayStore(join(folder, 'gateway.sqlite')),
+  meters: town.meters.map((_, i) => openMeterStore(join(folder, `meter-${i}.sqlite`))),
+};
+const silent = { info: () => undefined, warn: () => undefined };
+const issuing = town.certificates[0]!;
+
+const partsOf = ({ certificate, certHash, kid, signer }: Principal) => ({
+  suite: suiteX25519,
+  identity: { id: certificate.id, certHash, kid, signer, certificates: [certificate.der, issuing] },
+  trustedRoots: [town.root],
+  nowS: () => nowS,
+  random: seededRandom(certificate.id),
+  log: silent,
+  version: '0.1.0',
+});
+
+let gateway: Gateway;
+let meters: readonly Meter[];
+
+beforeAll(async () => {
+  meters = await Promise.all(
+    town.meters.map((meter, i) =>
+      Meter.load({ ...partsOf(meter), store: stores.meters[i]!, readingIntervalS: 60, sourceName: 'replay' }),
+    ),
+  );
+  const byHash = new Map(town.meters.map(({ certHash }, i) => [toHex(certHash), meters[i]!]));
+  gateway = await Gateway.load(
+    {
+      ...partsOf(town.gateway),
+      store: stores.gateway,
+      members: { invoke: (member, action, message) => invoke('meter', byHash.get(toHex(member))!, action, message) },
+      tdFault: (td) => (validateTd(td).valid ? undefined : 'not a TD'),
+      onEnrolled: () => undefined,
+      sleep: (_ms, signal) => once(signal, 'abort').then(() => undefined),
+      roundDeadlineMs: 1_000,
+      maxAttempts: 1,
+    },
+    town.bundle(town.list()),
+  );
+  watch('gateway', gateway);
+  for (const meter of meters) watch('meter', meter);
+});
+
+afterAll(() => {
+  for (const store of [stores.gateway, ...stores.meters]) store.close();
+  rmSync(folder, { recursive: true });
+});
+
+test('from enrolment to the first reading, every answer, property and event fits its schema', async () => {
+  await checkProperties('gateway', gateway);
+  for (const [i, meter] of meters.entries()) {
+    await checkProperties('meter', meter);
+    const id = town.meters[i]!.certificate.id;
+    const init = makeThing('meter', { id: `urn:gridring:meter:${id}`, title: id, version: '0.1.0' });
+    const td = withForms(init, `coap://127.0.0.1/${id}/`);
+    await invoke('gateway', gateway, 'enrol', meter.enrolment(JSON.stringify(td)));
+  }
+  await gateway.rekey('founding');
+  for (const meter of meters) {
+    await meter.report({ timeS: nowS, intervalS: 60, energyTotalWh: 0, source: 'replay', missing: true });
+    await checkProperties('meter', meter);
+    const upload = (await meter.nextUpload())!;
+    await meter.acknowledge(upload, await invoke('gateway', gateway, 'submitReadings', upload.message));
+  }
+  await checkProperties('gateway', gateway);
+  expect(faults).toEqual([]);
+});
+
+test('nothing that a Thing Model of meter or gateway lists was left out, but what only sleepers and operators call', () => {
+  const uncalled = ['submitPublicKey', 'submitToken', 'submitConfirmation', 'gateway.rekey'];
+  const listed = (['meter', 'gateway'] as const).flatMap((kind) => [
+    ...Object.keys(models[kind].properties).map((name) => `${kind}.${name}`),
+    ...Object.keys(models[kind].events).map((name) => `${kind}.${name} event`),
+    ...Object.keys(models[kind].actions).map((name) => `${kind}.${name} input`),
+  ]);
+  expect(listed.filter((name) => !seen.has(name) && !uncalled.some((end) => name.includes(end)))).toEqual([]);
+});
+
+test('every action and property of a behaviour is in its Thing Model, and the other way round', () => {
+  for (const [kind, thing] of [
+    ['meter', meters[0]!],
+    ['gateway', gateway],
+  ] as const) {
+    // prettier-ignore
+    expect(Object.keys(thing.actions).sort()).toEqual(Object.keys(models[kind].actions).sort());
+    expect(Object.keys(thing.properties).sort()).toEqual(Object.keys(models[kind].properties).sort());
+  }
+});
