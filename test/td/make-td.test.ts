@@ -92,14 +92,14 @@ describe('a Thing behind plain routes', () => {
     );
   });
 
-  test('only the health of the backend, and what the directory lists, is open to everybody', () => {
+  test('open to everybody is health, what the authority signed, and what the directory lists', () => {
     const open = (['backend', 'directory'] as const).flatMap((kind) => {
       const { security, properties, actions, events } = routed(kind);
       expect(security).toBe('bearer_sc');
       const affordances = Object.entries({ ...properties, ...actions, ...events });
       return affordances.filter(([, { forms }]) => forms.some((form) => form.security?.includes('nosec_sc')));
     });
-    expect(open.map(([name]) => name)).toEqual(['health', 'things', 'retrieveThing']);
+    expect(open.map(([name]) => name)).toEqual(['health', 'publishMembership', 'things', 'retrieveThing']);
   });
 
   test('the directory is marked as one, as WoT Discovery wants it', () => {

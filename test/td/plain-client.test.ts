@@ -34,6 +34,7 @@ beforeAll(async () => {
   server.post('/api/v1/readings', () => ({ message: 'AAEC' }));
   server.get('/things', (_request, reply) => reply.type('application/ld+json').send(JSON.stringify([served])));
   server.get('/things/:id', (_request, reply) => reply.type('application/td+json').send(JSON.stringify(served)));
+  server.post('/things', (_request, reply) => reply.code(201).header('location', '/things/urn:uuid:1').send());
   server.put('/things/:id', (_request, reply) => reply.code(204).send());
   server.delete('/things/:id', (_request, reply) => reply.code(204).send());
   base = `${await server.listen({ host: '127.0.0.1', port: 0 })}/`;
@@ -85,10 +86,12 @@ describe('the directory, for a client that knows only its Thing Description', ()
   test('takes, replaces and deletes one, with a token', async () => {
     const directory = await consume('directory', directoryId);
     await directory.invokeAction('createThing', served, { uriVariables });
+    await directory.invokeAction('createAnonymousThing', { title: 'No id' });
     await directory.invokeAction('updateThing', served, { uriVariables });
     await directory.invokeAction('deleteThing', undefined, { uriVariables });
     expect(requests).toMatchObject([
       { route: `PUT /things/${served.id}`, body: served, authorized: true },
+      { route: 'POST /things', body: { title: 'No id' }, authorized: true },
       { route: `PUT /things/${served.id}`, body: served, authorized: true },
       { route: `DELETE /things/${served.id}`, authorized: true },
     ]);
