@@ -10,7 +10,7 @@ import { Backend } from '../things/backend.js';
 import { Directory } from '../things/directory.js';
 import type { Identity } from '../things/parts.js';
 import { makeHttpApp, type HttpAppOptions } from './bindings/http-app.js';
-import { SseHub } from './bindings/sse.js';
+import { SseHub, sseDefaults } from './bindings/sse.js';
 import { makeTokenVerifier } from './bindings/token.js';
 import { openDataFolder } from './data-folder.js';
 import { Access } from './rest/access.js';
@@ -83,10 +83,13 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
 }
 
 async function makeContext(
-  { identity, suite, trustedRoots, audience, version, log, nowS = systemNowS }: BackendOptions,
+  { identity, suite, trustedRoots, audience, version, log, http, nowS = systemNowS }: BackendOptions,
   store: OpenBackendStore,
 ): Promise<RestContext> {
-  const hub = new SseHub();
+  const hub = new SseHub(sseDefaults, () => {
+    http?.observer?.refused('slow-reader');
+    log.warn('a reader of events did not read and was cut off');
+  });
   const epochRecorded = hub.topic();
   const backend = await Backend.load({
     suite,

@@ -141,6 +141,14 @@ export class Backend {
     }
   }
 
+  /** @throws VerificationError `not-listed` when a list has named the caller in the role, and no newest list does */
+  requireNotRemoved({ certHash }: VerifiedCertificate, role: ListRole): void {
+    const names = ({ list }: Membership): boolean => findEntry(list, certHash, role) !== undefined;
+    if ([...this.#byHash.values()].some(names) && !this.memberships.some(names)) {
+      throw new VerificationError('not-listed', `no ${role} of any group here any more`);
+    }
+  }
+
   /** The newest list of a group, and those that recorded epochs rest on: for what was sealed under them. */
   async #restore(gid: Uint8Array): Promise<void> {
     const { store } = this.#parts;

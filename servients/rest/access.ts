@@ -27,12 +27,21 @@ export class Access {
     };
   }
 
-  /** Lets in gateways that a current list names: one that was revoked changes nothing here any more. */
+  /** Lets in gateways that a current list names, before the body is read. */
   listedGateway(): Hook {
     const certifiedGateway = this.certified('gateway');
     return async (request) => {
       await certifiedGateway(request);
       this.#backend.requireRole(this.certificateOf(request), 'coordinator');
+    };
+  }
+
+  /** Lets in gateways except one that was revoked: they register Things before the backend has seen any list. */
+  gatewayNotRemoved(): Hook {
+    const certifiedGateway = this.certified('gateway');
+    return async (request) => {
+      await certifiedGateway(request);
+      this.#backend.requireNotRemoved(this.certificateOf(request), 'coordinator');
     };
   }
 

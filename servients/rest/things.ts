@@ -1,4 +1,4 @@
-/** The directory's Things API (WoT Discovery §7.3.2.1): reading is open, writing is for gateways of a current list. */
+/** The directory's Things API (WoT Discovery §7.3.2.1): reading is open, writing is for gateways. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { limits } from '../../crypto/limits.js';
 import { TdInvalidError } from '../../things/directory.js';
@@ -23,7 +23,7 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
   parseTds(scope);
   nameInvalidFields(scope);
   const ofId = { params: pathParams({ id: { type: 'string', minLength: 1 } }), querystring: queryFields() };
-  const write = { onRequest: access.listedGateway(), bodyLimit: limits.thingDescription };
+  const write = { onRequest: access.gatewayNotRemoved(), bodyLimit: limits.thingDescription };
   const ownerOf = (request: FastifyRequest): string => access.callerOf(request).subject;
   const sendTd = async (id: string, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     const type = accepted(request, [tdType, jsonType]);
