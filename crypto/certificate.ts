@@ -92,7 +92,7 @@ export function parseCertificate(suite: Suite, der: Uint8Array): Certificate {
   const certHash = suite.sha256(der);
   return {
     suite: suite.id,
-    der: der.slice(),
+    der: new Uint8Array(der),
     certHash,
     kid: certHash.slice(0, 8),
     verifier: readKey(suite, tbs.subjectPublicKeyInfo),
@@ -210,9 +210,12 @@ export function verifyChain(
   for (let casBelow = 0; casBelow < maxCas; casBelow++) {
     certificate = issuerOf(certificate, candidates, casBelow, nowS);
     if (trustedRoots.some(({ certHash }) => equalBytes(certHash, certificate.certHash))) return asVerified(leaf);
+    if (isNamedIssuer(certificate, certificate)) throw untrusted('the chain ends at a root that is not trusted');
   }
   throw new VerificationError('certificate-path', `no trusted root within ${maxCas} CA certificates`);
 }
+
+const untrusted = (why: string): VerificationError => new VerificationError('certificate-untrusted', why);
 
 const asVerified = (leaf: LeafCertificate): VerifiedCertificate => leaf as VerifiedCertificate;
 
@@ -223,7 +226,7 @@ function issuerOf(
   casBelow: number,
   nowS: number,
 ): Certificate {
-  let refusal = new VerificationError('certificate-untrusted', 'the issuer is neither trusted nor given');
+  let refusal = untrusted('the issuer is neither trusted nor given');
   for (const issuer of candidates.filter((candidate) => isNamedIssuer(candidate, certificate))) {
     try {
       assertIssued(issuer, certificate, casBelow, nowS);
