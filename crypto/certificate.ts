@@ -257,7 +257,7 @@ function assertIssued(issuer: Certificate, certificate: Certificate, casBelow: n
 }
 
 /** @throws VerificationError `certificate-expired`, `certificate-not-yet-valid` */
-export function assertValidAt({ notBeforeS, notAfterS }: Certificate, nowS: number): void {
+function assertValidAt({ notBeforeS, notAfterS }: Certificate, nowS: number): void {
   if (nowS - limits.clockSkewS > notAfterS) {
     throw new VerificationError('certificate-expired', 'the certificate, or one above it, has expired');
   }

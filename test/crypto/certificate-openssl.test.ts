@@ -46,7 +46,8 @@ describe.each(allSuites)('what $on issues, Node', ({ suite }) => {
   });
 });
 
-const isInstalled = spawnSync('openssl', ['version']).status === 0;
+const command = 'openssl';
+const isInstalled = spawnSync(command, ['version']).status === 0;
 if (!isInstalled) console.warn('Skipped for want of the openssl command: apt-get install openssl');
 it.runIf(process.env.CI === 'true')('the openssl command is installed where CI runs', () => {
   expect(isInstalled).toBe(true);
@@ -63,14 +64,14 @@ describe.runIf(isInstalled)('the openssl command', () => {
     return path;
   };
   const openssl = (...args: readonly string[]): string =>
-    execFileSync('openssl', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+    execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
   const pem = (...certificates: readonly Certificate[]): string => certificates.map(({ der }) => toPem(der)).join('');
 
   /** Under its strictest checks of RFC 5280. */
   const verifies = (trusted: Certificate, given: readonly Certificate[], leaf: Certificate): boolean => {
     const args = ['verify', '-x509_strict', '-check_ss_sig', '-purpose', 'any', '-attime', nowS.toString()];
     const untrusted = given.length > 0 ? ['-untrusted', file('given.pem', pem(...given))] : [];
-    const run = spawnSync('openssl', [...args, '-CAfile', file('root.pem', pem(trusted)), ...untrusted, file('leaf.pem', pem(leaf))]); // prettier-ignore
+    const run = spawnSync(command, [...args, '-CAfile', file('root.pem', pem(trusted)), ...untrusted, file('leaf.pem', pem(leaf))]); // prettier-ignore
     return run.status === 0;
   };
 
