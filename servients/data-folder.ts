@@ -72,6 +72,7 @@ export function openDataFolder(path: string, role: StoreRole, suite: SuiteName):
   }
 }
 
+/** POSIX drops the lock when this process closes any other descriptor of the file: nothing else may open it. */
 function takeLock(folder: string): DatabaseSyncInstance {
   const path = join(folder, lockName);
   createPrivateFile(path);

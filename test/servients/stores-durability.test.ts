@@ -1,4 +1,5 @@
 /** Real processes, killed while they write. */
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { compileScript, killChild, lastLines, startChild } from './stores/child.js';
@@ -9,7 +10,7 @@ let compiled: string;
 let writer: string;
 beforeAll(() => {
   compiled = makeTemporaryFolder();
-  writer = compileScript('writer.ts', compiled);
+  writer = compileScript(new URL('./stores/writer.ts', import.meta.url), compiled);
 });
 afterAll(() => {
   removeFolder(compiled);
@@ -17,7 +18,8 @@ afterAll(() => {
 
 let folder: string;
 beforeEach(() => {
-  folder = makeTemporaryFolder();
+  // On a disk, where a commit takes nearly all of the time, so that it is a commit that is cut off.
+  folder = makeTemporaryFolder(tmpdir());
 });
 afterEach(() => {
   removeFolder(folder);

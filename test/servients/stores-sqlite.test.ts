@@ -1,5 +1,6 @@
 /** What holds for the SQLite files whatever is in them. */
 import { copyFileSync, openSync, readFileSync, readdirSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from '@photostructure/sqlite';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -10,6 +11,7 @@ import type { Closable } from '../../servients/stores/sqlite/database.js';
 import { openGatewayStore } from '../../servients/stores/sqlite/gateway-store.js';
 import { openMeterStore } from '../../servients/stores/sqlite/meter-store.js';
 import { migrate, migrationsOf, type StoreRole } from '../../servients/stores/sqlite/migrate.js';
+import { storeError } from '../../servients/stores/sqlite/store-error.js';
 import { bytes, nowS, reading, readings } from './stores/samples.js';
 import { makeTemporaryFolder, removeFolder } from './stores/sqlite-places.js';
 
@@ -78,7 +80,7 @@ describe.each(roles)('the database of a %s', (role) => {
       expect(error).toBeInstanceOf(SetupError);
       expect(error).toMatchObject({ code: 'data-other-role', message: expect.stringContaining(path) as string });
     }
-    expect(readFileSync(path)).toEqual(before);
+    expect(readFileSync(path).equals(before)).toBe(true);
   });
 
   it('is refused when a newer version has written it', () => {
@@ -105,7 +107,7 @@ it('a database of another program is refused and left as it was', () => {
   runSql('CREATE TABLE bookmarks (url TEXT)');
   const before = readFileSync(path);
   expect(errorOf(() => openMeterStore(path))).toMatchObject({ code: 'data-other-role' });
-  expect(readFileSync(path)).toEqual(before);
+  expect(readFileSync(path).equals(before)).toBe(true);
 });
 
 it('a database that cannot be reached is refused as unreadable', () => {
@@ -113,10 +115,23 @@ it('a database that cannot be reached is refused as unreadable', () => {
   expect(errorOf(() => openMeterStore(folder))).toMatchObject({ code: 'data-unreadable' });
 });
 
+it('a failing disk is told apart from a full one', () => {
+  const ioError = (errno: number): unknown => {
+    const cause = Object.assign(new Error('disk I/O error'), {
+      code: 'ERR_SQLITE_ERROR',
+      errcode: 778,
+      systemErrno: errno,
+    });
+    return storeError(path, cause);
+  };
+  expect(ioError(constants.errno.EIO)).toMatchObject({ code: 'disk-failed' });
+  expect(ioError(constants.errno.EDQUOT)).toMatchObject({ code: 'disk-full' });
+});
+
 it('a closed database is whole in its one file', async () => {
   const store = openMeterStore(path);
   const gid = bytes(16);
-  const state = bytes(20_000);
+  const state = bytes(9_000);
   await store.saveMember(gid, state);
   store.close();
   const copy = join(folder, 'copy.db');
@@ -190,8 +205,8 @@ it('a meter leaves no trace of replaced keys in any file, while it runs', async 
   const gid = bytes(16);
   const secrets = Array.from({ length: 30 }, () => bytes(32));
   for (const [i, secret] of secrets.entries()) {
-    // Of changing size, so that it moves within its page and on to others.
-    const state = concatBytes(bytes(i * 311), secret, bytes(5_000 - i * 97));
+    // Ever smaller, so that it moves within its page and gives up others.
+    const state = concatBytes(bytes((secrets.length - i) * 311), secret, bytes(5_000 - i * 97));
     if (i % 3 === 0) await store.saveSealing(state, [{ kind: 'reading', message: bytes(300) }], nowS);
     else if (i % 3 === 1) await store.saveMembership(gid, bytes(700), state);
     else await store.saveMember(gid, state);

@@ -56,7 +56,7 @@ export function describeBackendStore(name: string, factory: StoreFactory<Backend
       const store = await places.store();
       const gid = bytes(16);
       const [low, high] = [epochRow(gid, 4, 2), epochRow(gid, 5, 0)];
-      const record = bytes(20_000);
+      const record = bytes(9_000);
       expect(await store.saveEpoch(low, bytes(10))).toBe('stored');
       expect(await store.saveEpoch(high, record)).toBe('stored');
       expect(await store.saveEpoch(high, record)).toBe('known');

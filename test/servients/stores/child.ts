@@ -8,12 +8,11 @@ import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
-const here = fileURLToPath(new URL('.', import.meta.url));
 const compilerOptions = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022, inlineSourceMap: true };
 
-/** Compiles a script of this folder, with what it imports of ours, into `folder`. @returns what `startChild` takes */
-export function compileScript(script: string, folder: string): string {
-  const name = relative(root, join(here, script)).replace(/\.ts$/, '');
+/** Compiles a script with what it imports of ours into `folder`. @returns what `startChild` takes */
+export function compileScript(script: URL, folder: string): string {
+  const name = relative(root, fileURLToPath(script)).replace(/\.ts$/, '');
   const modules = new Set([name]);
   // A Set goes on to what is added on the way.
   for (const module of modules) {

@@ -7,7 +7,7 @@ export interface Place<Store> {
   remove(): Promise<void>;
 }
 
-export interface Opened<Store> {
+interface Opened<Store> {
   readonly store: Store;
   close(): Promise<void>;
 }

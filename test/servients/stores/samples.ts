@@ -9,7 +9,7 @@ export const gid = bytes(16);
 export const nowS = 1_750_000_000;
 
 /** A meter's readings chain by these hashes; another `variant` is another content for the same sequence. */
-export const readingHash = (meter: Uint8Array, sequence: number, variant = 0): Uint8Array =>
+const readingHash = (meter: Uint8Array, sequence: number, variant = 0): Uint8Array =>
   new Uint8Array(createHash('sha256').update(meter).update(`${sequence}/${variant}`).digest());
 
 export const reading = (meter: Uint8Array, sequence: number, variant = 0, messageBytes = 200): Reading => ({
