@@ -1,6 +1,5 @@
 /** The backend as a process part: REST API, directory and event stream on one port, over one data folder. */
 import { randomUUID } from 'node:crypto';
-import { Helpers } from '@node-wot/core';
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import type { Certificate } from '../crypto/certificate.js';
 import { SetupError } from '../crypto/errors.js';
@@ -10,6 +9,7 @@ import { Backend } from '../things/backend.js';
 import { Directory } from '../things/directory.js';
 import type { Identity } from '../things/parts.js';
 import { makeHttpApp, type HttpAppOptions } from './bindings/http-app.js';
+import { hostOf } from './bindings/host.js';
 import { SseHub, sseDefaults } from './bindings/sse.js';
 import { makeTokenVerifier } from './bindings/token.js';
 import { openDataFolder } from './data-folder.js';
@@ -72,7 +72,7 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
     });
     mountRoutes(app, context);
     const port = await listen(app, options.listen);
-    const url = options.publicOrigin ?? originOf(options.listen.address, port);
+    const url = options.publicOrigin ?? `http://${hostOf(options.listen.address)}:${port}`;
     await registerOwnTds(context, url);
     purge = setInterval(() => void purgeExpired(context.directory, options.log), purgeIntervalMs).unref();
     return { url, port, close };
@@ -123,12 +123,6 @@ async function listen(app: FastifyInstance, { address, port }: BackendOptions['l
   }
   const bound = app.server.address();
   return bound === null || typeof bound === 'string' ? port : bound.port;
-}
-
-function originOf(address: string, port: number): string {
-  const isWildcard = address === '0.0.0.0' || address === '::';
-  const host = isWildcard ? (Helpers.getAddresses()[0] ?? 'localhost') : Helpers.toUriLiteral(address);
-  return `http://${host}:${port}`;
 }
 
 async function registerOwnTds(context: RestContext, url: string): Promise<void> {

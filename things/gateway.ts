@@ -59,6 +59,7 @@ export class Gateway implements ThingBehaviour {
   readonly #enrolled: Map<string, EnrolledMeter>;
   readonly #startedS: number;
   #run: EpochRun | undefined;
+  readonly #enrolledSinceStart = new Set<string>();
   #founding: Promise<EpochOutcome> | undefined;
   #active: ActiveEpoch | undefined;
   #delivery: Delivery = {};
@@ -143,11 +144,16 @@ export class Gateway implements ThingBehaviour {
     return [...this.#enrolled.values()];
   }
 
-  /** Whether every member of the list has enrolled: founding need not wait any longer. */
+  /** How many meters have shown themselves since this process started. */
+  get enrolledSinceStart(): number {
+    return this.#enrolledSinceStart.size;
+  }
+
+  /** Whether every member of the list has: an agreement need not wait any longer. */
   get everybodyEnrolled(): boolean {
     const { list } = this.#membership;
     return list.entries.every(
-      ({ certHash }) => !findEntry(list, certHash, 'member') || this.#enrolled.has(toHex(certHash)),
+      ({ certHash }) => !findEntry(list, certHash, 'member') || this.#enrolledSinceStart.has(toHex(certHash)),
     );
   }
 
@@ -254,6 +260,7 @@ export class Gateway implements ThingBehaviour {
     const enrolled = { certHash: certificate.certHash, id, certificates, td, enrolledS: nowS() };
     await store.saveEnrolment(enrolled);
     this.#enrolled.set(toHex(enrolled.certHash), enrolled);
+    this.#enrolledSinceStart.add(toHex(enrolled.certHash));
     onEnrolled(enrolled);
     this.#emitter?.event('memberChanged', {
       gid: toHex(this.#membership.list.gid),

@@ -1,5 +1,4 @@
 /** CoAP (RFC 7252, 7641, 7959) as a server of node-wot. */
-import { networkInterfaces } from 'node:os';
 import { isIPv6 } from 'node:net';
 import type { Content, ExposedThing, ProtocolServer } from '@node-wot/core';
 import { GridringError, MalformedError, SetupError, UnavailableError } from '../../crypto/errors.js';
@@ -11,6 +10,7 @@ import { CoapGate, type CoapObserver, type Exchange, type GateLimits } from './c
 import { blockOption, optionNumber, type Reply } from './coap-message.js';
 import { Observers, type ObserverLimits } from './coap-observers.js';
 import { CoapRefusal, refusalReply } from './coap-refusal.js';
+import { hostOf } from './host.js';
 import { readRequest, type CoapRequest } from './coap-request.js';
 import { affordanceId, contentReply, findResource, type ExposedEntry, type Resource } from './coap-resources.js';
 import { jsonType } from './codec.js';
@@ -256,16 +256,4 @@ function negotiate({ method, contentFormat, accept }: CoapRequest, { types }: Re
     );
   }
   return wanted;
-}
-
-function hostOf(address: string): string {
-  const named = address === '0.0.0.0' || address === '::' ? firstAddress(isIPv6(address)) : address;
-  return isIPv6(named) ? `[${named}]` : named;
-}
-
-function firstAddress(ipv6: boolean): string {
-  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
-  const outside = all.filter(({ internal, scopeid }) => !internal && (scopeid ?? 0) === 0);
-  const preferred = outside.find(({ family }) => (family === 'IPv6') === ipv6) ?? outside[0];
-  return preferred?.address ?? 'localhost';
 }

@@ -1,8 +1,9 @@
 /** The HTTP binding for node-wot: Things by their forms, and server-sent events, on a hardened Fastify. */
-import { Helpers, type ExposedThing, type ProtocolServer, type Servient } from '@node-wot/core';
+import type { ExposedThing, ProtocolServer, Servient } from '@node-wot/core';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { SetupError } from '../../crypto/errors.js';
 import { makeHttpApp, type HttpAppOptions } from './http-app.js';
+import { hostOf } from './host.js';
 import { resourceOperation, tdOperation, type Operation } from './http-operation.js';
 import { addForms, follow, type HttpThing } from './http-thing.js';
 import { SseHub, sseDefaults, type SseLimits } from './sse.js';
@@ -142,9 +143,7 @@ export class HttpServer implements ProtocolServer {
   #origin(): string {
     const { publicOrigin, address } = this.#options;
     if (publicOrigin !== undefined) return publicOrigin;
-    const isWildcard = address === '0.0.0.0' || address === '::';
-    const host = isWildcard ? (Helpers.getAddresses()[0] ?? 'localhost') : Helpers.toUriLiteral(address);
-    return `http://${host}:${this.getPort()}`;
+    return `http://${hostOf(address)}:${this.getPort()}`;
   }
 
   /** A Thing that HTTP alone serves says it once; one with other bindings says it in every form of this one. */

@@ -1,0 +1,96 @@
+/** The backend's REST API as gateways and readers use it. */
+import { fromBase64Url } from '../crypto/bytes.js';
+import { parseCertificate, verifyChain, type Certificate, type VerifiedCertificate } from '../crypto/certificate.js';
+import { MalformedError, UnavailableError } from '../crypto/errors.js';
+import type { Suite } from '../crypto/suite.js';
+import { coseType } from './bindings/codec.js';
+import { refusalOf } from './bindings/peer-refusal.js';
+import { systemNowS } from './runtime.js';
+
+const requestTimeoutMs = 15_000;
+
+export interface BackendClientOptions {
+  readonly suite: Suite;
+  readonly trustedRoots: readonly Certificate[];
+  readonly url: string;
+  readonly token: () => Promise<string>;
+}
+
+export interface SealedReadingItem {
+  readonly sequence: number;
+  readonly message: Uint8Array;
+}
+
+export class BackendClient {
+  readonly #options: BackendClientOptions;
+  #certificate: Promise<VerifiedCertificate> | undefined;
+
+  constructor(options: BackendClientOptions) {
+    this.#options = options;
+  }
+
+  /** The backend's certificate, verified up to the root; asked for once. */
+  certificate(): Promise<VerifiedCertificate> {
+    this.#certificate ??= this.#fetchCertificate().catch((error: unknown) => {
+      this.#certificate = undefined;
+      throw error;
+    });
+    return this.#certificate;
+  }
+
+  /** @throws PeerRefusal with the backend's code, UnavailableError `backend-unreachable` */
+  async publishMembership(bundle: Uint8Array): Promise<void> {
+    await this.#post('memberships', bundle);
+  }
+
+  /** @throws PeerRefusal, UnavailableError */
+  async recordEpoch(record: Uint8Array): Promise<void> {
+    await this.#post('epochs', record);
+  }
+
+  /** @returns the signed receipt. @throws PeerRefusal, UnavailableError */
+  uploadReadings(upload: Uint8Array): Promise<Uint8Array> {
+    return this.#post('readings', upload);
+  }
+
+  /** A JSON resource below /api/v1/. @throws PeerRefusal, UnavailableError */
+  async get(path: string): Promise<unknown> {
+    const response = await this.#fetch(path, { headers: await this.#authorization() });
+    return response.json();
+  }
+
+  async #fetchCertificate(): Promise<VerifiedCertificate> {
+    const { suite, trustedRoots } = this.#options;
+    const { certificates } = (await this.get('identity')) as { readonly certificates?: unknown };
+    if (!Array.isArray(certificates)) throw new MalformedError('message-malformed', 'the backend shows no certificate');
+    const [leaf, ...above] = certificates.map((der) => parseCertificate(suite, fromBase64Url(String(der))));
+    if (!leaf) throw new MalformedError('message-malformed', 'the backend shows no certificate');
+    return verifyChain(suite, leaf, above, trustedRoots, systemNowS(), 'backend');
+  }
+
+  async #post(path: string, message: Uint8Array): Promise<Uint8Array> {
+    const headers = {
+      ...(await this.#authorization()),
+      'content-type': coseType,
+      accept: `${coseType}, application/json`,
+    };
+    const response = await this.#fetch(path, { method: 'POST', headers, body: message });
+    return new Uint8Array(await response.arrayBuffer());
+  }
+
+  async #authorization(): Promise<Record<string, string>> {
+    return { authorization: `Bearer ${await this.#options.token()}` };
+  }
+
+  async #fetch(path: string, init: RequestInit): Promise<Response> {
+    const { url } = this.#options;
+    let response: Response;
+    try {
+      response = await fetch(`${url}/api/v1/${path}`, { ...init, signal: AbortSignal.timeout(requestTimeoutMs) });
+    } catch (cause) {
+      throw new UnavailableError('backend-unreachable', `the backend at ${url} does not answer`, cause);
+    }
+    if (!response.ok) throw refusalOf(response.status, new Uint8Array(await response.arrayBuffer()));
+    return response;
+  }
+}

@@ -1,0 +1,68 @@
+/** How the command line speaks: text for people, one JSON object a line for programs, and exit codes that mean something. */
+import { GridringError, NotFoundError, SetupError, UnavailableError } from '../../crypto/errors.js';
+import { PeerRefusal } from '../bindings/peer-refusal.js';
+import type { RuntimeEvent } from '../runtime.js';
+
+export const exitCodes = { done: 0, failed: 1, setup: 2, refused: 3, notFound: 4, unavailable: 5 } as const;
+
+export const exitCodeHelp = `
+Exit codes:
+  0  done
+  1  failed: not all members confirmed, something was lost, or a fault of the program
+  2  wrong usage or setup: options, configuration, files, ports
+  3  refused, or it does not verify
+  4  not found
+  5  a part that is needed cannot be reached`;
+
+export const printJson = (value: unknown): void => {
+  process.stdout.write(`${JSON.stringify(value)}\n`);
+};
+
+export const printLine = (line: string): void => {
+  process.stdout.write(`${line}\n`);
+};
+
+/** Prints events as JSON, or as whatever text `describe` gives; events without a text are for programs only. */
+export const eventPrinter =
+  (json: boolean, describe: (event: RuntimeEvent) => string | undefined) =>
+  (event: RuntimeEvent): void => {
+    if (json) {
+      printJson(event);
+      return;
+    }
+    const text = describe(event);
+    if (text !== undefined) printLine(text);
+  };
+
+/** Says what went wrong and what to do. @returns the exit code */
+export function reportError(error: unknown, json: boolean): number {
+  const code = error instanceof GridringError ? error.code : 'internal';
+  const message = error instanceof Error ? error.message : String(error);
+  if (json) printJson({ event: 'error', code, message });
+  else process.stderr.write(`gridring: ${message} [${code}]\n`);
+  if (!(error instanceof GridringError) && error instanceof Error && !json)
+    process.stderr.write(`${error.stack ?? ''}\n`);
+  return exitCodeOf(error);
+}
+
+function exitCodeOf(error: unknown): number {
+  if (error instanceof SetupError) return exitCodes.setup;
+  if (error instanceof NotFoundError) return exitCodes.notFound;
+  if (error instanceof UnavailableError) return exitCodes.unavailable;
+  if (error instanceof PeerRefusal) return error.status === 404 ? exitCodes.notFound : exitCodes.refused;
+  if (error instanceof GridringError) return exitCodes.refused;
+  return exitCodes.failed;
+}
+
+/** Columns as wide as their widest cell. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}

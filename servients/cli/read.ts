@@ -1,0 +1,82 @@
+/** `gridring read`: opens readings from the backend's ciphertext with a reader's key file. */
+import { Option, type Command } from 'commander';
+import type { Reading } from '../../crypto/envelope/senml.js';
+import { VerificationError } from '../../crypto/errors.js';
+import { readReaderFile } from '../reader-file.js';
+import { Reader, type OpenedReading } from '../reader.js';
+import { wholeNumber } from './options.js';
+import { printJson, printLine, table } from './output.js';
+
+interface Options {
+  readonly meter: string;
+  readonly reader: string;
+  readonly backend?: string;
+  readonly last: number;
+  readonly csv?: true;
+  readonly json?: true;
+}
+
+export function addRead(program: Command): void {
+  program
+    .command('read')
+    .description('open readings of a meter with the key of a reader')
+    .requiredOption('--meter <id>', 'the meter, as in "gridring things"')
+    .requiredOption('--reader <file>', 'key file of the reader')
+    .option('--backend <url>', 'another backend than the one in the key file')
+    .option('--last <n>', 'how many, the newest', wholeNumber(1, 500), 10)
+    .addOption(new Option('--csv', 'print comma-separated values').conflicts('json'))
+    .option('--json', 'print one JSON object a reading')
+    .action(async ({ meter, reader: file, backend, last, csv, json }: Options) => {
+      const keys = readReaderFile(file);
+      const reader = new Reader(backend === undefined ? keys : { ...keys, backend: { ...keys.backend, url: backend } });
+      const id = meter.replace(/^urn:gridring:meter:/, '');
+      const { opened, closed } = await reader.read(id, { last });
+      if (json) for (const reading of opened) printJson(toJson(id, reading));
+      else if (csv) for (const row of [columns, ...opened.map(toRow)]) printLine(row.join(','));
+      else if (opened.length > 0) printLine(table([columns, ...opened.map(toRow)]));
+      else if (closed === 0) printLine(`${id} has no readings yet`);
+      if (closed > 0) {
+        const advice = 'this key was not granted those epochs; the membership authority decides who reads';
+        throw new VerificationError(
+          'not-granted',
+          `${closed} of ${closed + opened.length} readings stay closed: ${advice}`,
+        );
+      }
+    });
+}
+
+const columns = [
+  'sequence',
+  'time',
+  'power_w',
+  'energy_wh',
+  'energy_total_wh',
+  'voltage_v',
+  'current_a',
+  'source',
+  'epoch',
+];
+
+const isoTime = ({ timeS }: Reading): string => new Date(timeS * 1000).toISOString();
+const decimals = (value: number, digits: number): string => value.toFixed(digits);
+
+function toRow({ sequence, epoch, reading }: OpenedReading): readonly string[] {
+  const values = reading.missing
+    ? ['missing', '', decimals(reading.energyTotalWh, 1), '', '']
+    : [
+        decimals(reading.powerW, 0),
+        decimals(reading.energyWh, 2),
+        decimals(reading.energyTotalWh, 1),
+        decimals(reading.voltageV, 2),
+        decimals(reading.currentA, 1),
+      ];
+  return [String(sequence), isoTime(reading), ...values, reading.source, String(epoch)];
+}
+
+const toJson = (meter: string, { sequence, epoch, reading }: OpenedReading): object => ({
+  meter,
+  sequence,
+  epoch,
+  time: isoTime(reading),
+  ...reading,
+});

@@ -1,0 +1,122 @@
+/** `gridring backend|gateway|meter`: one role as one process, from a configuration file. */
+import { Option, type Command } from 'commander';
+import { SetupError } from '../../crypto/errors.js';
+import { suiteByName } from '../../crypto/suite-node.js';
+import { runBackend } from '../backend.js';
+import { configSchema, readConfig, type BackendConfig, type Configs } from '../config.js';
+import { runGateway } from '../gateway.js';
+import { readCertificates, readIdentity } from '../identity-files.js';
+import { runMeterHost } from '../meter-host.js';
+import { makeLog, Refusals, softwareVersion, type Runtime, type RuntimeEvent } from '../runtime.js';
+import { eventPrinter, exitCodes, printJson } from './output.js';
+
+/** Ends the process part; its result is printed as the last event. */
+type Stop = () => Promise<object>;
+
+async function startBackend(config: BackendConfig, runtime: Runtime): Promise<Stop> {
+  const suite = suiteByName(config.suite);
+  const backend = await runBackend({
+    identity: readIdentity(suite, config),
+    suite,
+    trustedRoots: readCertificates(suite, config.root, 'root certificate'),
+    dataDir: config.dataDir,
+    listen: config.listen,
+    audience: config.audience,
+    version: runtime.version,
+    log: runtime.log,
+    http: { observer: new Refusals(runtime.log).http },
+  });
+  runtime.emit({ event: 'backend-started', url: backend.url });
+  return async () => {
+    await backend.close();
+    return {};
+  };
+}
+
+async function start(role: keyof Configs, configFile: string, runtime: Runtime): Promise<Stop> {
+  switch (role) {
+    case 'backend':
+      return startBackend(readConfig(role, configFile), runtime);
+    case 'gateway': {
+      const gateway = await runGateway(readConfig(role, configFile), runtime);
+      return () => gateway.close(drainMs);
+    }
+    case 'meter': {
+      const meters = await runMeterHost(readConfig(role, configFile), runtime);
+      return async () => ({ meters: await meters.close(drainMs) });
+    }
+  }
+}
+
+/** How long a process that is told to stop delivers what it has. */
+const drainMs = 500;
+
+const descriptions: { readonly [Role in keyof Configs]: string } = {
+  backend: 'run a backend with its directory',
+  gateway: 'run a gateway',
+  meter: 'run one or more meters',
+};
+
+interface Options {
+  readonly config?: string;
+  readonly configSchema?: true;
+  readonly logLevel: string;
+  readonly json?: true;
+}
+
+export function addRoles(program: Command): void {
+  for (const role of ['backend', 'gateway', 'meter'] as const) {
+    program
+      .command(role)
+      .description(descriptions[role])
+      .option('--config <file>', 'configuration, JSON')
+      .option('--config-schema', 'print the JSON Schema of the configuration and exit')
+      .addOption(
+        new Option('--log-level <level>', 'least level of the log on standard error')
+          .choices(['debug', 'info', 'warn', 'error', 'silent'])
+          .default('info'),
+      )
+      .option('--json', 'print events as JSON')
+      .action(async ({ config, configSchema: wantsSchema, logLevel, json }: Options) => {
+        if (wantsSchema) {
+          printJson(configSchema(role));
+          return;
+        }
+        if (config === undefined) {
+          throw new SetupError(
+            'config-missing',
+            `a ${role} needs --config FILE; --config-schema says what goes into it`,
+          );
+        }
+        const emit = eventPrinter(json ?? false, describe);
+        await runRole(role, config, { log: makeLog(logLevel), emit, version: softwareVersion() });
+      });
+  }
+}
+
+async function runRole(role: keyof Configs, configFile: string, runtime: Runtime): Promise<void> {
+  const stopped = stopRequested();
+  const stop = await start(role, configFile, runtime);
+  await stopped;
+  runtime.emit({ event: 'stopped', role, ...(await stop()) });
+  // Clients of ours may hold keep-alive sockets for seconds after everything is on disk.
+  process.exit(exitCodes.done);
+}
+
+/** By signal, or when the process that started this one with a channel is gone. */
+function stopRequested(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM', 'disconnect'] as const) {
+      process.once(signal, () => {
+        resolve();
+      });
+    }
+  });
+}
+
+const describe = ({ event, ...fields }: RuntimeEvent): string => {
+  const details = Object.entries(fields).map(
+    ([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
+  );
+  return [event, ...details].join(' ');
+};

@@ -1,0 +1,99 @@
+/** Configuration files of the three roles: validated against their published schemas, defaults filled in, paths resolved. */
+import { readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { Ajv, type ValidateFunction } from 'ajv';
+import addFormats from 'ajv-formats';
+import { SetupError } from '../crypto/errors.js';
+import type { SuiteName } from '../crypto/suite.js';
+import { readText } from './identity-files.js';
+
+interface CommonConfig {
+  readonly suite: SuiteName;
+  readonly root: string;
+}
+
+interface ServerFiles {
+  readonly id: string;
+  readonly dataDir: string;
+  readonly certificate: string;
+  readonly key: string;
+}
+
+export interface BackendConfig extends CommonConfig, ServerFiles {
+  readonly listen: { readonly address: string; readonly port: number };
+  readonly audience: string;
+}
+
+export interface GatewayConfig extends CommonConfig, ServerFiles {
+  readonly membership: string;
+  readonly listen: { readonly address: string; readonly coapPort: number; readonly httpPort: number };
+  readonly backend: { readonly url: string; readonly audience: string };
+  readonly group: { readonly windowMs: number; readonly roundDeadlineMs: number; readonly maxAttempts: number };
+}
+
+export interface MeterConfig extends ServerFiles {
+  readonly gatewayTd?: string;
+  readonly listen: { readonly scheme: 'coap' | 'http'; readonly address: string; readonly port: number };
+  readonly source: {
+    readonly kind: 'csv';
+    readonly path?: string;
+    readonly dayIndex: number;
+    readonly speed: number;
+  };
+}
+
+export interface MeterHostConfig extends CommonConfig {
+  readonly gateway: { readonly td: string };
+  readonly reportIntervalS: number;
+  readonly meters: readonly MeterConfig[];
+}
+
+export interface Configs {
+  readonly backend: BackendConfig;
+  readonly gateway: GatewayConfig;
+  readonly meter: MeterHostConfig;
+}
+
+/** Fields that name a file or folder, relative to the configuration file. */
+const pathFields = new Set(['root', 'dataDir', 'certificate', 'key', 'membership', 'path']);
+
+/** @throws SetupError `file-unreadable`, `config-invalid` naming every field that is wrong and why */
+export function readConfig<Role extends keyof Configs>(role: Role, path: string): Configs[Role] {
+  let config: unknown;
+  try {
+    config = JSON.parse(readText(path, `configuration of a ${role}`));
+  } catch (cause) {
+    if (cause instanceof SetupError) throw cause;
+    throw new SetupError('config-invalid', `${path} is not JSON: ${(cause as Error).message}`, cause);
+  }
+  const validate = validatorOf(role);
+  if (!validate(config)) {
+    const faults = (validate.errors ?? []).map(({ instancePath, message, params }) => {
+      const extra = 'additionalProperty' in params ? ` “${String(params['additionalProperty'])}”` : '';
+      return `${instancePath || '/'} ${message ?? 'is invalid'}${extra}`;
+    });
+    throw new SetupError('config-invalid', `${path} does not fit the schema of a ${role}: ${faults.join('; ')}`);
+  }
+  return resolvePaths(config, dirname(resolve(path))) as Configs[Role];
+}
+
+/** The published JSON Schema of a role's configuration. */
+export const configSchema = (role: keyof Configs): object =>
+  JSON.parse(readFileSync(new URL(`./config/${role}.schema.json`, import.meta.url), 'utf8')) as object;
+
+function validatorOf(role: keyof Configs): ValidateFunction {
+  const ajv = new Ajv({ allErrors: true, useDefaults: true });
+  addFormats.default(ajv);
+  return ajv.compile(configSchema(role));
+}
+
+function resolvePaths(value: unknown, folder: string): unknown {
+  if (Array.isArray(value)) return value.map((item) => resolvePaths(item, folder));
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, field]) => [
+      name,
+      pathFields.has(name) && typeof field === 'string' ? resolve(folder, field) : resolvePaths(field, folder),
+    ]),
+  );
+}

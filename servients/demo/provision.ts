@@ -1,0 +1,198 @@
+/**
+ * Plays the whole cast before any process starts: CA, membership authority, a certificate for everybody, readers' key
+ * files, and the first signed membership list. A demonstration: a real deployment keeps CA and authority elsewhere.
+ */
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseCertificate } from '../../crypto/certificate.js';
+import { SetupError } from '../../crypto/errors.js';
+import { deriveKeyPair } from '../../crypto/hpke.js';
+import {
+  encodeMembershipBundle,
+  roleBit,
+  signMembershipList,
+  type ListEntry,
+  type MembershipList,
+} from '../../crypto/membership.js';
+import type { Suite, SuiteName } from '../../crypto/suite.js';
+import { initCa, issue } from '../ca.js';
+import { readText, writeIdentity, writePublic } from '../identity-files.js';
+import { writeReaderFile } from '../reader-file.js';
+
+export interface DemoPlan {
+  readonly folder: string;
+  readonly suite: Suite;
+  readonly meters: number;
+  readonly speed: number;
+  /** The backend's port; the others follow it. */
+  readonly port: number;
+}
+
+export interface Deployment {
+  readonly meterIds: readonly string[];
+  readonly configs: { readonly backend: string; readonly gateway: string; readonly meter: string };
+  readonly membership: string;
+  readonly readers: { readonly utility: string; readonly household: string };
+  readonly backendUrl: string;
+  readonly created: boolean;
+}
+
+/** What a demo folder was made for; the rest of a plan may change from start to start. */
+interface DemoMarker {
+  readonly format: number;
+  readonly suite: SuiteName;
+  readonly meters: number;
+}
+
+const address = '127.0.0.1';
+const audience = 'gridring-demo';
+const certificateDays = 365;
+
+/**
+ * Makes the deployment, or takes up the one that the folder holds.
+ * @throws SetupError `demo-other-suite`, `demo-other-size`, `data-version`
+ */
+export function provisionDemo(plan: DemoPlan): Deployment {
+  const { folder, suite } = plan;
+  const markerFile = join(folder, 'demo.json');
+  const created = !existsSync(markerFile);
+  const meterIds = Array.from({ length: plan.meters }, (_, i) => `meter-${String(i + 1).padStart(2, '0')}`);
+  if (created) {
+    makeCast(plan, meterIds);
+    const marker: DemoMarker = { format: 1, suite: suite.name, meters: plan.meters };
+    writePublic(markerFile, `${JSON.stringify(marker)}\n`);
+  } else {
+    assertSameDemo(plan, JSON.parse(readText(markerFile, 'marker of the demo')) as DemoMarker);
+  }
+  return {
+    meterIds,
+    configs: writeConfigs(plan, meterIds),
+    membership: join(folder, 'membership.cbor'),
+    readers: { utility: join(folder, 'readers/utility.json'), household: join(folder, 'readers/household-01.json') },
+    backendUrl: `http://${address}:${plan.port}`,
+    created,
+  };
+}
+
+function assertSameDemo({ folder, suite, meters }: DemoPlan, marker: DemoMarker): void {
+  if (marker.format !== 1) {
+    throw new SetupError('data-version', `${folder} was made by another version; choose another --data-dir`);
+  }
+  if (marker.suite !== suite.name) {
+    const advice = `start with --suite ${marker.suite}, or choose another --data-dir`;
+    throw new SetupError('demo-other-suite', `${folder} was made for suite ${marker.suite}; ${advice}`);
+  }
+  if (marker.meters !== meters) {
+    const advice = `start with --meters ${marker.meters}, or choose another --data-dir`;
+    throw new SetupError('demo-other-size', `${folder} was made for ${marker.meters} meters; ${advice}`);
+  }
+}
+
+function makeCast({ folder, suite, port }: DemoPlan, meterIds: readonly string[]): void {
+  const nowS = Math.floor(Date.now() / 1000);
+  const ca = initCa(suite, join(folder, 'ca'), { name: 'Gridring demo', nowS, random: randomBytes });
+  const certify = (role: Parameters<typeof issue>[1]['role'], id: string, place: string | null) => {
+    const issued = issue(ca, { role, id, nowS, days: certificateDays, random: randomBytes });
+    if (place !== null) writeIdentity(suite, identityFiles(join(folder, place)), issued);
+    return { ...issued, certificate: parseCertificate(suite, issued.chain[0] ?? new Uint8Array(0)) };
+  };
+  const authority = certify('authority', 'community', 'authority');
+  const gateway = certify('gateway', 'gateway', 'gateway');
+  certify('backend', 'backend', 'backend');
+  const meters = meterIds.map((id) => certify('meter', id, join('meters', id)));
+  const readers = ['utility', 'household-01'].map((id) => {
+    const issued = certify('reader', id, null);
+    const hpke = deriveKeyPair(suite, randomBytes(32));
+    writeReaderFile(join(folder, `readers/${id}.json`), {
+      ...issued,
+      suite,
+      hpkeSecret: hpke.secret,
+      root: ca.root.der,
+      backend: { url: `http://${address}:${port}`, audience },
+    });
+    return { certificate: issued.certificate, hpkeKey: hpke.key.hpkePublicKey };
+  });
+  const [utility, household] = readers.map(({ certificate }) => certificate.certHash);
+  const list: MembershipList = {
+    gid: randomBytes(16),
+    version: 1,
+    policy: {
+      suite: suite.id,
+      minMembers: 2,
+      requiredMembers: [],
+      gatewayIsMember: false,
+      profile: 'full',
+      rekeyIntervalS: 86_400,
+      graceS: 600,
+      readings: [
+        ...(utility ? [{ reader: utility, meters: null }] : []),
+        ...(household ? [{ reader: household, meters: meters.slice(0, 1).map((m) => m.certificate.certHash) }] : []),
+      ],
+      epochFloor: null,
+    },
+    entries: [
+      { certHash: gateway.certificate.certHash, roles: roleBit.coordinator, hpkeKey: null },
+      ...readers.map(({ certificate, hpkeKey }): ListEntry => ({
+        certHash: certificate.certHash,
+        roles: roleBit.reader,
+        hpkeKey,
+      })),
+      ...meters.map(({ certificate }): ListEntry => ({
+        certHash: certificate.certHash,
+        roles: roleBit.member,
+        hpkeKey: null,
+      })),
+    ],
+    notBeforeS: nowS - 3_600,
+    notAfterS: nowS + certificateDays * 86_400,
+  };
+  const { kid } = authority.certificate;
+  const message = signMembershipList(suite, { signer: authority.signer, kid }, list);
+  const everybody = [authority, gateway, ...readers, ...meters].map(({ certificate }) => certificate.der);
+  writePublic(join(folder, 'membership.cbor'), encodeMembershipBundle(message, [ca.issuing.der, ...everybody]));
+}
+
+const identityFiles = (folder: string) => ({
+  certificate: join(folder, 'certificate.pem'),
+  key: join(folder, 'key.pem'),
+});
+
+/** Ports and speed may differ from start to start, so configurations are written anew. */
+function writeConfigs({ folder, suite, speed, port }: DemoPlan, meterIds: readonly string[]): Deployment['configs'] {
+  const common = { suite: suite.name, root: '../ca/root.pem' };
+  const own = { dataDir: 'data', certificate: 'certificate.pem', key: 'key.pem' };
+  const gatewayCoapPort = port + 2;
+  const write = (place: string, config: object): string => {
+    const path = join(folder, place, 'config.json');
+    writePublic(path, `${JSON.stringify(config, null, 2)}\n`);
+    return path;
+  };
+  return {
+    backend: write('backend', { id: 'backend', ...common, ...own, audience, listen: { address, port } }),
+    gateway: write('gateway', {
+      id: 'gateway',
+      ...common,
+      ...own,
+      membership: '../membership.cbor',
+      listen: { address, coapPort: gatewayCoapPort, httpPort: port + 1 },
+      backend: { url: `http://${address}:${port}`, audience },
+    }),
+    meter: write('meters', {
+      ...common,
+      gateway: { td: `coap://${address}:${gatewayCoapPort}/.well-known/wot` },
+      meters: meterIds.map((id, index) => ({
+        id,
+        dataDir: join(id, 'data'),
+        certificate: join(id, 'certificate.pem'),
+        key: join(id, 'key.pem'),
+        ...(isHttpMeter(index, meterIds.length) && { gatewayTd: `http://${address}:${port + 1}/.well-known/wot` }),
+        listen: { scheme: isHttpMeter(index, meterIds.length) ? 'http' : 'coap', address, port: port + 10 + index },
+        source: { kind: 'csv', dayIndex: index, speed },
+      })),
+    }),
+  };
+}
+
+/** The last two of a neighbourhood speak HTTP and JSON, so that both bindings are seen at work. */
+const isHttpMeter = (index: number, count: number): boolean => index >= Math.max(2, count - 2);

@@ -1,0 +1,55 @@
+/** A reader that keeps looking: counts what is stored and what opens since this start, and follows every meter's chain. */
+import type { MeterListing, Reader } from '../reader.js';
+
+export interface Tally {
+  readonly readingsStored: number;
+  readonly readingsOpened: number;
+  /** Sequences that are skipped, and envelopes that do not follow the one before them. */
+  readonly chainBreaks: number;
+}
+
+interface Seen {
+  readonly startSequence: number;
+  lastSequence: number;
+}
+
+export class Witness {
+  readonly #reader: Reader;
+  readonly #seen: Map<string, Seen>;
+  #tally: Tally = { readingsStored: 0, readingsOpened: 0, chainBreaks: 0 };
+
+  constructor(reader: Reader, meters: readonly MeterListing[]) {
+    this.#reader = reader;
+    this.#seen = new Map(meters.map(({ id, lastSequence }) => [id, { startSequence: lastSequence, lastSequence }]));
+  }
+
+  get tally(): Tally {
+    return this.#tally;
+  }
+
+  /** The last sequence of a meter that was stored before this start. */
+  startOf(id: string): number {
+    return this.#seen.get(id)?.startSequence ?? 0;
+  }
+
+  /** @throws what `Reader.read` throws */
+  async look(): Promise<void> {
+    const listed = await this.#reader.meters();
+    for (const { id, lastSequence } of listed) {
+      const seen = this.#seen.get(id);
+      if (seen && lastSequence > seen.lastSequence) await this.#follow(id, seen);
+    }
+  }
+
+  async #follow(id: string, seen: Seen): Promise<void> {
+    const { opened, closed } = await this.#reader.read(id, { after: seen.lastSequence });
+    let { readingsStored, readingsOpened, chainBreaks } = this.#tally;
+    readingsStored += opened.length + closed;
+    readingsOpened += opened.length;
+    for (const { sequence, follows } of opened) {
+      if (sequence !== seen.lastSequence + 1 || !follows) chainBreaks += 1;
+      seen.lastSequence = sequence;
+    }
+    this.#tally = { readingsStored, readingsOpened, chainBreaks };
+  }
+}

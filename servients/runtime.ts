@@ -1,0 +1,106 @@
+/** What every process of ours has: a log, counters of refusals, time, and a way to say what happened. */
+import { readFileSync } from 'node:fs';
+import { pino, type Logger } from 'pino';
+import { GridringError } from '../crypto/errors.js';
+import type { CoapObserver } from './bindings/coap-gate.js';
+import type { HttpObserver } from './bindings/http-app.js';
+
+/** Something an operator wants to know, as one JSON object; how it is printed is for the command line. */
+export interface RuntimeEvent {
+  readonly event: string;
+  readonly [field: string]: unknown;
+}
+
+export interface Runtime {
+  readonly log: Logger;
+  readonly emit: (event: RuntimeEvent) => void;
+  readonly version: string;
+}
+
+/** Structured lines on standard error; no field of ours holds key material, and these never get out if one does. */
+export const makeLog = (level: string): Logger =>
+  pino(
+    {
+      level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      redact: ['*.secret', '*.signer', '*.readingKey', '*.groupKey', '*.keys', '*.hpkeSecret'],
+    },
+    pino.destination({ dest: 2, sync: true }),
+  );
+
+export const softwareVersion = (): string => {
+  for (const folder of ['..', '../..']) {
+    try {
+      const text = readFileSync(new URL(`${folder}/package.json`, import.meta.url), 'utf8');
+      return (JSON.parse(text) as { readonly version: string }).version;
+    } catch {
+      // Compiled code lies one folder deeper than its source.
+    }
+  }
+  return 'unknown';
+};
+
+export const systemNowS = (): number => Math.floor(Date.now() / 1000);
+
+/** Resolves after the time, or at once when the signal is aborted. */
+export const sleep = (ms: number, signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) {
+      resolve();
+      return;
+    }
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener('abort', done);
+  });
+
+/** Grows from half a second to half a minute, with jitter, so that many that wait do not come back at once. */
+export const backoffMs = (failures: number): number =>
+  Math.min(30_000, 500 * 2 ** failures) * (0.5 + Math.random() / 2);
+
+export const codeOf = (error: unknown): string => (error instanceof GridringError ? error.code : 'internal');
+
+/** Counts every refusal by its exact code, which the peer never learns, and logs it. */
+export class Refusals {
+  readonly #log: Logger;
+  readonly #counts = new Map<string, number>();
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  get counts(): Readonly<Record<string, number>> {
+    return Object.fromEntries(this.#counts);
+  }
+
+  count(code: string, binding: string): void {
+    this.#counts.set(code, (this.#counts.get(code) ?? 0) + 1);
+    this.#log.warn({ code, binding }, 'refused');
+  }
+
+  readonly coap: CoapObserver = {
+    refused: (code) => {
+      this.count(code, 'coap');
+    },
+    dropped: (reason) => {
+      this.#counts.set(`dropped-${reason}`, (this.#counts.get(`dropped-${reason}`) ?? 0) + 1);
+    },
+    failed: (error) => {
+      this.#log.error({ err: error }, 'a request failed');
+    },
+  };
+
+  readonly http: HttpObserver = {
+    request: (method, route, status, durationMs) => {
+      this.#log.debug({ method, route, status, durationMs }, 'request');
+    },
+    refused: (code) => {
+      this.count(code, 'http');
+    },
+  };
+}
