@@ -3,7 +3,7 @@ import { fromBase64Url } from '../crypto/bytes.js';
 import { parseCertificate, verifyChain, type Certificate, type VerifiedCertificate } from '../crypto/certificate.js';
 import { MalformedError, UnavailableError } from '../crypto/errors.js';
 import type { Suite } from '../crypto/suite.js';
-import { coseType } from './bindings/codec.js';
+import { coseType } from './bindings/media-types.js';
 import { refusalOf } from './bindings/peer-refusal.js';
 import { systemNowS } from './runtime.js';
 

@@ -1,7 +1,8 @@
 /** Invokes actions that carry protocol messages, on any binding. */
 import { STATUS_CODES } from 'node:http';
 import { GridringError, NotFoundError, UnavailableError } from '../crypto/errors.js';
-import { coseType } from './bindings/codec.js';
+import './bindings/codec.js';
+import { coseType } from './bindings/media-types.js';
 import { PeerRefusal } from './bindings/peer-refusal.js';
 
 /** The cose forms of each action of a consumed Thing; its description is a deep copy at every call. */

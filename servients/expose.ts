@@ -3,7 +3,8 @@ import type { ExposedThing, Servient } from '@node-wot/core';
 import { fromBase64Url, toBase64Url } from '../crypto/bytes.js';
 import { MalformedError } from '../crypto/errors.js';
 import type { ActionHandler, ThingBehaviour } from '../things/behaviour.js';
-import { coseType } from './bindings/codec.js';
+import './bindings/codec.js';
+import { coseType } from './bindings/media-types.js';
 
 /**
  * Produces the Thing that `init` describes, connects every action and property of the behaviour, and exposes it on

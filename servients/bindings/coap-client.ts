@@ -8,7 +8,7 @@ import type { CoapCall, CoapResponse } from './coap-agent.js';
 import { formatFor, tdType, typeOf } from './coap-formats.js';
 import { optionNumber, uintOption, uintValue, type CoapOption } from './coap-message.js';
 import { CoapTransport, type CoapClientLimits, type CoapTarget } from './coap-transport.js';
-import { jsonType } from './codec.js';
+import { jsonType } from './media-types.js';
 
 export const coapClientDefaults: CoapClientLimits = {
   deadlineMs: 10_000,

@@ -1,5 +1,5 @@
 /** The content formats (RFC 7252 §12.3) that the binding knows, by media type. */
-import { coseType, jsonType } from './codec.js';
+import { coseType, jsonType } from './media-types.js';
 
 export const tdType = 'application/td+json';
 export const linkType = 'application/link-format';

@@ -1,6 +1,7 @@
 /** The forms of a Thing over CoAP, one for each media type and kind of operation, and where each stands in the TD. */
 import type { ExposedThing } from '@node-wot/core';
-import { carriesMessage, coseType, jsonType } from './codec.js';
+import { carriesMessage } from './codec.js';
+import { coseType, jsonType } from './media-types.js';
 
 export type AffordanceKind = 'properties' | 'actions' | 'events';
 

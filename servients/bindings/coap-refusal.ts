@@ -2,7 +2,7 @@
 import { GridringError } from '../../crypto/errors.js';
 import { formatOf } from './coap-formats.js';
 import { optionNumber, uintOption, type Reply } from './coap-message.js';
-import { jsonType } from './codec.js';
+import { jsonType } from './media-types.js';
 import { toPeerError, type Problem } from './status.js';
 
 /** A refusal that only CoAP knows: method, media type, option, blocks. */

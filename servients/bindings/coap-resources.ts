@@ -7,7 +7,8 @@ import type { AffordanceKind, FormIndex } from './coap-forms.js';
 import { optionNumber, uintOption, type Reply } from './coap-message.js';
 import type { Observed } from './coap-observers.js';
 import { CoapRefusal } from './coap-refusal.js';
-import { carriesMessage, coseType, jsonType } from './codec.js';
+import { carriesMessage } from './codec.js';
+import { coseType, jsonType } from './media-types.js';
 
 export interface Resource {
   /** Unlike that of any other resource. */

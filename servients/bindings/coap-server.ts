@@ -13,7 +13,7 @@ import { CoapRefusal, refusalReply } from './coap-refusal.js';
 import { hostOf } from './host.js';
 import { readRequest, type CoapRequest } from './coap-request.js';
 import { affordanceId, contentReply, findResource, type ExposedEntry, type Resource } from './coap-resources.js';
-import { jsonType } from './codec.js';
+import { jsonType } from './media-types.js';
 import { hrefsBelow, urlName } from './thing-base.js';
 
 export interface CoapLimits extends GateLimits, BlockLimits, ObserverLimits {}

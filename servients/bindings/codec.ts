@@ -4,9 +4,7 @@
  */
 import { ContentSerdes, type ContentCodec } from '@node-wot/core';
 import { MalformedError } from '../../crypto/errors.js';
-
-export const jsonType = 'application/json';
-export const coseType = 'application/cose';
+import { coseType } from './media-types.js';
 
 const coseCodec: ContentCodec = {
   getMediaType: () => coseType,

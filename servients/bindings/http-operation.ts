@@ -2,7 +2,7 @@
 import { Readable } from 'node:stream';
 import { Content, ContentSerdes } from '@node-wot/core';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { jsonType } from './codec.js';
+import { jsonType } from './media-types.js';
 import { mediaTypeOf, negotiate } from './http-negotiate.js';
 import { HttpRefusal } from './http-problem.js';
 import type { HttpForm, HttpResource, HttpStream, HttpThing } from './http-thing.js';

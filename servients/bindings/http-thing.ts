@@ -1,6 +1,7 @@
 /** A Thing as HTTP sees it: the resources behind its affordances, and their forms in the Thing Description. */
 import type { Content, ExposedThing } from '@node-wot/core';
-import { carriesMessage, coseType, jsonType } from './codec.js';
+import { carriesMessage } from './codec.js';
+import { coseType, jsonType } from './media-types.js';
 import type { SseHub, SseTopic } from './sse.js';
 
 /** A form that this binding put into the Thing. */

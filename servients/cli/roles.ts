@@ -2,11 +2,8 @@
 import { Option, type Command } from 'commander';
 import { SetupError } from '../../crypto/errors.js';
 import { suiteByName } from '../../crypto/suite-node.js';
-import { runBackend } from '../backend.js';
 import { configSchema, readConfig, type BackendConfig, type Configs } from '../config.js';
-import { runGateway } from '../gateway.js';
 import { readCertificates, readIdentity } from '../identity-files.js';
-import { runMeterHost } from '../meter-host.js';
 import { makeLog, Refusals, softwareVersion, type Runtime, type RuntimeEvent } from '../runtime.js';
 import { eventPrinter, exitCodes, printJson } from './output.js';
 
@@ -14,6 +11,7 @@ import { eventPrinter, exitCodes, printJson } from './output.js';
 type Stop = () => Promise<object>;
 
 async function startBackend(config: BackendConfig, runtime: Runtime): Promise<Stop> {
+  const { runBackend } = await import('../backend.js');
   const suite = suiteByName(config.suite);
   const backend = await runBackend({
     identity: readIdentity(suite, config),
@@ -33,15 +31,18 @@ async function startBackend(config: BackendConfig, runtime: Runtime): Promise<St
   };
 }
 
+/** Each role loads what it needs and no more: on a small computer that is seconds. */
 async function start(role: keyof Configs, configFile: string, runtime: Runtime): Promise<Stop> {
   switch (role) {
     case 'backend':
       return startBackend(readConfig(role, configFile), runtime);
     case 'gateway': {
+      const { runGateway } = await import('../gateway.js');
       const gateway = await runGateway(readConfig(role, configFile), runtime);
       return () => gateway.close(drainMs);
     }
     case 'meter': {
+      const { runMeterHost } = await import('../meter-host.js');
       const meters = await runMeterHost(readConfig(role, configFile), runtime);
       return async () => ({ meters: await meters.close(drainMs) });
     }

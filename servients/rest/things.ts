@@ -2,11 +2,11 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { limits } from '../../crypto/limits.js';
 import { TdInvalidError } from '../../things/directory.js';
-import { jsonType } from '../bindings/codec.js';
+import { jsonType } from '../bindings/media-types.js';
 import { negotiate } from '../bindings/http-negotiate.js';
 import { HttpRefusal } from '../bindings/http-problem.js';
 import { directoryUrn, type RestContext } from './context.js';
-import { pathParams, queryFields } from './validation.js';
+import { pathParams, noQuery, queryFields } from './validation.js';
 
 const tdType = 'application/td+json';
 const ldType = 'application/ld+json';
@@ -22,15 +22,15 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
   const { directory, access } = context;
   parseTds(scope);
   nameInvalidFields(scope);
-  const ofId = { params: pathParams({ id: { type: 'string', minLength: 1 } }), querystring: queryFields() };
+  const ofId = { params: pathParams({ id: { type: 'string', minLength: 1 } }), querystring: noQuery };
   const write = { onRequest: access.gatewayNotRemoved(), bodyLimit: limits.thingDescription };
   const ownerOf = (request: FastifyRequest): string => access.callerOf(request).subject;
   const sendTd = async (id: string, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     const type = accepted(request, [tdType, jsonType]);
-    return reply.type(type).send(JSON.stringify(await directory.get(id)));
+    return sendJson(reply, type, await directory.get(id));
   };
 
-  scope.get('/.well-known/wot', { schema: { querystring: queryFields() } }, (request, reply) =>
+  scope.get('/.well-known/wot', { schema: { querystring: noQuery } }, (request, reply) =>
     sendTd(directoryUrn(context), request, reply),
   );
 
@@ -50,11 +50,11 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
       const isLast = tds.length === 0 || nextOffset >= total;
       const next = `</things?offset=${nextOffset}&limit=${limit}>; rel="next"`;
       reply.header('link', isLast ? canonical : `${next}, ${canonical}`);
-      return reply.type(type).send(JSON.stringify(tds));
+      return sendJson(reply, type, tds);
     },
   );
 
-  scope.post('/things', { ...write, schema: { querystring: queryFields() } }, async (request, reply) => {
+  scope.post('/things', { ...write, schema: { querystring: noQuery } }, async (request, reply) => {
     const id = await directory.add(request.body, ownerOf(request));
     return reply
       .code(201)
@@ -83,6 +83,10 @@ function parseTds(scope: FastifyInstance): void {
   scope.removeContentTypeParser('text/plain');
   scope.addContentTypeParser([tdType, ldType], { parseAs: 'string' }, parseJson);
 }
+
+/** As bytes, for Fastify adds a charset to text, which no JSON type has (RFC 8259 §11). */
+const sendJson = (reply: FastifyReply, type: string, value: unknown): FastifyReply =>
+  reply.type(type).send(Buffer.from(JSON.stringify(value)));
 
 /** WoT Discovery §7.3.2.1.6: the problem document says what is wrong with each field. */
 function nameInvalidFields(scope: FastifyInstance): void {
