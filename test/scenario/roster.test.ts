@@ -208,7 +208,7 @@ describe.each(suites)('a roster must be a quorum, suite $name', (suite) => {
         : [],
     );
     const { annId } = after.collecting;
-    const message = signRoster(n, annId, ordered(n, annId, entries));
+    const message = signRoster(n, annId, ordered(n, membership, annId, entries));
     if (!player) throw new Error('the first one present must play');
     try {
       return onRoster(player.context, player.state, message).state.round.kind;

@@ -4,6 +4,7 @@ import { equalBytes, toHex } from '../../crypto/bytes.js';
 import { parseSign1, sign1 } from '../../crypto/cose.js';
 import { GridringError } from '../../crypto/errors.js';
 import { limits } from '../../crypto/limits.js';
+import type { Membership } from '../../crypto/membership.js';
 import type { CollectingConfirmations, CollectingTokens, Published } from '../../crypto/ring/coordinator.js';
 import type { MemberContext } from '../../crypto/ring/member-context.js';
 import type { MemberState } from '../../crypto/ring/member-state.js';
@@ -86,11 +87,16 @@ export const signRoster = (n: Neighbourhood, annId: Uint8Array, entries: readonl
   signAs(n.suite, n.gateway, 'roster', annId, encodeRosterBundle({ announcementRef: annId.slice(0, 8), entries }));
 
 /** Entries in the ring order that members expect. */
-export const ordered = (n: Neighbourhood, annId: Uint8Array, entries: readonly RosterEntry[]): readonly RosterEntry[] =>
+export const ordered = (
+  { suite }: Neighbourhood,
+  { list }: Membership,
+  annId: Uint8Array,
+  entries: readonly RosterEntry[],
+): readonly RosterEntry[] =>
   inRingOrder(
-    n.suite,
+    suite,
     annId,
-    entries.map((entry) => ({ ...entry, certHash: at(n.membership().list.entries, entry.listIndex).certHash })),
+    entries.map((entry) => ({ ...entry, certHash: at(list.entries, entry.listIndex).certHash })),
   );
 
 /** The bundle with the signatures of all tokens. */
