@@ -135,8 +135,12 @@ function ttlOf(registration: unknown, nowS: number): number | null {
   const { ttl, expires } = registration as EnrichedTd;
   if (ttl !== undefined) return checkedTtl('registration.ttl', ttl);
   if (expires === undefined) return null;
-  return checkedTtl('registration.expires', typeof expires === 'string' ? Date.parse(expires) / 1000 - nowS : expires);
+  return checkedTtl('registration.expires', secondsOf(expires) - nowS);
 }
+
+/** RFC 3339; NaN for what is no time. */
+const secondsOf = (time: unknown): number =>
+  typeof time === 'string' && /^\d{4}-\d{2}-\d{2}T/.test(time) ? Date.parse(time) / 1000 : Number.NaN;
 
 function checkedTtl(field: string, ttlS: unknown): number {
   if (typeof ttlS === 'number' && ttlS > 0 && ttlS <= uint32Max) return Math.ceil(ttlS);

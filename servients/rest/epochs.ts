@@ -3,12 +3,12 @@ import type { FastifyInstance } from 'fastify';
 import type { RestContext } from './context.js';
 import { epochJson } from './epoch-json.js';
 import { messageBody, messageOf } from './messages.js';
-import { queryFields } from './validation.js';
+import { noQuery } from './validation.js';
 
 export function epochRoutes(scope: FastifyInstance, { backend, access }: RestContext): void {
   scope.post(
     '/epochs',
-    { onRequest: access.certified('gateway'), schema: { querystring: queryFields(), body: messageBody('record') } },
+    { onRequest: access.certified('gateway'), schema: { querystring: noQuery, body: messageBody('record') } },
     async (request) => epochJson(await backend.recordEpoch(access.certificateOf(request), messageOf(request))),
   );
 }

@@ -3,12 +3,12 @@ import type { FastifyInstance } from 'fastify';
 import { negotiate } from '../bindings/http-negotiate.js';
 import { HttpRefusal } from '../bindings/http-problem.js';
 import type { RestContext } from './context.js';
-import { queryFields } from './validation.js';
+import { noQuery } from './validation.js';
 
 const eventStreamType = 'text/event-stream';
 
 export function eventRoutes(scope: FastifyInstance, { access, hub, epochRecorded, nowS }: RestContext): void {
-  const options = { onRequest: access.certified(), schema: { querystring: queryFields() } };
+  const options = { onRequest: access.certified(), schema: { querystring: noQuery } };
   scope.get('/events', options, async (request, reply) => {
     if (negotiate(request.headers.accept, [eventStreamType]) === undefined) {
       throw new HttpRefusal(406, 'not-acceptable', `offered here: ${eventStreamType}`);

@@ -7,14 +7,14 @@ import type { EpochRow } from '../../things/stores.js';
 import type { RestContext } from './context.js';
 import { epochJson, isoTime } from './epoch-json.js';
 import { sendMessage } from './messages.js';
-import { gidParam, pageLimit, pathParams, queryFields } from './validation.js';
+import { gidParam, pageLimit, pathParams, noQuery, queryFields } from './validation.js';
 
 const epochKey = { type: 'string', pattern: '^[0-9]{1,10}\\.[0-9]{1,3}$' };
 
 export function groupRoutes(scope: FastifyInstance, { backend, store, access }: RestContext): void {
   const onRequest = access.certified();
 
-  scope.get('/groups', { onRequest, schema: { querystring: queryFields() } }, async () => {
+  scope.get('/groups', { onRequest, schema: { querystring: noQuery } }, async () => {
     const groups = backend.memberships.map(async (membership) => {
       const [newest] = await store.epochs(membership.list.gid, 1);
       return groupJson(membership, newest);
@@ -25,7 +25,7 @@ export function groupRoutes(scope: FastifyInstance, { backend, store, access }: 
   const ofGroup = { params: pathParams({ gid: gidParam }) };
   scope.get<{ Params: { gid: string } }>(
     '/groups/:gid/membership',
-    { onRequest, schema: { ...ofGroup, querystring: queryFields() } },
+    { onRequest, schema: { ...ofGroup, querystring: noQuery } },
     async (request, reply) => {
       const bundle = await store.loadMembership(fromHex(request.params.gid));
       if (!bundle) throw unknownGroup();
@@ -46,7 +46,7 @@ export function groupRoutes(scope: FastifyInstance, { backend, store, access }: 
     '/groups/:gid/epochs/:key/record',
     {
       onRequest,
-      schema: { params: pathParams({ gid: gidParam, key: epochKey }), querystring: queryFields() },
+      schema: { params: pathParams({ gid: gidParam, key: epochKey }), querystring: noQuery },
     },
     async (request, reply) => {
       const [epoch = 0, attempt = 0] = request.params.key.split('.').map(Number);

@@ -7,7 +7,7 @@ import { toHex } from '../../crypto/bytes.js';
 import { LimitError } from '../../crypto/errors.js';
 import type { RestContext } from './context.js';
 import { messageBody, messageOf } from './messages.js';
-import { queryFields } from './validation.js';
+import { noQuery } from './validation.js';
 
 const perMinute = 30;
 
@@ -17,7 +17,7 @@ export function membershipRoutes(scope: FastifyInstance, { backend }: RestContex
   scope.post(
     '/memberships',
     {
-      schema: { querystring: queryFields(), body: messageBody('membership') },
+      schema: { querystring: noQuery, body: messageBody('membership') },
       onRequest: async (request, reply) => {
         const counted = await count(request);
         if (counted.isAllowed || !counted.isExceeded) return;

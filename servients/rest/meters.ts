@@ -5,7 +5,7 @@ import { MalformedError, NotFoundError } from '../../crypto/errors.js';
 import type { SealedReadingRow } from '../../things/stores.js';
 import type { RestContext } from './context.js';
 import { isoTime } from './epoch-json.js';
-import { pathParams, queryFields } from './validation.js';
+import { pathParams, noQuery, queryFields } from './validation.js';
 import { findMeter, visibleMeters, type VisibleMeter } from './visible-meters.js';
 
 /** An id as certified, its URN, or a certHash in hex. */
@@ -28,7 +28,7 @@ export function meterRoutes(scope: FastifyInstance, { backend, store, access }: 
     return meter;
   };
 
-  scope.get('/meters', { onRequest, schema: { querystring: queryFields() } }, async (request) => {
+  scope.get('/meters', { onRequest, schema: { querystring: noQuery } }, async (request) => {
     const meters = visibleMeters(backend, access.certificateOf(request));
     const counts = new Map((await store.readingCounts()).map((row) => [toHex(row.meter), row]));
     return {
@@ -60,7 +60,7 @@ export function meterRoutes(scope: FastifyInstance, { backend, store, access }: 
 
   scope.get<{ Params: { id: string } }>(
     '/meters/:id/grants',
-    { onRequest, schema: { params, querystring: queryFields() } },
+    { onRequest, schema: { params, querystring: noQuery } },
     async (request) => {
       const grants = await store.grants(meterOf(request).certHash, access.certificateOf(request).certHash);
       return { grants: grants.map((message) => ({ message: toBase64Url(message) })) };

@@ -3,11 +3,12 @@ import { Ajv } from 'ajv';
 import addFormats from 'ajv-formats';
 import type { FastifyInstance } from 'fastify';
 
+const ofAddress = new Ajv({ coerceTypes: true, useDefaults: true });
+const ofBody = new Ajv();
+addFormats.default(ofBody);
+
 /** Unlike Fastify's own validator, this one refuses what a schema does not name, and removes nothing. */
 export function validateStrictly(scope: FastifyInstance): void {
-  const ofAddress = new Ajv({ coerceTypes: true, useDefaults: true });
-  const ofBody = new Ajv();
-  addFormats.default(ofBody);
   scope.setValidatorCompiler<object>(({ schema, httpPart }) =>
     (httpPart === 'body' ? ofBody : ofAddress).compile(schema),
   );
@@ -25,7 +26,8 @@ export const pathParams = (properties: Readonly<Record<string, object>>): object
   closedObject(properties, Object.keys(properties));
 
 /** A field that is not named here is refused. */
-export const queryFields = (properties: Readonly<Record<string, object>> = {}): object => closedObject(properties, []);
+export const queryFields = (properties: Readonly<Record<string, object>>): object => closedObject(properties, []);
+export const noQuery = queryFields({});
 
 export const gidParam = { type: 'string', pattern: '^[0-9a-f]{32}$' };
 

@@ -1,0 +1,144 @@
+/** A real backend on a loopback port over a real database, and those who call it. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Ajv, type SchemaObject } from 'ajv';
+import addFormats from 'ajv-formats';
+import { pino } from 'pino';
+import { expect } from 'vitest';
+import { toBase64Url } from '../../crypto/bytes.js';
+import { parseCertificate, type CaCertificate } from '../../crypto/certificate.js';
+import { resolveReference } from '../../td/references.js';
+import type { Identity } from '../../things/parts.js';
+import { runBackend, type BackendOptions, type RunningBackend } from '../../servients/backend.js';
+import { makeTokenSource } from '../../servients/bindings/token.js';
+import { nowS, type Neighbourhood, type Principal } from '../support/neighbourhood.js';
+
+export const audience = 'urn:test:backend';
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly body: unknown;
+}
+
+export interface Call {
+  readonly as?: Principal;
+  readonly token?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Sent as JSON unless it is bytes. */
+  readonly body?: unknown;
+}
+
+export interface TestBackend extends RunningBackend {
+  readonly folder: string;
+  /** Log lines, as objects. */
+  readonly logged: readonly Readonly<Record<string, unknown>>[];
+  clockS: number;
+  request(method: string, path: string, call?: Call): Promise<Response>;
+  call(method: string, path: string, call?: Call): Promise<Answer>;
+  /** With the same data folder and clock. */
+  restart(): Promise<TestBackend>;
+  remove(): Promise<void>;
+}
+
+const issuingOf = ({ suite, certificates }: Neighbourhood): CaCertificate => {
+  const issuing = parseCertificate(suite, certificates[0]!);
+  if (issuing.role !== 'ca') throw new Error('the first certificate is the issuing CA');
+  return issuing;
+};
+
+export const identityOf = (n: Neighbourhood, { certificate, certHash, kid, signer }: Principal): Identity => ({
+  id: certificate.id,
+  certHash,
+  kid,
+  signer,
+  certificates: [certificate.der, issuingOf(n).der],
+});
+
+export const tokenFor = (
+  n: Neighbourhood,
+  { secret, certificate }: Principal,
+  at: { readonly timeS?: number; readonly audience?: string } = {},
+): Promise<string> =>
+  makeTokenSource(
+    { suite: n.suite, secret, certificate, intermediates: [issuingOf(n)] },
+    at.audience ?? audience,
+    () => at.timeS ?? nowS,
+  )();
+
+export async function startBackend(
+  n: Neighbourhood,
+  options: Partial<BackendOptions> = {},
+  folder = mkdtempSync(join(tmpdir(), 'gridring-backend-')),
+  startS = nowS,
+): Promise<TestBackend> {
+  const logged: Record<string, unknown>[] = [];
+  const state = { clockS: startS };
+  const running = await runBackend({
+    identity: identityOf(n, n.backend),
+    suite: n.suite,
+    trustedRoots: [n.root],
+    dataDir: folder,
+    listen: { address: '127.0.0.1', port: 0 },
+    audience,
+    version: '0.0.0-test',
+    log: pino({ level: 'info' }, { write: (line: string) => void logged.push(JSON.parse(line) as (typeof logged)[0]) }),
+    nowS: () => state.clockS,
+    ...options,
+  });
+  const request: TestBackend['request'] = async (method, path, { as, token, headers = {}, body } = {}) => {
+    const bearer = token ?? (as && (await tokenFor(n, as, { timeS: state.clockS })));
+    const type = body instanceof Uint8Array ? 'application/cose' : 'application/json';
+    return fetch(running.url + path, {
+      method,
+      headers: {
+        ...(bearer !== undefined && { authorization: `Bearer ${bearer}` }),
+        ...(body !== undefined && { 'content-type': type }),
+        ...headers,
+      },
+      ...(body !== undefined && { body: body instanceof Uint8Array ? Buffer.from(body) : asText(body) }),
+    });
+  };
+  return Object.assign(state, {
+    ...running,
+    folder,
+    logged,
+    request,
+    call: async (method: string, path: string, call?: Call) => {
+      const response = await request(method, path, call);
+      const { status, headers } = response;
+      const bytes = new Uint8Array(await response.arrayBuffer());
+      const isJson = bytes.length > 0 && /json/.test(headers.get('content-type') ?? '');
+      return { status, headers, body: isJson ? (JSON.parse(new TextDecoder().decode(bytes)) as unknown) : bytes };
+    },
+    restart: async () => {
+      await running.close();
+      return startBackend(n, options, folder, state.clockS);
+    },
+    remove: async () => {
+      await running.close();
+      rmSync(folder, { recursive: true });
+    },
+  });
+}
+
+const asText = (body: unknown): string => (typeof body === 'string' ? body : JSON.stringify(body));
+
+export const asJson = (message: Uint8Array): { readonly message: string } => ({ message: toBase64Url(message) });
+
+/** That an answer is a problem document (RFC 9457) with this status and code. */
+export function expectProblem({ status, headers, body }: Answer, expected: number, code: string): void {
+  expect([status, (body as { readonly code?: string }).code]).toEqual([expected, code]);
+  expect(headers.get('content-type')).toMatch(/^application\/problem\+json/);
+  expect(body).toMatchObject({ type: 'about:blank', status: expected });
+}
+
+/** That a value is what a payload schema of td/schemas allows. */
+export function expectFits(schema: string, value: unknown): void {
+  const ajv = new Ajv();
+  addFormats.default(ajv);
+  const validate = ajv.compile(resolveReference(`schemas/${schema}.schema.json`) as SchemaObject);
+  const fits = validate(value);
+  expect([fits, validate.errors]).toEqual([true, null]);
+}
