@@ -106,7 +106,7 @@ export function uintOption(value: number): Buffer {
 }
 
 /** @throws MalformedError `option-malformed` above 4 bytes */
-export function readUint(value: Buffer): number {
+function readUint(value: Buffer): number {
   if (value.length > 4) throw new MalformedError('option-malformed', 'an integer option is longer than 4 bytes');
   return value.length === 0 ? 0 : value.readUIntBE(0, value.length);
 }
