@@ -278,7 +278,10 @@ export class Adversary {
     const actors = this.#actors.filter((_, i) => hears(i));
     for (const actor of actors) this.#deliver(actor, 0, announced.message);
     const isIn = (kind: string): boolean =>
-      actors.some(({ state: { round } }) => round.kind === kind && equalBytes(round.annId, announced.annId));
+      actors.some(
+        ({ state: { round } }) =>
+          round.kind !== 'idle' && round.kind === kind && equalBytes(round.annId, announced.annId),
+      );
     if (isIn('shared')) {
       const before = this.#rosters.length;
       this.#makeRosters(announced, how % 3 === 0 ? everybody : how >> 2);
@@ -301,7 +304,7 @@ export class Adversary {
   }
 
   #finish(announced: Announced | undefined): void {
-    for (const _ of rounds) this.#goOn(announced, honestTokens, () => true);
+    for (let left = rounds.length; left > 0; left--) this.#goOn(announced, honestTokens, () => true);
   }
 
   #ofAttempt<T extends { readonly ring: Ring }>(known: ReadonlyMap<string, T>, { annId }: Announced): readonly T[] {
