@@ -304,7 +304,9 @@ export class Adversary {
   }
 
   #finish(announced: Announced | undefined): void {
-    for (let left = rounds.length; left > 0; left--) this.#goOn(announced, honestTokens, () => true);
+    rounds.forEach(() => {
+      this.#goOn(announced, honestTokens, () => true);
+    });
   }
 
   #ofAttempt<T extends { readonly ring: Ring }>(known: ReadonlyMap<string, T>, { annId }: Announced): readonly T[] {
