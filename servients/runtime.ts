@@ -65,30 +65,41 @@ export const backoffMs = (failures: number): number =>
 
 export const codeOf = (error: unknown): string => (error instanceof GridringError ? error.code : 'internal');
 
-/** Counts every refusal by its exact code, which the peer never learns, and logs it. */
+const countsPeriodMs = 60_000;
+
+/**
+ * Counts and logs every refusal by its exact code, which the peer never learns: a wrong key, a replay, a stale epoch and
+ * a bad signature are four different things. The counts so far are logged every minute in which they changed.
+ */
 export class Refusals {
   readonly #log: Logger;
   readonly #counts = new Map<string, number>();
+  #changed = false;
 
   constructor(log: Logger) {
     this.#log = log;
+    setInterval(() => {
+      if (this.#changed) this.#log.info({ refusals: Object.fromEntries(this.#counts) }, 'refused so far');
+      this.#changed = false;
+    }, countsPeriodMs).unref();
   }
 
-  get counts(): Readonly<Record<string, number>> {
-    return Object.fromEntries(this.#counts);
-  }
-
-  count(code: string, binding: string): void {
+  #count(code: string): void {
     this.#counts.set(code, (this.#counts.get(code) ?? 0) + 1);
+    this.#changed = true;
+  }
+
+  #refused(code: string, binding: string): void {
+    this.#count(code);
     this.#log.warn({ code, binding }, 'refused');
   }
 
   readonly coap: CoapObserver = {
     refused: (code) => {
-      this.count(code, 'coap');
+      this.#refused(code, 'coap');
     },
     dropped: (reason) => {
-      this.#counts.set(`dropped-${reason}`, (this.#counts.get(`dropped-${reason}`) ?? 0) + 1);
+      this.#count(`dropped-${reason}`);
     },
     failed: (error) => {
       this.#log.error({ err: error }, 'a request failed');
@@ -100,7 +111,7 @@ export class Refusals {
       this.#log.debug({ method, route, status, durationMs }, 'request');
     },
     refused: (code) => {
-      this.count(code, 'http');
+      this.#refused(code, 'http');
     },
   };
 }
