@@ -17,6 +17,7 @@ import { Access } from './rest/access.js';
 import { backendUrn, directoryUrn, type RestContext } from './rest/context.js';
 import { epochJson } from './rest/epoch-json.js';
 import { mountRoutes } from './rest/routes.js';
+import { systemNowS } from './runtime.js';
 import { openBackendStore, type OpenBackendStore } from './stores/sqlite/backend-store.js';
 
 export interface BackendOptions {
@@ -108,8 +109,6 @@ async function makeContext(
   const access = new Access(makeTokenVerifier({ suite, trustedRoots: roots, audience }), backend, nowS);
   return { backend, directory, store: store.backend, access, identity, suite, version, nowS, hub, epochRecorded };
 }
-
-const systemNowS = (): number => Math.floor(Date.now() / 1000);
 
 async function listen(app: FastifyInstance, { address, port }: BackendOptions['listen']): Promise<number> {
   try {

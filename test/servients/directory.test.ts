@@ -1,0 +1,350 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { HttpClientFactory } from '@node-wot/binding-http';
+import { Servient } from '@node-wot/core';
+import { limits } from '../../crypto/limits.js';
+import { suiteX25519 } from '../../crypto/suite-node.js';
+import { makeThing } from '../../td/make-td.js';
+import { validateTd } from '../../td/validate-td.js';
+import { makeNeighbourhood, nowS, type Principal } from '../support/neighbourhood.js';
+import { agree } from '../support/ring.js';
+import { TestMeter, uploadOf } from './rest-meters.js';
+import {
+  asJson,
+  expectFits,
+  expectProblem,
+  startBackend,
+  tokenFor,
+  type Answer,
+  type TestBackend,
+} from './rest-server.js';
+
+const n = makeNeighbourhood(suiteX25519, 2);
+const otherGateway = n.certify('gateway', 'gw-2');
+const discoveryContext = 'https://www.w3.org/2022/wot/discovery';
+
+type Td = Readonly<Record<string, unknown>>;
+
+const anonymous: Td = {
+  '@context': 'https://www.w3.org/2022/wot/td/v1.1',
+  title: 'Lamp',
+  securityDefinitions: { nosec_sc: { scheme: 'nosec' } },
+  security: 'nosec_sc',
+};
+const lamp = (name: string, more: Td = {}): Td => ({ ...anonymous, id: `urn:example:${name}`, ...more });
+const pathOf = (id: unknown): string => `/things/${encodeURIComponent(String(id))}`;
+
+let backend: TestBackend;
+beforeEach(async () => {
+  backend = await startBackend(n);
+});
+afterEach(() => backend.remove());
+
+const get = (path: string, headers: Readonly<Record<string, string>> = {}): Promise<Answer> =>
+  backend.call('GET', path, { headers });
+const write = (method: string, path: string, td?: unknown, as: Principal | undefined = n.gateway): Promise<Answer> =>
+  backend.call(method, path, {
+    as,
+    ...(td !== undefined && { body: td, headers: { 'content-type': 'application/td+json' } }),
+  });
+const put = (td: Td, as?: Principal): Promise<Answer> => write('PUT', pathOf(td['id']), td, as);
+const idsOf = async (path = '/things'): Promise<readonly unknown[]> =>
+  ((await get(path)).body as readonly Td[]).map((td) => td['id']);
+
+describe('a Thing Description', () => {
+  it('is created, retrieved, replaced and deleted under its id', async () => {
+    const id = pathOf('urn:example:a');
+    expect((await put(lamp('a'))).status).toBe(201);
+    const { status, headers, body } = await get(id);
+    expect([status, headers.get('content-type')]).toEqual([200, 'application/td+json']);
+    expect(body).toEqual({
+      ...lamp('a'),
+      '@context': ['https://www.w3.org/2022/wot/td/v1.1', discoveryContext],
+      registration: { created: '2026-01-01T00:00:00.000Z', modified: '2026-01-01T00:00:00.000Z' },
+    });
+    backend.clockS += 60;
+    expect((await put(lamp('a', { title: 'Lamp 2' }))).status).toBe(204);
+    expect((await get(id)).body).toMatchObject({
+      title: 'Lamp 2',
+      registration: { created: '2026-01-01T00:00:00.000Z', modified: '2026-01-01T00:01:00.000Z' },
+    });
+    expect((await write('DELETE', id)).status).toBe(204);
+    expectProblem(await get(id), 404, 'td-unknown');
+    expectProblem(await write('DELETE', id), 404, 'td-unknown');
+  });
+
+  it('without an id gets one, which is a UUID, and lives under it', async () => {
+    const created = await write('POST', '/things', anonymous);
+    expect(created.status).toBe(201);
+    const location = created.headers.get('location')!;
+    const id = decodeURIComponent(location.replace('/things/', ''));
+    expect(id).toMatch(/^urn:uuid:[\da-f]{8}-[\da-f]{4}-4[\da-f]{3}-[89ab][\da-f]{3}-[\da-f]{12}$/);
+    expect((await get(location)).body).toMatchObject({ id, title: 'Lamp' });
+    expect((await put({ ...anonymous, id, title: 'Now named' })).status).toBe(204);
+  });
+
+  it('can be put back as it was retrieved', async () => {
+    await put(lamp('a', { '@context': ['https://www.w3.org/2022/wot/td/v1.1', { ex: 'https://example.org/' }] }));
+    const { body } = await get(pathOf('urn:example:a'));
+    expect((await put(body as Td)).status).toBe(204);
+    expect((await get(pathOf('urn:example:a'))).body).toEqual(body);
+    expect(validateTd(body).valid).toBe(true);
+  });
+
+  it('is given as JSON to who prefers that, and by HEAD without its body', async () => {
+    await put(lamp('a'));
+    const json = await get(pathOf('urn:example:a'), { accept: 'application/json' });
+    expect(json.headers.get('content-type')).toBe('application/json');
+    expectProblem(await get(pathOf('urn:example:a'), { accept: 'text/turtle' }), 406, 'not-acceptable');
+    for (const path of [pathOf('urn:example:a'), '/things', '/.well-known/wot']) {
+      const head = await backend.call('HEAD', path);
+      expect([head.status, head.body]).toEqual([200, new Uint8Array(0)]);
+    }
+  });
+
+  it('keeps an id with a slash, a percent sign and a fragment apart from the path', async () => {
+    const td = lamp('a/b%20c#d');
+    expect((await put(td)).status).toBe(201);
+    expect((await get(pathOf(td['id']))).body).toMatchObject({ id: td['id'] });
+  });
+});
+
+describe('what is refused, with the fields that are wrong', () => {
+  const errorsOf = ({ body }: Answer): readonly { readonly field: string; readonly description: string }[] => {
+    expectFits('problem', body);
+    return (body as { readonly validationErrors: readonly { field: string; description: string }[] }).validationErrors;
+  };
+
+  it('what is no Thing Description', async () => {
+    const answer = await put({ ...lamp('a'), title: undefined });
+    expectProblem(answer, 400, 'td-invalid');
+    expect(errorsOf(answer)).toEqual([{ field: '(root)', description: 'title is required' }]);
+    const meaning = await put(lamp('a', { security: 'basic_sc' }));
+    expect(errorsOf(meaning)).toEqual([{ field: 'security', description: 'basic_sc is not in securityDefinitions' }]);
+    for (const nothing of ['[]', '"td"', '5', 'null', '{}']) {
+      expectProblem(await write('PUT', pathOf('urn:example:a'), nothing), 400, 'td-invalid');
+    }
+  });
+
+  it('a Thing Model in a Thing Description’s place', async () => {
+    const answer = await put(lamp('a', { '@type': 'tm:ThingModel' }));
+    expectProblem(answer, 400, 'td-invalid');
+    expect(errorsOf(answer)).toEqual([{ field: '@type', description: 'belongs to a Thing Model' }]);
+  });
+
+  it('an id that is another than the address, an anonymous one at an address, and one with an id at none', async () => {
+    const answers = [
+      await write('PUT', pathOf('urn:example:b'), lamp('a')),
+      await write('PUT', pathOf('urn:example:b'), anonymous),
+      await write('POST', '/things', lamp('a')),
+    ];
+    for (const answer of answers) {
+      expectProblem(answer, 400, 'td-invalid');
+      expect(errorsOf(answer)).toMatchObject([{ field: 'id' }]);
+    }
+  });
+
+  it('a time to live that is none', async () => {
+    for (const ttl of [0, -1, '60', null, 1e300]) {
+      const answer = await put(lamp('a', { registration: { ttl } }));
+      expectProblem(answer, 400, 'td-invalid');
+      expect(errorsOf(answer)).toMatchObject([{ field: 'registration.ttl' }]);
+    }
+    for (const expires of ['tomorrow', '2025-12-31T23:59:59Z', 5]) {
+      expect(errorsOf(await put(lamp('a', { registration: { expires } })))).toMatchObject([
+        { field: 'registration.expires' },
+      ]);
+    }
+    expect(errorsOf(await put(lamp('a', { registration: 'now' })))).toMatchObject([{ field: 'registration' }]);
+  });
+
+  it('bytes that are too many, no JSON, or of another type', async () => {
+    const large = lamp('a', { description: 'x'.repeat(limits.thingDescription) });
+    expectProblem(await put(large), 413, 'too-large');
+    expectProblem(await write('PUT', pathOf('urn:example:a'), '{"id":'), 400, 'body-malformed');
+    const turtle = { as: n.gateway, body: '<a> <b> <c>.', headers: { 'content-type': 'text/turtle' } };
+    expectProblem(await backend.call('PUT', pathOf('urn:example:a'), turtle), 415, 'media-type-unsupported');
+    expectProblem(await backend.call('PUT', pathOf('urn:example:a'), { as: n.gateway }), 400, 'td-invalid');
+  });
+
+  it('a partial update, which is not built yet', async () => {
+    await put(lamp('a'));
+    const answer = await write('PATCH', pathOf('urn:example:a'), { title: 'x' });
+    expectProblem(answer, 405, 'method-not-allowed');
+    expect(answer.headers.get('allow')).toBe('GET, HEAD, PUT, DELETE');
+  });
+
+  it('questions that the directory does not understand', async () => {
+    for (const query of ['sort_by=title', 'format=collection', 'limit=0', 'limit=x', 'offset=-1', 'limit=1&limit=2']) {
+      expectProblem(await get(`/things?${query}`), 400, 'input-invalid');
+    }
+  });
+});
+
+describe('who may write', () => {
+  it('nobody without a token of a gateway', async () => {
+    await put(lamp('a'));
+    expectProblem(await backend.call('PUT', pathOf('urn:example:a'), { body: lamp('a') }), 401, 'token-missing');
+    expectProblem(await backend.call('DELETE', pathOf('urn:example:a')), 401, 'token-missing');
+    const expired = await tokenFor(n, n.gateway, { timeS: nowS - 3_600 });
+    const late = await backend.call('DELETE', pathOf('urn:example:a'), { token: expired });
+    expectProblem(late, 401, 'token-expired');
+    for (const other of [n.operator, n.utility, n.meters[0]!, n.authority, n.backend]) {
+      expectProblem(await put(lamp('a'), other), 403, 'refused');
+    }
+  });
+
+  it('nobody over an entry of somebody else, nor over the backend’s own', async () => {
+    await put(lamp('a'));
+    expectProblem(await put(lamp('a', { title: 'Mine' }), otherGateway), 403, 'refused');
+    expectProblem(await write('DELETE', pathOf('urn:example:a'), undefined, otherGateway), 403, 'refused');
+    const own = await get(pathOf('urn:gridring:backend:backend-1'));
+    expectProblem(await put(own.body as Td), 403, 'refused');
+    expect((await get(pathOf('urn:example:a'))).body).toMatchObject({ title: 'Lamp' });
+  });
+
+  it('no gateway that was removed from the membership list', async () => {
+    await backend.call('POST', '/api/v1/memberships', { body: n.bundle(n.list()) });
+    expect((await put(lamp('a'))).status).toBe(201);
+    const list = n.list({ version: 2 });
+    const entries = list.entries.filter(({ certHash }) => certHash !== n.gateway.certHash);
+    await backend.call('POST', '/api/v1/memberships', { body: n.bundle({ ...list, entries }) });
+    expectProblem(await put(lamp('b')), 403, 'refused');
+    expectProblem(await write('DELETE', pathOf('urn:example:a')), 403, 'refused');
+  });
+});
+
+describe('an entry with a time to live', () => {
+  it('says when it ends, and is gone then: not retrieved, not listed, and free for somebody else', async () => {
+    await put(lamp('a', { registration: { ttl: 90 } }));
+    await put(lamp('b', { registration: { expires: '2026-01-01T00:01:00Z' } }));
+    expect((await get(pathOf('urn:example:a'))).body).toMatchObject({
+      registration: { ttl: 90, expires: '2026-01-01T00:01:30.000Z' },
+    });
+    backend.clockS = nowS + 60;
+    expectProblem(await get(pathOf('urn:example:b')), 404, 'td-unknown');
+    expect(await idsOf()).toContain('urn:example:a');
+    backend.clockS = nowS + 90;
+    expect(await idsOf()).not.toContain('urn:example:a');
+    expectProblem(await write('DELETE', pathOf('urn:example:a')), 404, 'td-unknown');
+    expect((await put(lamp('a'), otherGateway)).status).toBe(201);
+  });
+
+  it('is removed from the database without anybody asking for it', async () => {
+    await backend.remove();
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    backend = await startBackend(n);
+    await put(lamp('a', { registration: { ttl: 90 } }));
+    backend.clockS = nowS + 90;
+    vi.advanceTimersByTime(60_000);
+    vi.useRealTimers();
+    await expect
+      .poll(() => backend.logged)
+      .toContainEqual(expect.objectContaining({ ids: ['urn:example:a'], msg: 'Thing Descriptions have expired' }));
+  });
+
+  it('lives on when it is registered again in time', async () => {
+    await put(lamp('a', { registration: { ttl: 90 } }));
+    backend.clockS = nowS + 60;
+    expect((await put(lamp('a', { registration: { ttl: 90 } }))).status).toBe(204);
+    backend.clockS = nowS + 120;
+    expect((await get(pathOf('urn:example:a'))).status).toBe(200);
+  });
+});
+
+describe('the list', () => {
+  it('is in the order of the ids, page after page by its links, until there is no next one', async () => {
+    for (const name of ['c', 'a', 'b', 'Z']) await put(lamp(name));
+    const all = await idsOf();
+    expect(all).toEqual([
+      ...['Z', 'a', 'b', 'c'].map((name) => `urn:example:${name}`),
+      'urn:gridring:backend:backend-1',
+      'urn:gridring:backend:backend-1:directory',
+    ]);
+    const found: unknown[] = [];
+    let pages = 0;
+    for (let path: string | undefined = '/things?limit=2'; path !== undefined; pages++) {
+      const { headers, body } = await get(path);
+      expect(headers.get('content-type')).toBe('application/ld+json');
+      const link = headers.get('link')!;
+      expect(link).toMatch(/<\/things>; rel="canonical"; etag="[^"]+"/);
+      found.push(...(body as readonly Td[]).map((td) => td['id']));
+      path = /<(\/things\?offset=\d+&limit=2)>; rel="next"/.exec(link)?.[1];
+    }
+    expect([found, pages]).toEqual([all, 3]);
+    expect(await idsOf('/things?offset=100')).toEqual([]);
+  });
+
+  it('has another etag after every change', async () => {
+    const etag = async (): Promise<string | undefined> =>
+      /etag="([^"]+)"/.exec((await get('/things')).headers.get('link')!)?.[1];
+    const before = await etag();
+    expect(await etag()).toBe(before);
+    await put(lamp('a', { registration: { ttl: 10 } }));
+    const created = await etag();
+    backend.clockS += 10;
+    expect(new Set([before, created, await etag()]).size).toBe(3);
+  });
+});
+
+describe('the backend’s own entries', () => {
+  it('are the backend’s TD and the directory’s, which is also the well-known one', async () => {
+    const wellKnown = await get('/.well-known/wot');
+    expect(wellKnown.headers.get('content-type')).toBe('application/td+json');
+    expect(wellKnown.body).toMatchObject({ '@type': ['ThingDirectory'], base: `${backend.url}/` });
+    expect((await get(pathOf('urn:gridring:backend:backend-1:directory'))).body).toEqual(wellKnown.body);
+    for (const td of (await get('/things')).body as readonly Td[])
+      expect(validateTd(td)).toMatchObject({ valid: true });
+  });
+
+  it('tell the truth after a restart on another port', async () => {
+    const { folder, url } = backend;
+    await put(lamp('a'));
+    await backend.close();
+    backend = await startBackend(n, {}, folder);
+    expect(backend.url).not.toBe(url);
+    expect((await get('/.well-known/wot')).body).toMatchObject({ base: `${backend.url}/` });
+    expect(await idsOf()).toHaveLength(3);
+  });
+});
+
+describe('an unmodified WoT client that knows only the well-known address', () => {
+  let servient: Servient;
+  beforeAll(() => {
+    servient = new Servient();
+    servient.addClientFactory(new HttpClientFactory());
+  });
+  afterAll(() => servient.shutdown());
+
+  it('finds the backend in the directory, registers, publishes a list, records an epoch and uploads readings', async () => {
+    const wot = await servient.start();
+    const backendId = 'urn:gridring:backend:backend-1';
+    const token = await tokenFor(n, n.gateway);
+    servient.addCredentials({ [backendId]: { token }, [`${backendId}:directory`]: { token } });
+    const directory = await wot.consume(await wot.requestThingDescription(`${backend.url}/.well-known/wot`));
+    const registered = makeThing('meter', { id: 'urn:gridring:meter:meter-01', title: 'Meter 1', version: '1' });
+    const td = { ...registered, base: 'http://127.0.0.1:1/', properties: {}, actions: {}, events: {} };
+    await directory.invokeAction('createThing', td, { uriVariables: { id: td.id! } });
+    await directory.invokeAction('updateThing', { ...td, title: 'Meter one' }, { uriVariables: { id: td.id! } });
+    await directory.invokeAction('createAnonymousThing', anonymous);
+    const retrieved = await directory.invokeAction('retrieveThing', undefined, { uriVariables: { id: td.id! } });
+    expect(await retrieved?.value()).toMatchObject({ title: 'Meter one' });
+    await directory.invokeAction('deleteThing', undefined, { uriVariables: { id: td.id! } });
+    const found = (await (await directory.readProperty('things')).value()) as readonly Td[];
+    const nameless = expect.stringMatching(/^urn:uuid:/) as string;
+    expect(found.map(({ id }) => id)).toEqual([backendId, `${backendId}:directory`, nameless]);
+    const [backendTd] = found;
+    const thing = await wot.consume(backendTd as unknown as WoT.ThingDescription);
+
+    const { players, published } = agree(n);
+    const listed = await thing.invokeAction('publishMembership', asJson(n.bundle(n.list())));
+    expectFits('membership-published', await listed?.value());
+    const recorded = await (await thing.invokeAction('recordEpoch', asJson(published.record)))?.value();
+    expectFits('epoch-recorded', recorded);
+    const upload = uploadOf(new TestMeter(n, players[0]!).measure(2));
+    const receipt = await (await thing.invokeAction('uploadReadings', asJson(upload)))?.value();
+    expect(receipt).toEqual({ message: expect.any(String) as string });
+    expect(await (await thing.readProperty('groups')).value()).toMatchObject({ groups: [{ epoch: 1, members: 2 }] });
+    expectFits('policies', await (await thing.readProperty('policies')).value());
+    expectFits('health', await (await thing.readProperty('health')).value());
+  });
+});
