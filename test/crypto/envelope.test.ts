@@ -38,7 +38,7 @@ describe.each(suites)('grants and sealed readings, suite $name', (suite) => {
   const open = (reader: Reader, grant: Uint8Array): Uint8Array =>
     openGrant(suite, reader, verifyGrant(suite, certificate(meter), grant));
   const plaintext = new TextEncoder().encode('[{"n":"urn:dev:meter:1","v":412.5}]');
-  const seal = (sequence = 1, previousHash = firstPreviousHash, key = readingKey) =>
+  const seal = (sequence = 1, previousHash: Uint8Array = firstPreviousHash, key = readingKey) =>
     sealReading(suite, meter, { name, readingKey: key }, { sequence, previousHash }, plaintext);
   const { envelope } = seal();
   const read = (bytes: Uint8Array, key = readingKey): Uint8Array =>
