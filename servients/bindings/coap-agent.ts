@@ -130,8 +130,8 @@ export class CoapAgent extends Agent {
   override _handle(packet: ParsedPacket, remote: AddressInfo, local: AddressInfo): void {
     try {
       this.#received(packet, remote, local);
-    } catch (error) {
-      this.emit('refused', error);
+    } catch {
+      // What cannot be read is no message; thrown from here, in the socket's listener, it would end the process.
     }
   }
 

@@ -6,13 +6,21 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Agent, IncomingMessage, ObserveWriteStream, OutgoingMessage, Server } from 'coap';
+import {
+  Agent,
+  defaultTiming,
+  ObserveWriteStream,
+  OutgoingMessage,
+  Server,
+  updateTiming,
+  type IncomingMessage,
+} from 'coap';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { CoapAgent } from '../../servients/bindings/coap-agent.js';
+import { CoapAgent, type CoapCall } from '../../servients/bindings/coap-agent.js';
 import { CoapGate, type Exchange } from '../../servients/bindings/coap-gate.js';
-import { bareMessage, optionNumber, uintOption } from '../../servients/bindings/coap-message.js';
+import { bareMessage, optionNumber, uintOption, type CoapMessage } from '../../servients/bindings/coap-message.js';
 import { coapDefaults } from '../../servients/bindings/coap-server.js';
-import { Counters, noRateLimit, RawPeer, rawRequest } from './coap-things.js';
+import { Counters, noRateLimit, RawPeer, rawRequest, type RawRequest } from './coap-things.js';
 
 it('the version of the library is the one that the overrides were written for', async () => {
   const manifest = JSON.parse(await readFile('package.json', 'utf8')) as {
@@ -123,30 +131,57 @@ describe('the server’s side', () => {
 });
 
 describe('the client’s side', () => {
-  it('block options of a response do not reach the library, and nothing is left in its tables', async () => {
-    const peer = await RawPeer.open();
+  let peer: RawPeer;
+  let agent: CoapAgent;
+  let port: number;
+
+  beforeEach(async () => {
+    peer = await RawPeer.open();
     const socket = createSocket('udp4');
     socket.bind(0, '127.0.0.1');
     await once(socket, 'listening');
-    const agent = new CoapAgent(socket);
-    const remote = { address: '127.0.0.1', port: peer.port };
-    const asked = agent.exchange({ remote, method: 'GET', options: [[optionNumber.block2, uintOption(6)]] }, 2_000);
-    const { messageId, token, options } = await peer.next();
-    expect(options).toEqual([[optionNumber.block2, Buffer.of(6)]]);
-    const response = rawRequest({
-      code: 0x45,
-      id: messageId,
-      token,
-      options: [[optionNumber.block2, 0x0e]],
-      payload: Buffer.alloc(1_024),
-    });
+    port = socket.address().port;
+    agent = new CoapAgent(socket);
+  });
+  afterEach(() => {
+    agent.shutDown();
+    peer.close();
+    defaultTiming();
+  });
+
+  const call = (options: CoapCall['options']): CoapCall & { readonly token: Buffer } => ({
+    remote: { address: '127.0.0.1', port: peer.port },
+    method: 'GET',
+    options,
+    token: Buffer.of(7, options.length),
+  });
+  const answer = ({ messageId, token }: CoapMessage, options: RawRequest['options'], payload: Uint8Array): void => {
+    const response = rawRequest({ code: 0x45, id: messageId, token, payload, ...(options && { options }) });
     response[0] = (response[0] ?? 0) | 0x20;
-    peer.send(response, socket.address().port);
+    peer.send(response, port);
+  };
+
+  it('block options of a response do not reach the library, and nothing is left in its tables', async () => {
+    const asked = agent.exchange(call([[optionNumber.block2, uintOption(6)]]), 2_000);
+    const request = await peer.next();
+    expect(request.options).toEqual([[optionNumber.block2, Buffer.of(6)]]);
+    answer(request, [[optionNumber.block2, 0x0e]], Buffer.alloc(1_024));
     expect((await asked).options).toEqual([[optionNumber.block2, Buffer.of(0x0e)]]);
     await sleep(20);
     expect(peer.arrived).toBe(1);
     expect([agent._msgIdToReq.size, agent._tkToReq.size, agent.waiting]).toEqual([0, 0, 0]);
-    agent.shutDown();
-    peer.close();
+  });
+
+  it('a request is sent again until it is answered, although the library counts no request any more', async () => {
+    updateTiming({ ackTimeout: 0.05 });
+    const observation = call([[optionNumber.observe, uintOption(0)]]);
+    const observed = agent.observe(observation, 2_000, () => undefined);
+    answer(await peer.next(), [[optionNumber.observe, 1]], Buffer.of(1));
+    await observed;
+    const asked = agent.exchange(call([]), 2_000);
+    await peer.next();
+    agent.forget(observation.token);
+    answer(await peer.next(), [], Buffer.of(2));
+    expect((await asked).payload).toEqual(Buffer.of(2));
   });
 });

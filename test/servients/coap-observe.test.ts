@@ -281,7 +281,7 @@ describe('observing with our own client', () => {
     });
   });
 
-  it('ignores notifications that arrive late or from somewhere else', async () => {
+  it('ignores notifications that are malformed, arrive late or come from somewhere else', async () => {
     await client.servient.shutdown();
     const server = await RawPeer.open();
     client = await consumeAt(server, running.thing.getThingDescription());
@@ -299,6 +299,10 @@ describe('observing with our own client', () => {
     await observed;
     server.send(notify(0x50, 1, 12, '12'), port);
     server.send(notify(0x50, 2, 11, '11'), port);
+    server.send(
+      Buffer.concat([Buffer.of(0x50 | token.length, 0x45, 0, 9), token, Buffer.of(0x65, 1, 1, 1, 1, 1)]),
+      port,
+    );
     const stranger = createSocket('udp4');
     stranger.send(notify(0x50, 3, 13, '13'), port, '127.0.0.1');
     await sleep(20);
