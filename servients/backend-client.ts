@@ -16,11 +16,6 @@ export interface BackendClientOptions {
   readonly token: () => Promise<string>;
 }
 
-export interface SealedReadingItem {
-  readonly sequence: number;
-  readonly message: Uint8Array;
-}
-
 export class BackendClient {
   readonly #options: BackendClientOptions;
   #certificate: Promise<VerifiedCertificate> | undefined;
@@ -36,6 +31,11 @@ export class BackendClient {
       throw error;
     });
     return this.#certificate;
+  }
+
+  /** The next one is asked for anew: the backend may have renewed it. */
+  forgetCertificate(): void {
+    this.#certificate = undefined;
   }
 
   /** @throws PeerRefusal with the backend's code, UnavailableError `backend-unreachable` */

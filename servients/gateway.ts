@@ -288,7 +288,12 @@ class GatewayProcess implements RunningGateway {
     const upload = await this.#gateway.nextUpload();
     if (!upload) return false;
     const receipt = await this.#backend.uploadReadings(upload.message);
-    await this.#gateway.acknowledge(upload, receipt, await this.#backend.certificate());
+    try {
+      await this.#gateway.acknowledge(upload, receipt, await this.#backend.certificate());
+    } catch (error) {
+      this.#backend.forgetCertificate();
+      throw error;
+    }
     return true;
   }
 }

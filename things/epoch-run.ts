@@ -2,7 +2,7 @@
  * One attempt at an epoch: what members answer goes in, by whichever way it came, and the coordinator's next message goes
  * out to all of them. Whoever runs it says how long a round may take.
  */
-import { ConflictError, GridringError, VerificationError } from '../crypto/errors.js';
+import { ConflictError, GridringError, UnavailableError, VerificationError } from '../crypto/errors.js';
 import { findEntry } from '../crypto/membership.js';
 import {
   allSharesIn,
@@ -50,6 +50,8 @@ export interface EpochPlan {
   readonly reason: Reason;
   readonly expiryS: number;
 }
+
+const activationTries = 4;
 
 export class EpochRun {
   readonly #parts: EpochRunParts;
@@ -120,20 +122,28 @@ export class EpochRun {
     return this.#state;
   }
 
-  /** Hands out the confirmations; a member that is silent now asks for them, or takes part in the next epoch. */
+  /**
+   * Hands out the confirmations, and again to who was silent: a key is active only at members that have them.
+   * @returns the members that are active
+   */
   async activate({ confirmationsMessage }: Published): Promise<readonly Uint8Array[]> {
     const activated = await Promise.all(
-      this.#roster().map(async (member) => {
-        try {
-          await this.#parts.members.invoke(member, 'activate', confirmationsMessage);
-          return [member];
-        } catch (error) {
-          this.#parts.onMemberFailed(member, 'activate', error);
-          return [];
-        }
-      }),
+      this.#roster().map(async (member) => ((await this.#activateOne(member, confirmationsMessage)) ? [member] : [])),
     );
     return activated.flat();
+  }
+
+  async #activateOne(member: Uint8Array, message: Uint8Array): Promise<boolean> {
+    for (let tries = 1; ; tries++) {
+      try {
+        await this.#parts.members.invoke(member, 'activate', message);
+        return true;
+      } catch (error) {
+        this.#parts.onMemberFailed(member, 'activate', error);
+        if (tries === activationTries || !(error instanceof UnavailableError)) return false;
+        await this.#parts.sleep(tries * 1_000, this.#stopped.signal);
+      }
+    }
   }
 
   /** Calls everybody at once, and ends when all have answered or the deadline has passed. */

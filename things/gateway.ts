@@ -116,12 +116,19 @@ export class Gateway implements ThingBehaviour {
     const { suite, identity, trustedRoots, nowS, store } = parts;
     const verify = (bundle: Uint8Array): Membership => verifyMembership({ suite, trustedRoots, nowS: nowS() }, bundle);
     const configured = verify(configuredBundle);
+    const verifyStored = (bundle: Uint8Array): Membership | undefined => {
+      try {
+        return verify(bundle);
+      } catch (error) {
+        parts.log.warn({ err: error }, 'the stored membership list is not valid now; starting with the configured one');
+        return undefined;
+      }
+    };
     const storedBundle = await store.loadMembership(configured.list.gid);
-    const stored = storedBundle && verify(storedBundle);
-    const storedIsNewer = stored !== undefined && stored.list.version > configured.list.version;
+    const stored = storedBundle && { bundle: storedBundle, verified: verifyStored(storedBundle) };
     const membership =
-      storedBundle && storedIsNewer
-        ? { verified: stored, bundle: storedBundle }
+      stored?.verified && stored.verified.list.version > configured.list.version
+        ? { verified: stored.verified, bundle: stored.bundle }
         : { verified: configured, bundle: configuredBundle };
     certificateOf(membership.verified, identity.certHash, 'coordinator', nowS());
     await store.saveMembership(configured.list.gid, membership.verified.list.version, membership.bundle);
@@ -248,7 +255,7 @@ export class Gateway implements ThingBehaviour {
 
   async #enrol(message: Uint8Array): Promise<Uint8Array> {
     const { suite, trustedRoots, nowS, store, tdFault, onEnrolled } = this.#parts;
-    const { certificate, certificates, td } = verifyEnrolment({ suite, trustedRoots, nowS: nowS() }, message);
+    const { certificate, certificates, td, timeS } = verifyEnrolment({ suite, trustedRoots, nowS: nowS() }, message);
     this.#requireListed(certificate, 'member');
     const id = `urn:gridring:meter:${certificate.id}`;
     const described = parseJson(td);
@@ -257,7 +264,11 @@ export class Gateway implements ThingBehaviour {
     if ((described as { readonly id?: unknown }).id !== id) {
       throw new VerificationError('td-of-another', `the TD is not that of ${id}`);
     }
-    const enrolled = { certHash: certificate.certHash, id, certificates, td, enrolledS: nowS() };
+    const known = this.#enrolled.get(toHex(certificate.certHash));
+    if (known && timeS < known.enrolledS) {
+      throw new ConflictError('enrolment-stale', 'a newer enrolment of this meter is known');
+    }
+    const enrolled = { certHash: certificate.certHash, id, certificates, td, enrolledS: timeS };
     await store.saveEnrolment(enrolled);
     this.#enrolled.set(toHex(enrolled.certHash), enrolled);
     this.#enrolledSinceStart.add(toHex(enrolled.certHash));

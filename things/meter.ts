@@ -234,8 +234,10 @@ export class Meter implements ThingBehaviour {
   async #tryEach(round: Round, message: Uint8Array): Promise<Uint8Array> {
     let refusal = new ConflictError('wrong-group', 'this meter is in no group yet');
     for (const { state, membership } of this.#groups.values()) {
-      if (!membership)
-        throw new ConflictError('membership-unknown', 'no valid membership list of the group is known here');
+      if (!membership) {
+        refusal = new ConflictError('membership-unknown', 'no valid membership list of the group is known here');
+        continue;
+      }
       try {
         const step = round(this.#context(membership), state, message);
         await this.#keep(membership, step);

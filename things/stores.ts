@@ -74,6 +74,7 @@ export interface EnrolledMeter {
   /** Leaf first, DER. */
   readonly certificates: readonly Uint8Array[];
   readonly td: string;
+  /** When the meter signed it, Unix seconds. */
   readonly enrolledS: number;
 }
 
