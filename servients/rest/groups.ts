@@ -7,7 +7,7 @@ import type { EpochRow } from '../../things/stores.js';
 import type { RestContext } from './context.js';
 import { epochJson, isoTime } from './epoch-json.js';
 import { sendMessage } from './messages.js';
-import { gidParam, pageLimit, pathParams, noQuery, queryFields } from './validation.js';
+import { gidParam, pageLimit, noQuery, pathParams, queryFields } from './validation.js';
 
 const epochKey = { type: 'string', pattern: '^[0-9]{1,10}\\.[0-9]{1,3}$' };
 

@@ -5,7 +5,7 @@ import { MalformedError, NotFoundError } from '../../crypto/errors.js';
 import type { SealedReadingRow } from '../../things/stores.js';
 import type { RestContext } from './context.js';
 import { isoTime } from './epoch-json.js';
-import { pathParams, noQuery, queryFields } from './validation.js';
+import { noQuery, pathParams, queryFields } from './validation.js';
 import { findMeter, visibleMeters, type VisibleMeter } from './visible-meters.js';
 
 /** An id as certified, its URN, or a certHash in hex. */

@@ -6,7 +6,7 @@ import { jsonType } from '../bindings/media-types.js';
 import { negotiate } from '../bindings/http-negotiate.js';
 import { HttpRefusal } from '../bindings/http-problem.js';
 import { directoryUrn, type RestContext } from './context.js';
-import { pathParams, noQuery, queryFields } from './validation.js';
+import { noQuery, pathParams, queryFields } from './validation.js';
 
 const tdType = 'application/td+json';
 const ldType = 'application/ld+json';

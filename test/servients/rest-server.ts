@@ -14,7 +14,7 @@ import { runBackend, type BackendOptions, type RunningBackend } from '../../serv
 import { makeTokenSource } from '../../servients/bindings/token.js';
 import { nowS, type Neighbourhood, type Principal } from '../support/neighbourhood.js';
 
-export const audience = 'urn:test:backend';
+const audience = 'urn:test:backend';
 
 export interface Answer {
   readonly status: number;
@@ -22,7 +22,7 @@ export interface Answer {
   readonly body: unknown;
 }
 
-export interface Call {
+interface Call {
   readonly as?: Principal;
   readonly token?: string;
   readonly headers?: Readonly<Record<string, string>>;
@@ -48,7 +48,7 @@ const issuingOf = ({ suite, certificates }: Neighbourhood): CaCertificate => {
   return issuing;
 };
 
-export const identityOf = (n: Neighbourhood, { certificate, certHash, kid, signer }: Principal): Identity => ({
+const identityOf = (n: Neighbourhood, { certificate, certHash, kid, signer }: Principal): Identity => ({
   id: certificate.id,
   certHash,
   kid,
