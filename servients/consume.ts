@@ -1,45 +1,65 @@
 /** Invokes actions that carry protocol messages, on any binding. */
 import { STATUS_CODES } from 'node:http';
+import { fromBase64Url, toBase64Url } from '../crypto/bytes.js';
 import { GridringError, NotFoundError, UnavailableError } from '../crypto/errors.js';
-import './bindings/codec.js';
-import { coseType } from './bindings/media-types.js';
+import { carriesMessage } from './bindings/codec.js';
+import { coseType, jsonType } from './bindings/media-types.js';
 import { PeerRefusal } from './bindings/peer-refusal.js';
 
-/** The cose forms of each action of a consumed Thing; its description is a deep copy at every call. */
-const coseForms = new WeakMap<WoT.ConsumedThing, Map<string, readonly number[]>>();
+interface MessageForm {
+  readonly formIndex: number;
+  readonly json: boolean;
+}
+
+/** The forms of each action of a consumed Thing that are used; its description is a deep copy at every call. */
+const messageForms = new WeakMap<WoT.ConsumedThing, Map<string, readonly MessageForm[]>>();
 
 /**
- * Sends a COSE message to an action and returns the bytes of its answer, none where the action has no output.
+ * Sends a COSE message to an action and returns the bytes of its answer, none where the action has no output. Over CoAP
+ * the bytes travel as they are; over HTTP, where readable bodies are worth more than small ones, in JSON.
  * @throws PeerRefusal with the `code` and `status` of the peer's problem document; UnavailableError when the peer cannot
- *   be reached; NotFoundError `form-missing` when the action takes no COSE on a binding that the servient has
+ *   be reached; NotFoundError `form-missing` when the action takes no messages on a binding that the servient has
  */
 export async function invokeMessage(
   thing: WoT.ConsumedThing,
   action: string,
   message: Uint8Array,
 ): Promise<Uint8Array> {
-  for (const formIndex of formsOf(thing, action)) {
+  for (const { formIndex, json } of formsOf(thing, action)) {
     try {
-      const output = await thing.invokeAction(action, message, { formIndex });
-      return output === undefined ? new Uint8Array(0) : new Uint8Array(await output.arrayBuffer());
+      const input = json ? { message: toBase64Url(message) } : message;
+      return await bytesOf(await thing.invokeAction(action, input, { formIndex }), json);
     } catch (error) {
       if (!isMissingClient(error)) throw refusalFrom(error);
     }
   }
-  throw new NotFoundError('form-missing', `no form of ${action} takes ${coseType} on a binding that is here`);
+  throw new NotFoundError('form-missing', `no form of ${action} takes messages on a binding that is here`);
 }
 
-function formsOf(thing: WoT.ConsumedThing, action: string): readonly number[] {
-  const known = coseForms.get(thing) ?? new Map<string, readonly number[]>();
-  coseForms.set(thing, known);
+async function bytesOf(output: WoT.ActionInteractionOutput | undefined, json: boolean): Promise<Uint8Array> {
+  if (output === undefined) return new Uint8Array(0);
+  if (!json) return new Uint8Array(await output.arrayBuffer());
+  if (output.schema === undefined) return new Uint8Array(0);
+  const { message } = (await output.value()) as { readonly message: string };
+  return fromBase64Url(message);
+}
+
+function formsOf(thing: WoT.ConsumedThing, action: string): readonly MessageForm[] {
+  const known = messageForms.get(thing) ?? new Map<string, readonly MessageForm[]>();
+  messageForms.set(thing, known);
   const found = known.get(action) ?? findForms(thing, action);
   known.set(action, found);
   return found;
 }
 
-function findForms(thing: WoT.ConsumedThing, action: string): readonly number[] {
-  const forms = thing.getThingDescription().actions?.[action]?.forms ?? [];
-  return forms.flatMap(({ contentType }, index) => (contentType === coseType ? [index] : []));
+function findForms(thing: WoT.ConsumedThing, action: string): readonly MessageForm[] {
+  const { base, actions } = thing.getThingDescription();
+  const described = actions?.[action];
+  if (!described || !carriesMessage(described)) return [];
+  return described.forms.flatMap(({ contentType, href }, formIndex) => {
+    const json = new URL(href, base).protocol !== 'coap:';
+    return contentType === (json ? jsonType : coseType) ? [{ formIndex, json }] : [];
+  });
 }
 
 /** Core's only way to say that it has no binding for a form. */

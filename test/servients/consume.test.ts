@@ -39,7 +39,7 @@ describe.each(factories)('a message over %s', (_name, makeFactory, scheme, code)
     await running.servient.shutdown();
   });
 
-  it('goes to the form for COSE of the one binding that the client has', async () => {
+  it('goes to a form of the one binding that the client has: COSE over CoAP, JSON over HTTP', async () => {
     expect(await invokeMessage(meter, 'echo', Uint8Array.of(1, 2))).toEqual(Uint8Array.of(1, 2));
     expect(await invokeMessage(meter, 'activate', Uint8Array.of(3))).toEqual(new Uint8Array(0));
     expect(running.received).toEqual([Uint8Array.of(1, 2), Uint8Array.of(3)]);
@@ -56,7 +56,7 @@ describe.each(factories)('a message over %s', (_name, makeFactory, scheme, code)
     });
   });
 
-  it('needs a form for COSE', async () => {
+  it('needs an action that takes messages', async () => {
     await expect(invokeMessage(meter, 'add', Uint8Array.of(1))).rejects.toBeInstanceOf(NotFoundError);
     await expect(invokeMessage(meter, 'nothing', Uint8Array.of(1))).rejects.toMatchObject({ code: 'form-missing' });
   });
@@ -75,7 +75,7 @@ describe('our HTTP client', () => {
     client.addClientFactory(new RefusingHttpClientFactory(100));
     const wot = await client.start();
     const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
-    const forms = [{ href: 'echo', contentType: 'application/cose' }];
+    const forms = [{ href: 'echo', contentType: 'application/json' }];
     const echo = { ...meterInit.actions?.['echo'], forms };
     meter = await wot.consume({
       ...meterInit,
