@@ -3,7 +3,7 @@ import { equalBytes, toHex } from '../crypto/bytes.js';
 import type { VerifiedCertificate } from '../crypto/certificate.js';
 import { parseSign1, verifySign1 } from '../crypto/cose.js';
 import { verifyEnrolment } from '../crypto/enrolment.js';
-import { encodeUpload, signReceipt, verifyReceipt } from '../crypto/envelope/reading.js';
+import { signReceipt, verifyReceipt } from '../crypto/envelope/reading.js';
 import { ConflictError, GridringError, MalformedError, VerificationError } from '../crypto/errors.js';
 import { limits } from '../crypto/limits.js';
 import { certificateOf, findEntry, verifyMembership, type ListRole, type Membership } from '../crypto/membership.js';
@@ -21,10 +21,9 @@ import {
   type ActiveEpoch,
   type Delivery,
 } from './gateway-status.js';
-import type { PreparedUpload } from './meter.js';
 import type { Parts } from './parts.js';
 import type { EnrolledMeter, GatewayStore } from './stores.js';
-import { verifyUpload } from './upload.js';
+import { packUpload, verifyUpload, type PreparedUpload } from './upload.js';
 
 export interface GatewayParts extends Parts {
   readonly store: GatewayStore;
@@ -38,7 +37,6 @@ export interface GatewayParts extends Parts {
   readonly maxAttempts: number;
 }
 
-const uploadItems = 256;
 /** How long an announcement may be answered, beyond the rounds' own deadlines. */
 const announcementLifeS = 300;
 
@@ -317,15 +315,8 @@ export class Gateway implements ThingBehaviour {
   }
 
   /** The oldest of what the backend does not have yet; undefined when it has everything. */
-  async nextUpload(): Promise<PreparedUpload | undefined> {
-    const items = await this.#parts.store.pending(uploadItems, limits.readingsBatch - limits.envelope);
-    if (items.length === 0) return undefined;
-    const ofKind = (kind: 'grant' | 'reading'): readonly Uint8Array[] =>
-      items.filter((item) => item.kind === kind).map(({ message }) => message);
-    return {
-      message: encodeUpload({ grants: ofKind('grant'), readings: ofKind('reading') }),
-      positions: items.map(({ position }) => position),
-    };
+  nextUpload(): Promise<PreparedUpload | undefined> {
+    return packUpload(this.#parts.store);
   }
 
   /** Forgets what the backend has signed for. @throws MalformedError, VerificationError */

@@ -2,7 +2,7 @@
 import { equalBytes, toBase64Url, toHex } from '../crypto/bytes.js';
 import { parseSign1 } from '../crypto/cose.js';
 import { signEnrolment } from '../crypto/enrolment.js';
-import { encodeUpload, verifyReceipt } from '../crypto/envelope/reading.js';
+import { verifyReceipt } from '../crypto/envelope/reading.js';
 import {
   decodeSealingState,
   encodeSealingState,
@@ -27,6 +27,7 @@ import type { ActionHandler, PropertyReader, ThingBehaviour, ThingEmitter } from
 import type { Parts } from './parts.js';
 import { Serial } from './serial.js';
 import type { MeterStore } from './stores.js';
+import { packUpload, type PreparedUpload } from './upload.js';
 
 export interface MeterParts extends Parts {
   readonly store: MeterStore;
@@ -42,15 +43,6 @@ interface Group {
 }
 
 type Round = (context: MemberContext, state: MemberState, message: Uint8Array) => MemberStep;
-
-/** Some of the outbox, packed for the gateway. */
-export interface PreparedUpload {
-  readonly message: Uint8Array;
-  readonly positions: readonly number[];
-}
-
-/** Items of one upload; with 4 kB an envelope it stays under `limits.readingsBatch`. */
-const uploadItems = 64;
 
 export class Meter implements ThingBehaviour {
   readonly actions: Readonly<Record<string, ActionHandler>>;
@@ -179,15 +171,8 @@ export class Meter implements ThingBehaviour {
   }
 
   /** The oldest of what the gateway does not have yet; undefined when it has everything. */
-  async nextUpload(): Promise<PreparedUpload | undefined> {
-    const items = await this.#parts.store.pending(uploadItems, limits.readingsBatch - limits.envelope);
-    if (items.length === 0) return undefined;
-    const ofKind = (kind: 'grant' | 'reading'): readonly Uint8Array[] =>
-      items.filter((item) => item.kind === kind).map(({ message }) => message);
-    return {
-      message: encodeUpload({ grants: ofKind('grant'), readings: ofKind('reading') }),
-      positions: items.map(({ position }) => position),
-    };
+  nextUpload(): Promise<PreparedUpload | undefined> {
+    return packUpload(this.#parts.store);
   }
 
   /**

@@ -1,12 +1,33 @@
-/** Verification of an upload, the same at the gateway and at the backend: every item signed by a member of the group. */
+/** Uploads: packed alike by meter and gateway, verified alike by gateway and backend. */
 import { equalBytes, toHex } from '../crypto/bytes.js';
 import { parseGrant, verifyGrant } from '../crypto/envelope/grant.js';
-import { parseReading, parseUpload, verifyReading } from '../crypto/envelope/reading.js';
+import { encodeUpload, parseReading, parseUpload, verifyReading } from '../crypto/envelope/reading.js';
 import { readersOf } from '../crypto/envelope/sealing.js';
 import { GridringError, VerificationError } from '../crypto/errors.js';
+import { limits } from '../crypto/limits.js';
 import { certificateOf, type Membership } from '../crypto/membership.js';
 import type { Suite } from '../crypto/suite.js';
-import type { StoredItem } from './stores.js';
+import type { Outbox, StoredItem } from './stores.js';
+
+/** Some of an outbox, packed for the next station. */
+export interface PreparedUpload {
+  readonly message: Uint8Array;
+  readonly positions: readonly number[];
+}
+
+const uploadItems = 256;
+
+/** The oldest of what the next station does not have yet; undefined when it has everything. */
+export async function packUpload(outbox: Outbox): Promise<PreparedUpload | undefined> {
+  const items = await outbox.pending(uploadItems, limits.readingsBatch - limits.envelope);
+  if (items.length === 0) return undefined;
+  const ofKind = (kind: 'grant' | 'reading'): readonly Uint8Array[] =>
+    items.filter((item) => item.kind === kind).map(({ message }) => message);
+  return {
+    message: encodeUpload({ grants: ofKind('grant'), readings: ofKind('reading') }),
+    positions: items.map(({ position }) => position),
+  };
+}
 
 export interface UploadCheck {
   readonly suite: Suite;
