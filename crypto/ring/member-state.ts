@@ -4,7 +4,7 @@
  */
 import { decodeStrict, encode, type CborItem } from '../cbor.js';
 import { MalformedError } from '../errors.js';
-import { arrayOf, booleanOf, bytesOf, nullOr, uintOf } from '../fields.js';
+import { arrayOf, booleanOf, bytesOf, nullOr, uint32Max, uintOf } from '../fields.js';
 import { limits } from '../limits.js';
 import type { AgreementKey } from '../suite.js';
 import type { Announcement, Token } from './messages.js';
@@ -146,7 +146,7 @@ export function decodeMemberState(bytes: Uint8Array): MemberState {
     active: nullOr(active, parseEpochKey),
     previous: nullOr(previous, (item) => {
       const [key, untilS] = arrayOf(item, what, 2);
-      return { key: parseEpochKey(key), untilS: uintOf(untilS, what) };
+      return { key: parseEpochKey(key), untilS: uintOf(untilS, what, 2 * uint32Max) };
     }),
   };
 }

@@ -110,6 +110,14 @@ describe.each(suites)('a member that crashes and comes back, suite $name', (suit
     expect(refusal(() => onMembership(restarted(player).state, older))).toBe('membership-rollback');
   });
 
+  it('reads its state back whatever grace period the policy allows', () => {
+    const membership = n.membership(n.list({ policy: { graceS: 0xffff_ffff } }));
+    const { players } = agree(n, { players: makePlayers(n, { membership }), membership });
+    agree(n, { players, epoch: 2, membership });
+    const { state } = at(players, 0);
+    expect(decodeMemberState(encodeMemberState(state))).toEqual(state);
+  });
+
   it('refuses a state that is damaged or of another version', () => {
     const stored = encodeMemberState(at(agree(n).players, 0).state);
     expect(refusal(() => decodeMemberState(stored.slice(0, -1)))).toBe('cbor-malformed');
