@@ -4,6 +4,7 @@ import { encode } from '../../crypto/cbor.js';
 import { assembleSign1, parseSign1, protectedHeader } from '../../crypto/cose.js';
 import { limits } from '../../crypto/limits.js';
 import { announce, type CollectingShares } from '../../crypto/ring/coordinator.js';
+import { newMemberState } from '../../crypto/ring/member-state.js';
 import { onAnnouncement, onConfirmations, onMembership, onRoster, onTokens } from '../../crypto/ring/member.js';
 import { encodeAnnouncement, type Announcement } from '../../crypto/ring/messages.js';
 import type { Membership } from '../../crypto/membership.js';
@@ -71,6 +72,12 @@ describe.each(suites)('a member that hears an announcement, suite $name', (suite
     player.state = onMembership(player.state, newer).state;
     expect(refusedBy(player, onAnnouncement, announcement(n, 1, 1, older))).toBe('membership-unknown');
     expect(refusal(() => onMembership(player.state, older))).toBe('membership-rollback');
+  });
+
+  it('refuses a list of another group, though the announcement names it', () => {
+    const player = { ...newPlayer(n), state: newMemberState(new Uint8Array(16)) };
+    const message = forged(n, { gid: new Uint8Array(16) });
+    expect(refusedBy(player, onAnnouncement, message)).toBe('membership-unknown');
   });
 
   it('refuses an announcement that a meter, the operator or a reader signed', () => {

@@ -189,6 +189,20 @@ describe.each(suites)('tokens that do not fit, suite $name', (suite) => {
   });
 });
 
+describe.each(suites)('tokens that come too late, suite $name', (suite) => {
+  const n = neighbourhoodOf(suite, 4);
+
+  it('after the announcement’s expiry, or under another list than the attempt began with', () => {
+    const sent = tokensSent(n);
+    const member = at(sent.members, 0);
+    const { tokensMessage } = sent.confirming;
+    const late = { nowS: nowS + 120 + limits.clockSkewS + 1 };
+    expect(refusedBy(member, onTokens, tokensMessage, late)).toBe('announcement-expired');
+    const membership = n.membership(n.list({ version: 2 }));
+    expect(refusedBy(member, onTokens, tokensMessage, { membership })).toBe('membership-changed');
+  });
+});
+
 describe.each(suites)('a coordinator that collects tokens, suite $name', (suite) => {
   const n = neighbourhoodOf(suite, 4);
 
