@@ -3,7 +3,7 @@ import { limits } from '../../crypto/limits.js';
 import type { Membership } from '../../crypto/membership.js';
 import { onConfirmation } from '../../crypto/ring/coordinator.js';
 import { onConfirmations, onTokens } from '../../crypto/ring/member.js';
-import type { ConfirmationEntry } from '../../crypto/ring/messages.js';
+import { encodeConfirmation, type ConfirmationEntry } from '../../crypto/ring/messages.js';
 import { confirmationMac } from '../../crypto/ring/schedule.js';
 import { deriveKeyPair } from '../../crypto/hpke.js';
 import {
@@ -17,6 +17,7 @@ import {
   refusal,
   refusedBy,
   replaced,
+  signAs,
   signConfirmation,
   signConfirmations,
   suites,
@@ -195,6 +196,10 @@ describe.each(suites)('a coordinator that collects confirmations, suite $name', 
     const { kid } = at(n.meters, 2);
     const posing = signConfirmation(n, { signer, kid }, session, at(all.entries, 0));
     expect(refusal(() => onConfirmation(context, first, posing))).toBe('signature-invalid');
+    const { th2 } = other.published.name;
+    const payload = encodeConfirmation({ sessionRef: session.sid.slice(0, 8), ...at(all.entries, 0), th2 });
+    const mixed = signAs(suite, at(n.meters, 1), 'confirmation', session.th2, payload);
+    expect(refusal(() => onConfirmation(context, first, mixed))).toBe('confirmation-transcript');
     const otherTokens = { ...session, th2: other.published.name.th2 };
     const wrong = signConfirmation(n, at(n.meters, 1), otherTokens, at(all.entries, 0));
     expect(refusal(() => onConfirmation(context, first, wrong))).toBe('signature-invalid');

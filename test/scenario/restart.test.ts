@@ -229,6 +229,18 @@ describe.each(suites)('a member erases what it no longer needs, suite $name', (s
     expect(changed.state.round.kind).toBe('idle');
   });
 
+  it('of what it computed on the way: both agreements, and every edge of the ring', () => {
+    const count = n.meters.length;
+    const consumed: (readonly Uint8Array[])[] = [];
+    const watch = (_: MemberState, step: MemberStep): void => void consumed.push(step.consumed);
+    const players = makePlayers(n).map((player, i) => (i === 0 ? { ...player, watch } : player));
+    throughConfirmations(n, { players });
+    const [shared, tokenSent, confirmed] = consumed;
+    expect([shared?.length, tokenSent?.length]).toEqual([0, 2]);
+    // The ephemeral, the member's own two edges, and all edges as it walked the ring.
+    expect(confirmed).toHaveLength(3 + count);
+  });
+
   it('when the grace period of the previous key has passed, and not before', () => {
     const players = erasingPlayers();
     agree(n, { players });

@@ -97,6 +97,8 @@ describe.each(suites)('a member that is shown a roster, suite $name', (suite) =>
 
   it('refuses a certificate or an ephemeral key that stands twice, its own echoed among them', () => {
     expect(refuses([...entries, at(entries, 2)])).toBe('roster-duplicate');
+    const underNewKey = { ...at(entries, 2), ephemeralKey: flipped(at(entries, 2).ephemeralKey) };
+    expect(refuses([...entries, underNewKey])).toBe('roster-duplicate');
     const echo = replaced(entries, 2, (entry) => ({ ...entry, ephemeralKey: at(entries, 0).ephemeralKey }));
     expect(refuses(echo)).toBe('roster-duplicate');
   });

@@ -115,6 +115,8 @@ describe.each(suites)('tokens that do not fit, suite $name', (suite) => {
     expect(new Set(replies.map((reply) => reply.join())).size).toBe(1);
     expect(parseAbort(payloadOf(at(replies, 0)))).toMatchObject({ reason: 'sum', accused: null });
     expect(member.state.round.kind).toBe('aborted');
+    const byAnother = signAs(suite, n.operator, 'tokens', sent.roster.ring.th1, payloadOf(state.signedTokensMessage));
+    expect(refusedBy(member, onTokens, byAnother)).toBe('wrong-signer');
     revealed(n, sent, 0, play(member, onTokens, state.signedTokensMessage));
   });
 
