@@ -24,6 +24,7 @@ import { readCertificates, readIdentity } from './identity-files.js';
 import { MemberLinks } from './member-links.js';
 import { backoffMs, codeOf, Refusals, sleep, systemNowS, type Runtime } from './runtime.js';
 import { countReadings } from './pending.js';
+import { stopServient } from './servient.js';
 import { openGatewayStore } from './stores/sqlite/gateway-store.js';
 
 export interface RunningGateway {
@@ -61,7 +62,7 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
   servient.addClientFactory(new CoapClientFactory());
   servient.addClientFactory(new RefusingHttpClientFactory());
   const release = async (): Promise<void> => {
-    await servient.shutdown();
+    await stopServient(servient);
     store.close();
     folder.close();
   };

@@ -17,6 +17,7 @@ import { exposeThing } from './expose.js';
 import { GatewayLink } from './gateway-link.js';
 import { readCertificates, readIdentity } from './identity-files.js';
 import { backoffMs, codeOf, Refusals, sleep, systemNowS, type Runtime } from './runtime.js';
+import { stopServient } from './servient.js';
 import { csvReplay } from './sources/csv.js';
 import { readRecording, shippedReadings, type Recording } from './sources/csv-file.js';
 import { systemClock } from './sources/replay-clock.js';
@@ -122,7 +123,7 @@ class MeterProcess {
     );
     servient.addClientFactory(scheme === 'coap' ? new CoapClientFactory() : new RefusingHttpClientFactory());
     const release = async (): Promise<void> => {
-      await servient.shutdown();
+      await stopServient(servient);
       store.close();
       folder.close();
     };

@@ -112,6 +112,8 @@ function stopRequested(): Promise<void> {
         resolve();
       });
     }
+    // Who listens for the end of the channel is kept alive by it: a role that cannot start would never end.
+    process.channel?.unref();
   });
 }
 
