@@ -156,7 +156,8 @@ class Registrations {
         }
         failures = 0;
         this.#wake = new AbortController();
-        if (this.#due.size === 0) await sleep(registrationPeriodMs, AbortSignal.any([signal, this.#wake.signal]));
+        if (this.#due.size > 0) continue;
+        await sleep(registrationPeriodMs, AbortSignal.any([signal, this.#wake.signal]));
         if (!this.#wake.signal.aborted) for (const id of this.#all.keys()) this.#due.add(id);
       } catch (error) {
         this.#runtime.log.warn(
