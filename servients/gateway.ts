@@ -216,19 +216,21 @@ class GatewayProcess implements RunningGateway {
 
   /**
    * Founds the group, or rekeys it after a restart: when all have enrolled and are in the directory, or the window has
-   * passed since the first did. A founding that fails is begun again.
+   * passed since the first did. After a restart nobody may enrol, for meters do not know that this process is another
+   * one: then the window counts from the start. A founding that fails is begun again.
    */
   async #found(registrations: Registrations): Promise<void> {
     const { signal } = this.#running;
     const { windowMs } = this.#config.group;
     const isRestart = (await this.#store.loadAnnounced(this.#gateway.membership.list.gid)) !== undefined;
+    const startedMs = Date.now();
     let firstEnrolledMs: number | undefined;
     while (!signal.aborted) {
       await sleep(100, signal);
       if (this.#gateway.enrolledSinceStart > 0) firstEnrolledMs ??= Date.now();
-      const windowPassed = firstEnrolledMs !== undefined && Date.now() - firstEnrolledMs >= windowMs;
+      const windowBeganMs = firstEnrolledMs ?? (isRestart ? startedMs : Infinity);
       const everybodyReady = this.#gateway.everybodyEnrolled && registrations.pending === 0;
-      if (firstEnrolledMs === undefined || !(everybodyReady || windowPassed)) continue;
+      if (!everybodyReady && Date.now() - windowBeganMs < windowMs) continue;
       if (await this.#agree(isRestart)) return;
       await sleep(backoffMs(2), signal);
     }
