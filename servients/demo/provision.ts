@@ -177,6 +177,8 @@ function writeConfigs({ folder, suite, speed, port }: DemoPlan, meterIds: readon
       membership: '../membership.cbor',
       listen: { address, coapPort: gatewayCoapPort, httpPort: port + 1 },
       backend: { url: `http://${address}:${port}`, audience },
+      // All of them will come, however busy the machine is.
+      group: { windowMs: 30_000 },
     }),
     meter: write('meters', {
       ...common,
