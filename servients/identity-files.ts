@@ -20,16 +20,29 @@ export function readText(path: string, what: string): string {
   }
 }
 
-/** Writes a file that only its owner reads, and the folders that lead to it. */
+/** Writes a file that only its owner reads, and the folders that lead to it. @throws SetupError `file-unwritable` */
 export function writePrivate(path: string, content: string | Uint8Array): void {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  writeFileSync(path, content, { mode: 0o600 });
-  chmodSync(path, 0o600);
+  write(path, () => {
+    writeFileSync(path, content, { mode: 0o600 });
+    chmodSync(path, 0o600);
+  });
 }
 
+/** Writes a file, and the folders that lead to it. @throws SetupError `file-unwritable` */
 export function writePublic(path: string, content: string | Uint8Array): void {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  writeFileSync(path, content);
+  write(path, () => {
+    writeFileSync(path, content);
+  });
+}
+
+function write(path: string, work: () => void): void {
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    work();
+  } catch (cause) {
+    const why = (cause as NodeJS.ErrnoException).code ?? 'error';
+    throw new SetupError('file-unwritable', `${path} cannot be written (${why}); choose another folder`, cause);
+  }
 }
 
 /** PKCS #8 PEM of a signing key's 32 secret bytes; `publicKey` as `Signer` has it. */

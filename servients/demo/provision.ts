@@ -57,25 +57,41 @@ export function provisionDemo(plan: DemoPlan): Deployment {
   const { folder, suite } = plan;
   const markerFile = join(folder, 'demo.json');
   const created = !existsSync(markerFile);
+  const backendUrl = `http://${address}:${plan.port}`;
+  const readers = {
+    utility: join(folder, 'readers/utility.json'),
+    household: join(folder, 'readers/household-01.json'),
+  };
   const meterIds = Array.from({ length: plan.meters }, (_, i) => `meter-${String(i + 1).padStart(2, '0')}`);
   if (created) {
     makeCast(plan, meterIds);
     const marker: DemoMarker = { format: 1, suite: suite.name, meters: plan.meters };
     writePublic(markerFile, `${JSON.stringify(marker)}\n`);
   } else {
-    assertSameDemo(plan, JSON.parse(readText(markerFile, 'marker of the demo')) as DemoMarker);
+    assertSameDemo(plan, readMarker(markerFile));
   }
   return {
     meterIds,
     configs: writeConfigs(plan, meterIds),
     membership: join(folder, 'membership.cbor'),
-    readers: { utility: join(folder, 'readers/utility.json'), household: join(folder, 'readers/household-01.json') },
-    backendUrl: `http://${address}:${plan.port}`,
+    readers,
+    backendUrl,
     created,
   };
 }
 
-function assertSameDemo({ folder, suite, meters }: DemoPlan, marker: DemoMarker): void {
+function readMarker(path: string): Partial<DemoMarker> {
+  const text = readText(path, 'marker of the demo');
+  try {
+    const marker: unknown = JSON.parse(text);
+    if (typeof marker === 'object' && marker !== null) return marker;
+    throw new TypeError('no object');
+  } catch (cause) {
+    throw new SetupError('data-corrupt', `${path} is damaged; choose another --data-dir`, cause);
+  }
+}
+
+function assertSameDemo({ folder, suite, meters }: DemoPlan, marker: Partial<DemoMarker>): void {
   if (marker.format !== 1) {
     throw new SetupError('data-version', `${folder} was made by another version; choose another --data-dir`);
   }
