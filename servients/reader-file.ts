@@ -74,22 +74,18 @@ export function writeReaderFile(path: string, { suite, chain, secret, hpkeSecret
     root: toPem(root),
     backend,
   };
-  writePrivate(path, `${JSON.stringify(file, null, 2)}\n`);
+  write(path, file);
+}
+
+/** Where the backend has moved to another address. @throws SetupError `file-unreadable`, `reader-file-unusable` */
+export function moveReaderFile(path: string, backendUrl: string): void {
+  const file = read(path);
+  if (file.backend.url !== backendUrl) write(path, { ...file, backend: { ...file.backend, url: backendUrl } });
 }
 
 /** @throws SetupError `file-unreadable`, `reader-file-unusable` */
 export function readReaderFile(path: string): ReaderKeys {
-  let file: unknown;
-  try {
-    file = JSON.parse(readText(path, 'reader key file'));
-  } catch (cause) {
-    if (cause instanceof SetupError) throw cause;
-    throw unusable(path, 'it is not JSON', cause);
-  }
-  if (!isReaderFile(file)) {
-    const [fault] = isReaderFile.errors ?? [];
-    throw unusable(path, `${fault?.instancePath || 'the file'} ${fault?.message ?? 'is not of its form'}`);
-  }
+  const file = read(path);
   const suite = suiteByName(file.suite);
   try {
     const certificates = fromPem(file.certificates);
@@ -104,6 +100,23 @@ export function readReaderFile(path: string): ReaderKeys {
     if (cause instanceof SetupError) throw cause;
     throw unusable(path, 'a key or certificate in it cannot be used', cause);
   }
+}
+
+const write = (path: string, file: ReaderFile): void => {
+  writePrivate(path, `${JSON.stringify(file, null, 2)}\n`);
+};
+
+function read(path: string): ReaderFile {
+  let file: unknown;
+  try {
+    file = JSON.parse(readText(path, 'reader key file'));
+  } catch (cause) {
+    if (cause instanceof SetupError) throw cause;
+    throw unusable(path, 'it is not JSON', cause);
+  }
+  if (isReaderFile(file)) return file;
+  const [fault] = isReaderFile.errors ?? [];
+  throw unusable(path, `${fault?.instancePath || 'the file'} ${fault?.message ?? 'is not of its form'}`);
 }
 
 const unusable = (path: string, why: string, cause?: unknown): SetupError =>

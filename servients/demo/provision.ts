@@ -18,7 +18,7 @@ import {
 import type { Suite, SuiteName } from '../../crypto/suite.js';
 import { initCa, issue } from '../ca.js';
 import { readText, writeIdentity, writePublic } from '../identity-files.js';
-import { writeReaderFile } from '../reader-file.js';
+import { moveReaderFile, writeReaderFile } from '../reader-file.js';
 
 export interface DemoPlan {
   readonly folder: string;
@@ -69,6 +69,7 @@ export function provisionDemo(plan: DemoPlan): Deployment {
     writePublic(markerFile, `${JSON.stringify(marker)}\n`);
   } else {
     assertSameDemo(plan, readMarker(markerFile));
+    for (const file of Object.values(readers)) moveReaderFile(file, backendUrl);
   }
   return {
     meterIds,
