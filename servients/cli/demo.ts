@@ -29,7 +29,7 @@ export function addDemo(program: Command): void {
     .option('--speed <x>', 'how much faster than life the readings are replayed', numberFrom(1), 60)
     .option('--data-dir <folder>', 'keys, databases and logs', 'gridring-data')
     .option('--port <n>', 'first of the ports that are used', wholeNumber(1, 65_000), defaultPort)
-    .option('--for <seconds>', 'stop by itself', numberFrom(1))
+    .option('--for <seconds>', 'stop by itself, that long after everything has started', numberFrom(1))
     .option('--json', 'print one JSON object a line, the last one a summary')
     .addHelpText(
       'after',
@@ -49,12 +49,15 @@ async function demo({ meters, suite, speed, dataDir, port, for: forSeconds, json
   };
   process.once('SIGINT', requestStop);
   process.once('SIGTERM', requestStop);
-  if (forSeconds !== undefined) setTimeout(requestStop, forSeconds * 1000).unref();
   const started = performance.now();
   const folder = resolve(dataDir);
   if (!json)
     printLine(`gridring ${softwareVersion()}: ${meters} meters, suite ${suite}, everything in ${show(folder)}\n`);
-  const emit = eventPrinter(json ?? false, describer(started, meters));
+  const print = eventPrinter(json ?? false, describer(started, meters));
+  const emit = (event: RuntimeEvent): void => {
+    if (event.event === 'running' && forSeconds !== undefined) setTimeout(requestStop, forSeconds * 1000).unref();
+    print(event);
+  };
   const plan = { folder, suite: suiteByName(suite), meters, speed, port };
   const summary = await runDemo(plan, { log: makeLog('error'), emit, version: softwareVersion() }, stop.signal);
   emit({ ...summary });

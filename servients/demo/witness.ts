@@ -8,6 +8,8 @@ export interface Tally {
   readonly chainBreaks: number;
 }
 
+export const noTally: Tally = { readingsStored: 0, readingsOpened: 0, chainBreaks: 0 };
+
 interface Seen {
   readonly startSequence: number;
   lastSequence: number;
@@ -16,7 +18,7 @@ interface Seen {
 export class Witness {
   readonly #reader: Reader;
   readonly #seen: Map<string, Seen>;
-  #tally: Tally = { readingsStored: 0, readingsOpened: 0, chainBreaks: 0 };
+  #tally = noTally;
 
   constructor(reader: Reader, meters: readonly MeterListing[]) {
     this.#reader = reader;
