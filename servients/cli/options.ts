@@ -22,3 +22,12 @@ export const numberFrom =
     }
     return value;
   };
+
+/** A web address as a base: without the slash at its end, which most addresses are copied with. */
+export function baseUrl(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (!url || !['http:', 'https:'].includes(url.protocol) || url.search !== '' || url.hash !== '') {
+    throw new InvalidArgumentError('an address such as http://127.0.0.1:8470 is needed.');
+  }
+  return url.href.replace(/\/+$/, '');
+}

@@ -4,7 +4,7 @@ import type { Reading } from '../../crypto/envelope/senml.js';
 import { VerificationError } from '../../crypto/errors.js';
 import { readReaderFile } from '../reader-file.js';
 import { Reader, type OpenedReading } from '../reader.js';
-import { wholeNumber } from './options.js';
+import { baseUrl, wholeNumber } from './options.js';
 import { printJson, printLine, table } from './output.js';
 
 interface Options {
@@ -22,7 +22,7 @@ export function addRead(program: Command): void {
     .description('open readings of a meter with the key of a reader')
     .requiredOption('--meter <id>', 'the meter, as in "gridring things"')
     .requiredOption('--reader <file>', 'key file of the reader')
-    .option('--backend <url>', 'another backend than the one in the key file')
+    .option('--backend <url>', 'another backend than the one in the key file', baseUrl)
     .option('--last <n>', 'how many, the newest', wholeNumber(1, 500), 10)
     .addOption(new Option('--csv', 'print comma-separated values').conflicts('json'))
     .option('--json', 'print one JSON object a reading')

@@ -1,6 +1,7 @@
 /** `gridring things` and `gridring td ID`: what is in the directory. */
 import type { Command } from 'commander';
 import { DirectoryClient } from '../directory-client.js';
+import { baseUrl } from './options.js';
 import { printJson, printLine, table } from './output.js';
 
 export const defaultPort = 8470;
@@ -15,7 +16,7 @@ export function addThings(program: Command): void {
   program
     .command('things')
     .description('list the Things of a directory')
-    .option('--directory <url>', 'the directory', defaultDirectory)
+    .option('--directory <url>', 'the directory', baseUrl, defaultDirectory)
     .option('--json', 'print one JSON object a Thing')
     .action(async ({ directory, json }: Options) => {
       const tds = await new DirectoryClient({ url: directory }).things();
@@ -26,7 +27,7 @@ export function addThings(program: Command): void {
   program
     .command('td <id>')
     .description('print the Thing Description of a Thing')
-    .option('--directory <url>', 'the directory', defaultDirectory)
+    .option('--directory <url>', 'the directory', baseUrl, defaultDirectory)
     .option('--json', 'print it on one line')
     .action(async (id: string, { directory, json }: Options) => {
       const urn = id.startsWith('urn:') ? id : `urn:gridring:meter:${id}`;
