@@ -6,30 +6,146 @@
  * precision (below 2^-14) in 32 bits, so that is their one form here. A text may not begin with a byte order mark.
  */
 import { decode, encode as cborgEncode, rfc8949EncodeOptions } from 'cborg';
-import { equalBytes } from './bytes.js';
+import { compareBytes, equalBytes } from './bytes.js';
 import { MalformedError } from './errors.js';
 import { limits } from './limits.js';
 
 export type CborItem = number | string | boolean | null | Uint8Array | readonly CborItem[] | CborMap;
 export type CborMap = ReadonlyMap<number | string, CborItem>;
 
-const encodeOptions = {
-  ...rfc8949EncodeOptions,
-  typeEncoders: {
-    undefined: neverEncoded,
-    number: (value: number) => (Number.isFinite(value) ? null : neverEncoded(value)),
-  },
-};
+/**
+ * What is being written, and how far. One for all calls, since a member of a ring encodes hundreds of times an epoch;
+ * it may hold secrets, so it is overwritten after each.
+ */
+let scratch = new Uint8Array(1_024);
+let written = 0;
+
+/**
+ * Plain bytes with memory of their own.
+ * @throws TypeError for undefined, NaN and infinities, which no peer would accept (a bug of ours, not of a peer)
+ */
+export function encode(item: CborItem): Uint8Array {
+  written = 0;
+  try {
+    write(item);
+    return scratch.slice(0, written);
+  } finally {
+    scratch.fill(0, 0, written);
+  }
+}
+
+function write(item: CborItem): void {
+  if (item instanceof Uint8Array) writeString(2, item);
+  else if (typeof item === 'number') writeNumber(item);
+  else if (typeof item === 'string') writeText(item);
+  else if (Array.isArray(item)) {
+    writeHead(4, item.length);
+    for (const inner of item as readonly CborItem[]) write(inner);
+  } else if (item instanceof Map) writeMap(item as CborMap);
+  else writeSimple(item);
+}
+
+/** The shortest head; `value` is at most 2^53 − 1. */
+function writeHead(major: number, value: number): void {
+  reserve(9);
+  const type = major << 5;
+  if (value < 24) {
+    scratch[written++] = type | value;
+    return;
+  }
+  const size = value < 0x100 ? 0 : value < 0x1_0000 ? 1 : value <= 0xffff_ffff ? 2 : 3;
+  scratch[written++] = type | (24 + size);
+  for (let shift = 8 * 2 ** size - 8; shift >= 0; shift -= 8) scratch[written++] = Math.floor(value / 2 ** shift);
+}
+
+function writeString(major: number, bytes: Uint8Array): void {
+  writeHead(major, bytes.length);
+  append(bytes);
+}
+
+/** The protocol's texts are ASCII, which needs no encoder. */
+function writeText(text: string): void {
+  if (!/^[ -~]*$/.test(text)) {
+    writeString(3, textEncoder.encode(text));
+    return;
+  }
+  writeHead(3, text.length);
+  reserve(text.length);
+  for (let i = 0; i < text.length; i++) scratch[written++] = text.charCodeAt(i);
+}
+
+const textEncoder = new TextEncoder();
+
+function writeNumber(value: number): void {
+  if (!Number.isSafeInteger(value)) append(encodeFloat(value));
+  else if (value >= 0) writeHead(0, value);
+  else writeHead(1, -1 - value);
+}
+
+function encodeFloat(value: number): Uint8Array {
+  return Number.isFinite(value) ? cborgEncode(value, rfc8949EncodeOptions) : neverEncoded(value);
+}
+
+function writeMap(map: CborMap): void {
+  writeHead(5, map.size);
+  if (!hasAscendingLabels(map)) {
+    writeSorted(map);
+    return;
+  }
+  for (const [label, value] of map) {
+    write(label);
+    write(value);
+  }
+}
+
+/** The labels of a COSE header are in order already, and sorting costs more than all the rest of it. */
+function hasAscendingLabels(map: CborMap): boolean {
+  let last = -1;
+  for (const label of map.keys()) {
+    if (typeof label !== 'number' || !Number.isSafeInteger(label) || label <= last) return false;
+    last = label;
+  }
+  return true;
+}
+
+/** By the bytes of the encoded keys. */
+function writeSorted(map: CborMap): void {
+  const start = written;
+  const entries = [...map].map(([name, value]) => {
+    write(name);
+    const key = scratch.slice(start, written);
+    written = start;
+    return { key, value };
+  });
+  for (const { key, value } of entries.sort((a, b) => compareBytes(a.key, b.key))) {
+    append(key);
+    write(value);
+  }
+}
+
+function writeSimple(value: unknown): void {
+  if (value !== null && typeof value !== 'boolean') neverEncoded(value);
+  reserve(1);
+  scratch[written++] = value === null ? 0xf6 : value ? 0xf5 : 0xf4;
+}
+
+function append(bytes: Uint8Array): void {
+  reserve(bytes.length);
+  scratch.set(bytes, written);
+  written += bytes.length;
+}
+
+function reserve(length: number): void {
+  if (written + length <= scratch.length) return;
+  const grown = new Uint8Array(2 * (written + length));
+  grown.set(scratch);
+  scratch.fill(0);
+  scratch = grown;
+}
 
 function neverEncoded(value: unknown): never {
   throw new TypeError(`${String(value)} is never encoded`);
 }
-
-/**
- * A copy, for cborg hands out views of Node's shared Buffer pool, whose `slice` shares memory.
- * @throws TypeError for undefined, NaN and infinities, which no peer would accept (a bug of ours, not of a peer)
- */
-export const encode = (item: CborItem): Uint8Array => new Uint8Array(cborgEncode(item, encodeOptions));
 
 const decodeOptions = {
   strict: true,
