@@ -95,9 +95,13 @@ describe.each(suites)('a record, suite $name', (suite) => {
     expect(verdict(withPart(3, signConfirmations(n, published, macs)))).toBe('signature-invalid');
   });
 
-  it('is refused with fewer tokens or confirmations than members, or with keys that differ', () => {
+  it('is refused with fewer or more tokens or confirmations than members, or with keys that differ', () => {
     const tokens = signTokens(n, roster.ring, tokenEntries(confirming).slice(0, 3));
     expect(verdict(withPart(2, tokens))).toBe('record-tokens');
+    const [first] = tokenEntries(confirming);
+    const empty = { ...first!, token: new Uint8Array(32), rightTag: first!.leftTag };
+    const oneMore = signTokens(n, roster.ring, [...tokenEntries(confirming), empty]);
+    expect(verdict(withPart(2, oneMore))).toBe('record-tokens');
     const entries = confirmationEntries(published);
     expect(verdict(withPart(3, signConfirmations(n, published, entries.slice(0, 3))))).toBe('record-key');
     const keys = replaced(entries, 1, (entry) => ({ ...entry, groupPublicKey: flipped(entry.groupPublicKey) }));
