@@ -125,6 +125,6 @@ describe.each(suites)('every bit of what is signed counts, suite $name', (suite)
     const pair = neighbourhoodOf(suite, 2);
     const membership = pair.membership();
     const verify = (altered: Uint8Array) => verifyRecord(suite, membership, altered, nowS);
-    expect(acceptedFlips(throughConfirmations(pair).published.record, verify, 7)).toEqual([]);
+    expect(acceptedFlips(throughConfirmations(pair).published.record, verify, 13)).toEqual([]);
   });
 });
