@@ -62,7 +62,9 @@ export function onTokensAfterAbort(
 
 /**
  * Rule 4: the ephemeral is shown only against the valid signatures of all n tokens under one's own th1, which do not add
- * up and convict nobody by themselves; then it is forgotten. Everything else is answered with the abort.
+ * up and convict nobody by themselves; then it is forgotten. Everything else is answered with the abort. In the
+ * constrained profile nobody reveals: whoever learns an ephemeral in one roster of an announcement could play its owner
+ * in another, before members that check no signature of it (formal/README.md, Limits).
  */
 function revealOrAbort(
   context: MemberContext,
@@ -73,7 +75,8 @@ function revealOrAbort(
 ): MemberStep {
   const { suite, self } = context;
   const { ring } = round;
-  if (accused !== null || bundle.entries.some(({ signature }) => signature === null)) {
+  const neverReveals = context.membership.list.policy.profile === 'constrained';
+  if (neverReveals || accused !== null || bundle.entries.some(({ signature }) => signature === null)) {
     return { state: { ...state, round }, reply: round.abortReply, consumed: [] };
   }
   ring.members.forEach((member, i) => {
