@@ -179,9 +179,10 @@ export class Gateway implements ThingBehaviour {
 
   async #agree(reason: Reason): Promise<EpochOutcome> {
     const { store, nowS, maxAttempts, sleep, log } = this.#parts;
-    const { gid } = this.#membership.list;
+    const { gid, policy } = this.#membership.list;
     const announced = await store.loadAnnounced(gid);
-    const epoch = (announced?.epoch ?? 0) + 1;
+    // The floor lets a coordinator that lost its state go on above what members have answered.
+    const epoch = Math.max(announced?.epoch ?? 0, policy.epochFloor ?? 0) + 1;
     const never = new AbortController().signal;
     for (let attempt = 1; ; attempt++) {
       await store.saveAnnounced(gid, epoch, attempt);
