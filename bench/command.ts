@@ -1,0 +1,107 @@
+/** The command line of `npm run bench`: measures on this machine and prints what docs/performance.md explains. */
+import { Argument, Command, InvalidArgumentError } from 'commander';
+import { GridringError } from '../crypto/errors.js';
+import { limits } from '../crypto/limits.js';
+import type { Suite } from '../crypto/suite.js';
+import { suiteByName } from '../crypto/suite-node.js';
+import { measureEpochBytes, measureReadingBytes } from './bytes.js';
+import { measureFounding } from './founding.js';
+import type { StoreKind } from './neighbourhood.js';
+import { epochBytesTables, foundingTable, machineLine, readingBytesTable, ringTables, thisMachine } from './report.js';
+import { measureRing } from './ring.js';
+
+const subjects = ['ring', 'founding', 'bytes'] as const;
+type Subject = (typeof subjects)[number];
+
+interface Options {
+  readonly n: readonly number[];
+  readonly suite: readonly Suite[];
+  readonly blocks?: number;
+  readonly runs?: number;
+  readonly json?: true;
+}
+
+/** How often each thing is measured where the options do not say: all subjects together stay below two minutes. */
+const repeats = {
+  one: { blocks: 9, runs: 20 },
+  all: { blocks: 3, runs: 5 },
+} as const;
+
+const stores: readonly StoreKind[] = ['memory', 'sqlite'];
+
+/** Runs the benchmarks that `args` ask for, and writes tables as they are finished, or one JSON object. */
+export async function runBench(args: readonly string[], write: (text: string) => void): Promise<void> {
+  const command = new Command('bench')
+    .description('Measures agreements: processor time, wall time over CoAP, and sizes of messages.')
+    .addArgument(new Argument('[subject]', 'measure only this').choices(subjects))
+    .option('--n <sizes>', 'numbers of members, comma-separated', parseSizes, [3, 10, 25, 32])
+    .option('--suite <names>', 'suites, comma-separated', parseSuites, parseSuites('x25519,p256'))
+    .option('--blocks <count>', 'ring: measured blocks of about 96 members', parseCount)
+    .option('--runs <count>', 'founding: measured agreements', parseCount)
+    .option('--json', 'print one JSON object');
+  command.parse(args, { from: 'user' });
+  const subject = command.processedArgs[0] as Subject | undefined;
+  await measure(subject === undefined ? subjects : [subject], command.opts<Options>(), write);
+}
+
+async function measure(wanted: readonly Subject[], options: Options, write: (text: string) => void): Promise<void> {
+  const { blocks, runs } = { ...repeats[wanted.length > 1 ? 'all' : 'one'], ...options };
+  const results: Record<string, unknown> = {};
+  const show = <Row>(name: string, rows: readonly Row[], tables: (rows: readonly Row[]) => string): void => {
+    results[name] = rows;
+    if (!options.json) write(`\n${tables(rows)}`);
+  };
+  const machine = thisMachine();
+  if (!options.json) write(machineLine(machine));
+  if (wanted.includes('ring')) {
+    show('ring', await each(options, (suite, n) => measureRing(suite, n, blocks)), ringTables);
+  }
+  if (wanted.includes('founding')) {
+    const rows = await each(options, (suite, n) =>
+      inTurn(stores.map((store) => () => measureFounding(suite, n, store, runs))),
+    );
+    show('founding', rows.flat(), foundingTable);
+  }
+  if (wanted.includes('bytes')) {
+    show('epochBytes', await each(options, measureEpochBytes), epochBytesTables);
+    show(
+      'readingBytes',
+      await inTurn(options.suite.map((suite) => () => measureReadingBytes(suite))),
+      readingBytesTable,
+    );
+  }
+  if (options.json) write(JSON.stringify({ machine, ...results }, null, 2));
+}
+
+const each = <T>(
+  { n, suite }: Options,
+  task: (suite: Suite, members: number) => T | Promise<T>,
+): Promise<readonly T[]> => inTurn(suite.flatMap((one) => n.map((members) => () => task(one, members))));
+
+/** One after the other: what runs at once disturbs the other's measurement. */
+async function inTurn<T>(tasks: readonly (() => T | Promise<T>)[]): Promise<readonly T[]> {
+  const results: T[] = [];
+  for (const task of tasks) results.push(await task());
+  return results;
+}
+
+const parseSizes = (text: string): readonly number[] =>
+  text.split(',').map((size) => wholeNumber(size, 2, limits.ringMembersHard));
+
+const parseCount = (text: string): number => wholeNumber(text, 1, 10_000);
+
+function wholeNumber(text: string, min: number, max: number): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw new InvalidArgumentError(`"${text}" is not a whole number from ${min} to ${max}`);
+  }
+  return value;
+}
+
+function parseSuites(text: string): readonly Suite[] {
+  try {
+    return text.split(',').map(suiteByName);
+  } catch (error) {
+    throw new InvalidArgumentError(error instanceof GridringError ? error.message : String(error));
+  }
+}

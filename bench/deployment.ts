@@ -1,0 +1,108 @@
+/** A deployment in memory for measurements: CA, authority, gateway, meters, one reader, and the signed list of them. */
+import { randomBytes } from 'node:crypto';
+import { parseCertificate, type CaCertificate, type Certificate, type Role } from '../crypto/certificate.js';
+import { issueCertificate } from '../crypto/certificate/issue.js';
+import { generateAgreementKey, generateSigner } from '../crypto/keys.js';
+import {
+  encodeMembershipBundle,
+  roleBit,
+  signMembershipList,
+  verifyMembership,
+  type ListEntry,
+  type Membership,
+} from '../crypto/membership.js';
+import type { Random, Signer, Suite } from '../crypto/suite.js';
+import type { Identity } from '../things/parts.js';
+
+export const random: Random = (length) => new Uint8Array(randomBytes(length));
+export const nowS = (): number => Math.floor(Date.now() / 1000);
+
+export interface Deployment {
+  readonly suite: Suite;
+  readonly root: Certificate;
+  readonly gid: Uint8Array;
+  readonly gateway: Identity;
+  readonly meters: readonly Identity[];
+  readonly membership: Membership;
+  readonly membershipBundle: Uint8Array;
+}
+
+/** A group of `memberCount` meters under the profile `full`, whose readings go to one reader. */
+export function makeDeployment(suite: Suite, memberCount: number): Deployment {
+  const root = makeCa(suite);
+  const issuing = makeCa(suite, root);
+  const certify = (role: Role, id: string): Identity => makeIdentity(suite, issuing, role, id);
+  const authority = certify('authority', 'community');
+  const gateway = certify('gateway', 'gateway');
+  const reader = certify('reader', 'utility');
+  const meters = Array.from({ length: memberCount }, (_, i) => certify('meter', `meter-${i + 1}`));
+  const gid = random(16);
+  const entry = ({ certHash }: Identity, role: keyof typeof roleBit): ListEntry => ({
+    certHash,
+    roles: roleBit[role],
+    hpkeKey: role === 'reader' ? generateAgreementKey(suite, random).key.hpkePublicKey : null,
+  });
+  const listMessage = signMembershipList(suite, authority, {
+    gid,
+    version: 1,
+    policy: {
+      suite: suite.id,
+      minMembers: 2,
+      requiredMembers: [],
+      gatewayIsMember: false,
+      profile: 'full',
+      rekeyIntervalS: 86_400,
+      graceS: 600,
+      readings: [{ reader: reader.certHash, meters: null }],
+      epochFloor: null,
+    },
+    entries: [entry(gateway, 'coordinator'), entry(reader, 'reader'), ...meters.map((meter) => entry(meter, 'member'))],
+    notBeforeS: nowS() - 3_600,
+    notAfterS: nowS() + 86_400,
+  });
+  const leaves = [authority, gateway, reader, ...meters].flatMap(({ certificates }) => certificates.slice(0, 1));
+  const membershipBundle = encodeMembershipBundle(listMessage, [issuing.certificate.der, ...leaves]);
+  const check = { suite, trustedRoots: [root.certificate], nowS: nowS() };
+  return {
+    suite,
+    root: root.certificate,
+    gid,
+    gateway,
+    meters,
+    membership: verifyMembership(check, membershipBundle),
+    membershipBundle,
+  };
+}
+
+interface Ca {
+  readonly signer: Signer;
+  readonly certificate: CaCertificate;
+}
+
+/** A root, or with an issuer an issuing CA. */
+function makeCa(suite: Suite, issuer?: Ca): Ca {
+  const { signer } = generateSigner(suite, random);
+  const der = issueCertificate(suite, {
+    issuer: issuer ?? { signer },
+    subjectPublicKey: signer.publicKey,
+    subject: { ca: issuer ? 'issuing' : 'root', name: 'Benchmark' },
+    ...validity(),
+  });
+  const certificate = parseCertificate(suite, der);
+  if (certificate.role !== 'ca') throw new TypeError('a CA certificate was issued as a leaf');
+  return { signer, certificate };
+}
+
+function makeIdentity(suite: Suite, issuer: Ca, role: Role, id: string): Identity {
+  const { signer } = generateSigner(suite, random);
+  const der = issueCertificate(suite, {
+    issuer,
+    subjectPublicKey: signer.publicKey,
+    subject: { role, id },
+    ...validity(),
+  });
+  const certHash = suite.sha256(der);
+  return { id, certHash, kid: certHash.slice(0, 8), signer, certificates: [der, issuer.certificate.der] };
+}
+
+const validity = () => ({ serial: random(16), notBeforeS: nowS() - 3_600, notAfterS: nowS() + 86_400 });

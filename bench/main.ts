@@ -1,0 +1,5 @@
+import { runBench } from './command.js';
+
+await runBench(process.argv.slice(2), (text) => {
+  process.stdout.write(`${text}\n`);
+});

@@ -1,0 +1,55 @@
+/** A meter's store without a disk: what the disk costs is the difference. */
+import { toHex } from '../crypto/bytes.js';
+import type { MeterStore, OutboxItem, OutboxStatus } from '../things/stores.js';
+
+export class MemoryMeterStore implements MeterStore {
+  readonly #members = new Map<string, { readonly gid: Uint8Array; readonly state: Uint8Array }>();
+  readonly #memberships = new Map<string, Uint8Array>();
+  readonly #outbox: (OutboxItem & { readonly addedS: number })[] = [];
+  #sealing: Uint8Array | undefined;
+  #lastPosition = 0;
+
+  async loadMember(gid: Uint8Array): Promise<Uint8Array | undefined> {
+    return this.#members.get(toHex(gid))?.state;
+  }
+
+  async saveMember(gid: Uint8Array, state: Uint8Array): Promise<void> {
+    this.#members.set(toHex(gid), { gid, state });
+  }
+
+  async groups(): Promise<readonly Uint8Array[]> {
+    return [...this.#members.values()].map(({ gid }) => gid);
+  }
+
+  async loadMembership(gid: Uint8Array): Promise<Uint8Array | undefined> {
+    return this.#memberships.get(toHex(gid));
+  }
+
+  async saveMembership(gid: Uint8Array, bundle: Uint8Array, member: Uint8Array): Promise<void> {
+    this.#memberships.set(toHex(gid), bundle);
+    await this.saveMember(gid, member);
+  }
+
+  async loadSealing(): Promise<Uint8Array | undefined> {
+    return this.#sealing;
+  }
+
+  async saveSealing(sealing: Uint8Array, items: readonly Omit<OutboxItem, 'position'>[], nowS: number): Promise<void> {
+    this.#sealing = sealing;
+    for (const item of items) this.#outbox.push({ ...item, position: ++this.#lastPosition, addedS: nowS });
+  }
+
+  async pending(maxItems: number, maxBytes: number): Promise<readonly OutboxItem[]> {
+    let bytes = 0;
+    return this.#outbox.slice(0, maxItems).filter(({ message }, i) => (bytes += message.length) <= maxBytes || i === 0);
+  }
+
+  async acknowledge(positions: readonly number[]): Promise<void> {
+    const known = new Set(positions);
+    this.#outbox.splice(0, Infinity, ...this.#outbox.filter(({ position }) => !known.has(position)));
+  }
+
+  async outboxStatus(): Promise<OutboxStatus> {
+    return { depth: this.#outbox.length, oldestS: this.#outbox[0]?.addedS ?? null };
+  }
+}

@@ -1,0 +1,103 @@
+/** Meters as Things on CoAP ports of their own, each with its own store, in one process. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Servient } from '@node-wot/core';
+import { toHex } from '../crypto/bytes.js';
+import { CoapClientFactory } from '../servients/bindings/coap-client.js';
+import { CoapServer } from '../servients/bindings/coap-server.js';
+import { invokeMessage } from '../servients/consume.js';
+import { exposeThing } from '../servients/expose.js';
+import { openMeterStore } from '../servients/stores/sqlite/meter-store.js';
+import { makeThing } from '../td/make-td.js';
+import type { Members } from '../things/epoch-run.js';
+import { Meter } from '../things/meter.js';
+import type { Identity } from '../things/parts.js';
+import type { MeterStore } from '../things/stores.js';
+import { nowS, random, type Deployment } from './deployment.js';
+import { MemoryMeterStore } from './memory-store.js';
+
+export type StoreKind = 'memory' | 'sqlite';
+
+export interface Neighbourhood {
+  /** The gateway's way to the meters. */
+  readonly members: Members;
+  close(): Promise<void>;
+}
+
+const version = 'benchmark';
+const silentLog = { info: () => undefined, warn: () => undefined };
+
+/** Starts every meter on a free port of the loopback interface, and gives each the membership list. */
+export async function startNeighbourhood(deployment: Deployment, storeKind: StoreKind): Promise<Neighbourhood> {
+  const folder = mkdtempSync(join(tmpdir(), 'gridring-bench-'));
+  const gateway = new Servient();
+  gateway.addClientFactory(new CoapClientFactory());
+  const closers: (() => unknown)[] = [
+    () => gateway.shutdown(),
+    () => {
+      rmSync(folder, { recursive: true });
+    },
+  ];
+  const close = async (): Promise<void> => {
+    for (const end of closers) await end();
+  };
+  const things = new Map<string, WoT.ConsumedThing>();
+  try {
+    const wot = await gateway.start();
+    for (const identity of deployment.meters) {
+      const { store, closeStore } = openStore(storeKind, join(folder, `${identity.id}.db`));
+      closers.unshift(closeStore);
+      const servient = new Servient();
+      servient.addServer(new CoapServer({ port: 0, address: '127.0.0.1' }));
+      closers.unshift(() => servient.shutdown());
+      const td = await startMeter(deployment, identity, store, servient);
+      things.set(toHex(identity.certHash), await wot.consume(td));
+    }
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  const members: Members = {
+    invoke: (member, action, message) => {
+      const thing = things.get(toHex(member));
+      if (!thing) throw new TypeError('a member that was not started');
+      return invokeMessage(thing, action, message);
+    },
+  };
+  return { members, close };
+}
+
+function openStore(kind: StoreKind, path: string): { readonly store: MeterStore; readonly closeStore: () => void } {
+  if (kind === 'memory') return { store: new MemoryMeterStore(), closeStore: () => undefined };
+  const store = openMeterStore(path);
+  return {
+    store,
+    closeStore: () => {
+      store.close();
+    },
+  };
+}
+
+async function startMeter(
+  { suite, root, membershipBundle }: Deployment,
+  identity: Identity,
+  store: MeterStore,
+  servient: Servient,
+): Promise<WoT.ThingDescription> {
+  const meter = await Meter.load({
+    suite,
+    identity,
+    trustedRoots: [root],
+    store,
+    nowS,
+    random,
+    log: silentLog,
+    version,
+    readingIntervalS: 60,
+    sourceName: 'none',
+  });
+  await meter.updateMembership(membershipBundle);
+  const instance = { id: `urn:gridring:meter:${identity.id}`, title: identity.id, version };
+  return (await exposeThing(servient, makeThing('meter', instance), meter)).getThingDescription();
+}

@@ -1,0 +1,141 @@
+/** What is printed: tables of plain text, under the machine that the numbers are of. */
+import { cpus, loadavg } from 'node:os';
+import type { EpochBytesRow, ReadingBytesRow } from './bytes.js';
+import type { FoundingRow } from './founding.js';
+import type { RingRow } from './ring.js';
+
+export interface Machine {
+  readonly date: string;
+  readonly cpu: string;
+  readonly cores: number;
+  readonly platform: string;
+  readonly node: string;
+  readonly openssl: string;
+  /** Mean number of running or waiting processes in the minute before the start. */
+  readonly load: number;
+}
+
+export function thisMachine(): Machine {
+  const all = cpus();
+  return {
+    date: new Date().toISOString(),
+    cpu: all[0]?.model.trim() ?? 'unknown',
+    cores: all.length,
+    platform: `${process.platform} ${process.arch}`,
+    node: process.versions.node,
+    openssl: process.versions.openssl,
+    load: loadavg()[0] ?? 0,
+  };
+}
+
+export const machineLine = ({ date, cpu, cores, platform, node, openssl, load }: Machine): string =>
+  `${date}, ${cpu}, ${cores} cores, ${platform}, Node ${node}, OpenSSL ${openssl}, load ${load.toFixed(1)}`;
+
+interface Column<Row> {
+  readonly title: string;
+  readonly cell: (row: Row) => string;
+}
+
+/** The first column stands at the left, all others at the right. */
+function table<Row>(title: string, columns: readonly Column<Row>[], rows: readonly Row[]): string {
+  const lines = [columns.map(({ title }) => title), ...rows.map((row) => columns.map(({ cell }) => cell(row)))];
+  const widths = columns.map((_, i) => Math.max(...lines.map((line) => line[i]?.length ?? 0)));
+  const pad = (text: string, i: number): string =>
+    i === 0 ? text.padEnd(widths[i] ?? 0) : text.padStart(widths[i] ?? 0);
+  return [title, '', ...lines.map((line) => line.map(pad).join('  ').trimEnd())].join('\n');
+}
+
+const column = <Row>(title: string, value: (row: Row) => number | string, digits = 0): Column<Row> => ({
+  title,
+  cell: (row) => {
+    const found = value(row);
+    return typeof found === 'string' ? found : found.toFixed(digits);
+  },
+});
+
+const ringColumns = [
+  column<RingRow>('suite', (row) => row.suite),
+  column<RingRow>('n', (row) => row.members),
+  column<RingRow>('epochs', (row) => row.epochs),
+  column<RingRow>('member', (row) => row.memberUs),
+  column<RingRow>('native', (row) => row.nativeUs),
+  column<RingRow>('ratio', (row) => row.ratio, 2),
+  column<RingRow>('native, fresh keys', (row) => row.nativeFreshKeysUs),
+  column<RingRow>('ratio', (row) => row.ratioFreshKeys, 2),
+  column<RingRow>('coordinator', (row) => row.coordinatorUs),
+  column<RingRow>('verify record', (row) => row.verifyRecordUs),
+];
+
+const share = (title: string, value: (shares: RingRow['shares']) => number): Column<RingRow> =>
+  column<RingRow>(title, (row) => 100 * value(row.shares));
+
+const shareColumns = [
+  column<RingRow>('suite', (row) => row.suite),
+  column<RingRow>('n', (row) => row.members),
+  share('public key', (shares) => shares.publicKey),
+  share('hashes and MACs', (shares) => shares.hashing),
+  share('CBOR', (shares) => shares.cbor),
+  share('COSE', (shares) => shares.cose),
+  share('rest of the ring', (shares) => shares.other),
+  share('garbage', (shares) => shares.garbage),
+];
+
+const foundingColumns = [
+  column<FoundingRow>('suite', (row) => row.suite),
+  column<FoundingRow>('n', (row) => row.members),
+  column<FoundingRow>('store', (row) => row.store),
+  column<FoundingRow>('runs', (row) => row.runs),
+  column<FoundingRow>('first', (row) => row.firstMs),
+  column<FoundingRow>('minimum', (row) => row.minMs),
+  column<FoundingRow>('median', (row) => row.medianMs),
+  column<FoundingRow>('95 %', (row) => row.p95Ms),
+  column<FoundingRow>('processor', (row) => row.cpuMs),
+];
+
+const messageColumns = [
+  column<EpochBytesRow>('suite', (row) => row.suite),
+  column<EpochBytesRow>('n', (row) => row.members),
+  column<EpochBytesRow>('announcement', (row) => row.announcement),
+  column<EpochBytesRow>('share', (row) => row.share),
+  column<EpochBytesRow>('token', (row) => row.token),
+  column<EpochBytesRow>('confirmation', (row) => row.confirmation),
+  column<EpochBytesRow>('roster bundle', (row) => row.rosterBundle),
+  column<EpochBytesRow>('token bundle', (row) => row.tokenBundle),
+  column<EpochBytesRow>('confirmation bundle', (row) => row.confirmationBundle),
+];
+
+const totalColumns = [
+  column<EpochBytesRow>('suite', (row) => row.suite),
+  column<EpochBytesRow>('n', (row) => row.members),
+  column<EpochBytesRow>('sent', (row) => row.sent),
+  column<EpochBytesRow>('received', (row) => row.received),
+  column<EpochBytesRow>('record', (row) => row.record),
+  column<EpochBytesRow>('membership list', (row) => row.membership),
+];
+
+const readingColumns = [
+  column<ReadingBytesRow>('suite', (row) => row.suite),
+  column<ReadingBytesRow>('readings', (row) => row.readings),
+  column<ReadingBytesRow>('SenML, median', (row) => row.senmlMedian),
+  column<ReadingBytesRow>('envelope, median', (row) => row.envelopeMedian),
+  column<ReadingBytesRow>('largest', (row) => row.envelopeMax),
+  column<ReadingBytesRow>('grant to one reader', (row) => row.grant),
+];
+
+export const ringTables = (rows: readonly RingRow[]): string =>
+  [
+    table('Ring: processor time of one agreement, in µs', ringColumns, rows),
+    table("Ring: where a member's time goes, in %", shareColumns, rows),
+  ].join('\n\n');
+
+export const foundingTable = (rows: readonly FoundingRow[]): string =>
+  table('Founding: wall time over loopback CoAP, in ms', foundingColumns, rows);
+
+export const epochBytesTables = (rows: readonly EpochBytesRow[]): string =>
+  [
+    table('Bytes: messages of one agreement', messageColumns, rows),
+    table('Bytes: all that one member sends and receives, and what is kept', totalColumns, rows),
+  ].join('\n\n');
+
+export const readingBytesTable = (rows: readonly ReadingBytesRow[]): string =>
+  table('Bytes: sealed readings of one minute each', readingColumns, rows);

@@ -1,0 +1,27 @@
+/** Quantiles of measurements, and processor time with the garbage that it leaves behind. */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+
+/** The value below which the fraction `q` of the values lies, by the nearest rank; NaN of none. */
+export function quantile(values: readonly number[], q: number): number {
+  const ascending = [...values].sort((a, b) => a - b);
+  return ascending[Math.max(0, Math.ceil(q * ascending.length) - 1)] ?? Number.NaN;
+}
+
+export const median = (values: readonly number[]): number => quantile(values, 0.5);
+
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as (options: { readonly type: 'minor' }) => void;
+
+/** Collects young garbage: so that each measurement pays for its own, and for no other's. */
+export const collectGarbage = (): void => {
+  collect({ type: 'minor' });
+};
+
+/** User and system time of all threads of this process while `work` ran, in microseconds. */
+export function cpuUs<T>(work: () => T): { readonly result: T; readonly us: number } {
+  const before = process.cpuUsage();
+  const result = work();
+  const { user, system } = process.cpuUsage(before);
+  return { result, us: user + system };
+}

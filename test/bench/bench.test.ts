@@ -1,0 +1,36 @@
+import { describe, expect, it } from 'vitest';
+import { runBench } from '../../bench/command.js';
+import { limits } from '../../crypto/limits.js';
+
+const smallest = ['--n', '3', '--suite', 'x25519', '--blocks', '1', '--runs', '1'];
+
+async function output(...args: readonly string[]): Promise<string> {
+  const written: string[] = [];
+  await runBench([...args, ...smallest], (text) => written.push(text));
+  return written.join('\n');
+}
+
+describe('the smallest run of the benchmarks', () => {
+  it('prints the machine, and every table with a row', async () => {
+    const text = await output();
+    expect(text).toContain(`Node ${process.versions.node}, OpenSSL ${process.versions.openssl}`);
+    const tables = text.split(/\n\n(?=[A-Z])/).slice(1);
+    expect(tables.map((table) => table.split(':')[0])).toEqual(['Ring', 'Ring', 'Founding', 'Bytes', 'Bytes', 'Bytes']);
+    for (const table of tables) {
+      expect(table).toMatch(/^x25519 +\d/m);
+      expect(table).not.toContain('NaN');
+    }
+  });
+
+  it('gives one JSON object, whose messages are as small as the protocol promises', async () => {
+    const { machine, epochBytes } = JSON.parse(await output('bytes', '--json')) as {
+      readonly machine: { readonly node: string };
+      readonly epochBytes: readonly Readonly<Record<'share' | 'token' | 'confirmation', number>>[];
+    };
+    expect(machine.node).toBe(process.versions.node);
+    expect(epochBytes).toHaveLength(1);
+    for (const { share, token, confirmation } of epochBytes) {
+      expect(Math.max(share, token, confirmation)).toBeLessThanOrEqual(limits.memberMessage);
+    }
+  });
+});
