@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import type { CaCertificate } from '../crypto/certificate.js';
 import { parseCertificate } from '../crypto/certificate.js';
 import { GridringError, SetupError } from '../crypto/errors.js';
+import type { Reason } from '../crypto/ring/messages.js';
 import { suiteByName } from '../crypto/suite-node.js';
 import { makeThing } from '../td/make-td.js';
 import { validateTd } from '../td/validate-td.js';
@@ -195,7 +196,11 @@ class GatewayProcess implements RunningGateway {
     this.#backend = parts.backend;
     this.#runtime = parts.runtime;
     this.#release = parts.release;
-    this.#loops = [parts.registrations.run(this.#running.signal), this.#found(parts.registrations), this.#deliver()];
+    this.#loops = [
+      parts.registrations.run(this.#running.signal),
+      this.#keepKeyed(parts.registrations),
+      this.#deliver(),
+    ];
   }
 
   async close(drainMs: number): Promise<{ readonly pendingReadings: number }> {
@@ -215,31 +220,38 @@ class GatewayProcess implements RunningGateway {
   }
 
   /**
-   * Founds the group, or rekeys it after a restart: when all have enrolled and are in the directory, or the window has
-   * passed since the first did. After a restart nobody may enrol, for meters do not know that this process is another
-   * one: then the window counts from the start. A founding that fails is begun again.
+   * Founds the group, rekeys it after a restart, and lets in who comes later: when all have enrolled and are in the
+   * directory, or the window has passed since the first of those who wait did. After a restart nobody may enrol, for
+   * meters do not know that this process is another one: then the window counts from the start. An agreement that fails
+   * is begun again.
    */
-  async #found(registrations: Registrations): Promise<void> {
+  async #keepKeyed(registrations: Registrations): Promise<void> {
     const { signal } = this.#running;
     const { windowMs } = this.#config.group;
     const isRestart = (await this.#store.loadAnnounced(this.#gateway.membership.list.gid)) !== undefined;
-    const startedMs = Date.now();
-    let firstEnrolledMs: number | undefined;
+    let reason: Reason = isRestart ? 'restart' : 'founding';
+    let calledForMs = isRestart ? Date.now() : undefined;
+    let firstWaitsMs: number | undefined;
     while (!signal.aborted) {
       await sleep(100, signal);
-      if (this.#gateway.enrolledSinceStart > 0) firstEnrolledMs ??= Date.now();
-      const windowBeganMs = firstEnrolledMs ?? (isRestart ? startedMs : Infinity);
+      if (this.#gateway.someoneWaits) firstWaitsMs ??= Date.now();
+      const windowBeganMs = firstWaitsMs ?? calledForMs;
+      if (windowBeganMs === undefined) continue;
       const everybodyReady = this.#gateway.everybodyEnrolled && registrations.pending === 0;
       if (!everybodyReady && Date.now() - windowBeganMs < windowMs) continue;
-      if (await this.#agree(isRestart)) return;
-      await sleep(backoffMs(2), signal);
+      if (await this.#agree(reason)) {
+        reason = 'join';
+        calledForMs = firstWaitsMs = undefined;
+      } else {
+        await sleep(backoffMs(2), signal);
+      }
     }
   }
 
-  async #agree(isRestart: boolean): Promise<boolean> {
+  async #agree(reason: Reason): Promise<boolean> {
     this.#runtime.emit({ event: 'agreement-started', members: this.#gateway.enrolments.length });
     try {
-      const outcome = await this.#gateway.rekey(isRestart ? 'restart' : 'founding');
+      const outcome = await this.#gateway.rekey(reason);
       this.#runtime.emit({ event: 'epoch', ...outcome });
       return true;
     } catch (error) {

@@ -58,6 +58,8 @@ export class Gateway implements ThingBehaviour {
   readonly #startedS: number;
   #run: EpochRun | undefined;
   readonly #enrolledSinceStart = new Set<string>();
+  /** Enrolled since the last agreement began, and not in its epoch. */
+  readonly #waiting = new Set<string>();
   #founding: Promise<EpochOutcome> | undefined;
   #active: ActiveEpoch | undefined;
   #delivery: Delivery = {};
@@ -149,12 +151,12 @@ export class Gateway implements ThingBehaviour {
     return [...this.#enrolled.values()];
   }
 
-  /** How many meters have shown themselves since this process started. */
-  get enrolledSinceStart(): number {
-    return this.#enrolledSinceStart.size;
+  /** Whether a meter has enrolled that only the next epoch can let in. */
+  get someoneWaits(): boolean {
+    return this.#waiting.size > 0;
   }
 
-  /** Whether every member of the list has: an agreement need not wait any longer. */
+  /** Whether every member of the list has enrolled since this process started: an agreement need not wait any longer. */
   get everybodyEnrolled(): boolean {
     const { list } = this.#membership;
     return list.entries.every(
@@ -180,6 +182,7 @@ export class Gateway implements ThingBehaviour {
   async #agree(reason: Reason): Promise<EpochOutcome> {
     const { store, nowS, maxAttempts, sleep, log } = this.#parts;
     const { gid, policy } = this.#membership.list;
+    this.#waiting.clear();
     const announced = await store.loadAnnounced(gid);
     // The floor lets a coordinator that lost its state go on above what members have answered.
     const epoch = Math.max(announced?.epoch ?? 0, policy.epochFloor ?? 0) + 1;
@@ -232,6 +235,7 @@ export class Gateway implements ThingBehaviour {
     const confirmed = await run.activate(published);
     const agreementMs = performance.now() - started;
     this.#active = { published, sinceS: nowS() };
+    for (const { certHash } of published.ring.members) this.#waiting.delete(toHex(certHash));
     this.#emitter?.propertyChanged('keyStatus');
     const roster = published.ring.members.length;
     this.#emitter?.event('rekeyed', {
@@ -271,6 +275,10 @@ export class Gateway implements ThingBehaviour {
     await store.saveEnrolment(enrolled);
     this.#enrolled.set(toHex(enrolled.certHash), enrolled);
     this.#enrolledSinceStart.add(toHex(enrolled.certHash));
+    const inEpoch = this.#active?.published.ring.members.some((member) =>
+      equalBytes(member.certHash, enrolled.certHash),
+    );
+    if (!inEpoch) this.#waiting.add(toHex(enrolled.certHash));
     onEnrolled(enrolled);
     this.#emitter?.event('memberChanged', {
       gid: toHex(this.#membership.list.gid),
