@@ -90,6 +90,9 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
           registrations.add(id, td);
           runtime.emit({ event: 'enrolled', id, enrolled: gateway.enrolments.length });
         },
+        onEpoch: (outcome) => {
+          runtime.emit({ event: 'epoch', ...outcome });
+        },
       },
       readMembership(config.membership),
     );
@@ -251,8 +254,7 @@ class GatewayProcess implements RunningGateway {
   async #agree(reason: Reason): Promise<boolean> {
     this.#runtime.emit({ event: 'agreement-started', members: this.#gateway.enrolments.length });
     try {
-      const outcome = await this.#gateway.rekey(reason);
-      this.#runtime.emit({ event: 'epoch', ...outcome });
+      await this.#gateway.rekey(reason);
       return true;
     } catch (error) {
       this.#runtime.log.warn({ code: codeOf(error), err: error }, 'no epoch could be agreed');

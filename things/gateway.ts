@@ -32,6 +32,8 @@ export interface GatewayParts extends Parts {
   readonly tdFault: (td: unknown) => string | undefined;
   /** Enrolments are to be found in the directory; delivered in the background. */
   readonly onEnrolled: (meter: EnrolledMeter) => void;
+  /** Every epoch that was agreed, whoever asked for it. */
+  readonly onEpoch: (outcome: EpochOutcome) => void;
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
   readonly roundDeadlineMs: number;
   readonly maxAttempts: number;
@@ -211,7 +213,7 @@ export class Gateway implements ThingBehaviour {
     readonly reason: Reason;
     readonly expiryS: number;
   }): Promise<EpochOutcome> {
-    const { members, roundDeadlineMs, sleep, store, nowS, log } = this.#parts;
+    const { members, roundDeadlineMs, sleep, store, nowS, log, onEpoch } = this.#parts;
     const started = performance.now();
     const run = new EpochRun(
       {
@@ -247,7 +249,10 @@ export class Gateway implements ThingBehaviour {
       time: isoTime(nowS()),
     });
     log.info({ ...plan, members: roster, confirmed: confirmed.length, agreementMs }, 'epoch agreed');
-    return { epoch: plan.epoch, attempt: plan.attempt, members: roster, confirmed: confirmed.length, agreementMs };
+    const { epoch, attempt } = plan;
+    const outcome = { epoch, attempt, members: roster, confirmed: confirmed.length, agreementMs };
+    onEpoch(outcome);
+    return outcome;
   }
 
   #memberFailed(member: Uint8Array, action: MemberAction, error: unknown): void {

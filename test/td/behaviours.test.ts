@@ -101,6 +101,7 @@ beforeAll(async () => {
       members: { invoke: (member, action, message) => invoke('meter', byHash.get(toHex(member))!, action, message) },
       tdFault: (td) => (validateTd(td).valid ? undefined : 'not a TD'),
       onEnrolled: () => undefined,
+      onEpoch: () => undefined,
       sleep: (_ms, signal) => once(signal, 'abort').then(() => undefined),
       roundDeadlineMs: 1_000,
       maxAttempts: 1,
