@@ -2,8 +2,8 @@
 import { Session, type Profiler, type Runtime } from 'node:inspector/promises';
 import type { Group } from './group.js';
 
-export const parts = ['publicKey', 'hashing', 'cbor', 'cose', 'other', 'garbage'] as const;
-export type Part = (typeof parts)[number];
+const parts = ['publicKey', 'hashing', 'cbor', 'cose', 'other', 'garbage'] as const;
+type Part = (typeof parts)[number];
 /** Fractions that add up to 1. */
 export type MemberShares = Readonly<Record<Part, number>>;
 

@@ -26,7 +26,7 @@ export interface ListEntry {
 }
 
 /** Who reads the readings: one reader, and of which meters (null: of all). */
-export interface ReadingRule {
+interface ReadingRule {
   readonly reader: Uint8Array;
   readonly meters: readonly Uint8Array[] | null;
 }
@@ -165,7 +165,7 @@ function parseEntry(item: CborItem): ListEntry {
 
 const malformedList = (why: string): MalformedError => new MalformedError('membership-malformed', why);
 
-export const membershipHash = (suite: Suite, payload: Uint8Array): Uint8Array => hash(suite, 'list', payload);
+const membershipHash = (suite: Suite, payload: Uint8Array): Uint8Array => hash(suite, 'list', payload);
 
 /** Signed by the authority: a COSE_Sign1 under type "membership" and the group's id. */
 export const signMembershipList = (

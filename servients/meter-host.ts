@@ -25,7 +25,7 @@ import type { ReadingSource } from './sources/source.js';
 import { countReadings } from './pending.js';
 import { openMeterStore } from './stores/sqlite/meter-store.js';
 
-export interface MeterSummary {
+interface MeterSummary {
   readonly id: string;
   /** Sequence of the last reading: how many there ever were. */
   readonly lastSequence: number;

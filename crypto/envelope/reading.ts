@@ -14,7 +14,7 @@ import type { KeyName } from '../ring/schedule.js';
 import type { Signer, Suite } from '../suite.js';
 import { readingKeyHash } from './grant.js';
 
-export interface ReadingHeader {
+interface ReadingHeader {
   readonly gid: Uint8Array;
   readonly epoch: number;
   readonly attempt: number;

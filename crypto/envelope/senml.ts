@@ -23,7 +23,7 @@ import { limits } from '../limits.js';
 import { labels, resolvePack, type Label, type ResolvedRecord } from './senml-pack.js';
 
 /** Where readings come from; whoever shows a reading shows this beside it. */
-export type ReadingOrigin = 'replay';
+type ReadingOrigin = 'replay';
 
 interface ReadingBase {
   /** End of the interval, in seconds since 1970-01-01T00:00Z; the register is that of this moment. */

@@ -45,7 +45,7 @@ interface Ephemeral {
   readonly commitment: Uint8Array;
 }
 
-export interface Idle {
+interface Idle {
   readonly kind: 'idle';
 }
 

@@ -155,7 +155,7 @@ export function parseReveal(payload: Uint8Array): Reveal {
   return { sessionRef: bytesOf(sessionRef, 'reveal', 8), secret: bytesOf(secret, 'reveal', 32) };
 }
 
-export const abortReasons = ['commitment', 'sum', 'tag'] as const;
+const abortReasons = ['commitment', 'sum', 'tag'] as const;
 export type AbortReason = (typeof abortReasons)[number];
 
 export interface Abort {

@@ -36,7 +36,7 @@ import {
 import { nowS, seededRandom, type Neighbourhood, type Principal } from '../support/neighbourhood.js';
 
 /** A finding, in the words of the rule that it breaks. */
-export class RuleBroken extends Error {}
+class RuleBroken extends Error {}
 
 export interface Action {
   readonly op: (typeof operations)[number];

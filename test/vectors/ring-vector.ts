@@ -110,7 +110,7 @@ export interface RingVector {
   readonly values: VectorValues;
 }
 
-export const vectorFile = (suite: Suite, n: number): URL =>
+const vectorFile = (suite: Suite, n: number): URL =>
   new URL(`ring/suite${suite.id}-n${n}.json`, import.meta.url);
 
 /** Draws exactly these, in order. */
