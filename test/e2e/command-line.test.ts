@@ -1,0 +1,184 @@
+/** Every verb of the command line, in a real shell's terms: what it prints where, and the exit code. */
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { validateTd } from '../../td/validate-td.js';
+import { eventually, makeFolder, removeFolder, testSpeed } from '../support/deployment.js';
+import { endAll, freePorts, program, run, start, type Ended } from '../support/processes.js';
+
+let folder: string;
+let port: number;
+let directory: string;
+beforeAll(async () => {
+  folder = makeFolder();
+  port = await freePorts(13);
+  directory = `http://127.0.0.1:${port}`;
+  const plan = ['--meters', '2', '--speed', String(testSpeed), '--port', String(port)];
+  const demo = start('demo', '--json', '--data-dir', folder, ...plan);
+  await demo.event('readings', ({ readingsOpened }) => Number(readingsOpened) >= 10);
+});
+afterAll(async () => {
+  await endAll();
+  await eventually(() => {
+    removeFolder(folder);
+  });
+});
+
+const lines = ({ out }: Ended): readonly string[] => out.trimEnd().split('\n');
+const key = (reader: 'utility' | 'household-01'): readonly string[] => [
+  '--reader',
+  join(folder, `readers/${reader}.json`),
+];
+
+describe('things and td', () => {
+  it('things lists what is in the directory, as a table and as JSON', async () => {
+    const [table, json] = await Promise.all([
+      run('things', '--directory', directory),
+      // As it is copied from the table.
+      run('things', '--directory', `${directory}/`, '--json'),
+    ]);
+    expect([table.code, json.code]).toEqual([0, 0]);
+    const things = lines(json).map((line) => JSON.parse(line) as { id: string; title: string; at: string });
+    expect(things).toContainEqual({
+      id: 'urn:gridring:meter:meter-01',
+      title: 'meter-01',
+      at: `coap://127.0.0.1:${port + 10}/meter-01/`,
+    });
+    expect(things).toHaveLength(5);
+    const [head, ...rows] = lines(table);
+    expect(head).toMatch(/^ID +TITLE +AT$/);
+    expect(rows.map((row) => row.split(/ {2,}/))).toEqual(things.map(({ id, title, at }) => [id, title, at]));
+  });
+
+  it('td prints a valid Thing Description, by the id of a meter or by its URN', async () => {
+    const [long, short] = await Promise.all([
+      run('td', 'meter-01', '--directory', directory),
+      run('td', 'urn:gridring:gateway:gateway', '--directory', directory, '--json'),
+    ]);
+    expect([long.code, short.code]).toEqual([0, 0]);
+    for (const { out } of [long, short]) expect(validateTd(JSON.parse(out))).toMatchObject({ valid: true });
+    expect(lines(short)).toHaveLength(1);
+  });
+});
+
+describe('read', () => {
+  const columns = 'sequence,time,power_w,energy_wh,energy_total_wh,voltage_v,current_a,source,epoch'.split(',');
+
+  it('opens readings as a table, as CSV and as JSON', async () => {
+    const at = ['read', '--meter', 'meter-01', ...key('household-01'), '--last', '3'];
+    const [table, csv, json] = await Promise.all([run(...at), run(...at, '--csv'), run(...at, '--json')]);
+    expect([table.code, csv.code, json.code]).toEqual([0, 0, 0]);
+    expect(lines(table)[0]?.split(/ +/)).toEqual(columns);
+    for (const ended of [table, csv]) expect(lines(ended)).toHaveLength(4);
+    const [head, ...rows] = lines(csv).map((line) => line.split(','));
+    expect(head).toEqual(columns);
+    const sequences = rows.map(([sequence]) => Number(sequence));
+    expect(sequences).toEqual(sequences.map((_, i) => sequences[0]! + i));
+    for (const line of lines(json)) {
+      expect(JSON.parse(line)).toMatchObject({ meter: 'meter-01', source: 'replay', epoch: 1, intervalS: 60 });
+    }
+  });
+
+  it('takes a meter’s URN, and another address of the backend', async () => {
+    const at = ['read', '--meter', 'urn:gridring:meter:meter-02', ...key('utility'), '--last', '1', '--json'];
+    const { code, out } = await run(...at, '--backend', `${directory}/`);
+    expect(code).toBe(0);
+    expect(JSON.parse(out)).toMatchObject({ meter: 'meter-02' });
+  });
+});
+
+describe('ca', () => {
+  it('makes a CA whose keys only their owner reads, and certifies devices', async () => {
+    const ca = join(folder, 'other-ca');
+    const device = join(folder, 'device');
+    expect(await run('ca', 'init', '--dir', ca, '--suite', 'p256')).toMatchObject({ code: 0, errors: '' });
+    const names = ['--role', 'meter', '--id', 'kitchen', '--out', device];
+    const issued = await run('ca', 'issue', '--dir', ca, '--suite', 'p256', ...names, '--json');
+    expect(issued.code).toBe(0);
+    expect(JSON.parse(issued.out)).toMatchObject({ event: 'issued', role: 'meter', id: 'kitchen' });
+    const modes = [ca, device].flatMap((place) =>
+      readdirSync(place).map((name) => [name, statSync(join(place, name)).mode & 0o777] as const),
+    );
+    expect(Object.fromEntries(modes.filter(([name]) => name.endsWith('key.pem')))).toEqual({
+      'root.key.pem': 0o600,
+      'issuing.key.pem': 0o600,
+      'key.pem': 0o600,
+    });
+    const [root, issuing] = ['root.pem', 'issuing.pem'].map(
+      (name) => new X509Certificate(readFileSync(join(ca, name))),
+    );
+    const leaf = new X509Certificate(readFileSync(join(device, 'certificate.pem')));
+    expect([leaf.verify(issuing!.publicKey), issuing!.verify(root!.publicKey)]).toEqual([true, true]);
+    expect(leaf.checkPrivateKey(createPrivateKey(readFileSync(join(device, 'key.pem'))))).toBe(true);
+    expect(await run('ca', 'init', '--dir', ca)).toMatchObject({ code: 2 });
+  });
+});
+
+it.each(['demo', 'read', 'things', 'td', 'backend', 'gateway', 'meter', 'ca', 'ca init', 'ca issue'])(
+  '%s --help says how it is used',
+  async (verb) => {
+    const { code, out, errors } = await run(...verb.split(' '), '--help');
+    expect({ code, errors }).toEqual({ code: 0, errors: '' });
+    expect(out).toContain(`Usage: gridring ${verb} [options]`);
+  },
+);
+
+describe('exit codes', () => {
+  it('are listed where help is asked for', async () => {
+    const { out } = await run('--help');
+    expect(lines({ code: 0, errors: '', out }).filter((line) => /^ {2}\d /.test(line))).toHaveLength(6);
+  });
+
+  it.each<[number, RegExp, readonly string[]]>([
+    [2, /unknown command 'nothing'/, ['nothing']],
+    [2, /unknown option '--nothing'/, ['demo', '--nothing']],
+    [2, /from 2 to 32/, ['demo', '--meters', '1']],
+    [2, /at least 1/, ['demo', '--for', 'ever']],
+    [2, /'--reader <file>' not specified/, ['read', '--meter', 'meter-01']],
+    [2, /cannot be used with option '--json'/, ['read', '--meter', 'm', '--reader', 'r', '--csv', '--json']],
+    [2, /an address such as/, ['things', '--directory', 'nowhere']],
+    [2, /\/nothing does not exist; check the path/, ['read', '--meter', 'meter-01', '--reader', '/nothing']],
+    [2, /is no usable reader key file: it is not JSON/, ['read', '--meter', 'meter-01', '--reader', program]],
+    [2, /needs --config FILE/, ['backend']],
+    [2, /does not exist/, ['gateway', '--config', '/nothing']],
+    [
+      2,
+      /nothing\/root\.pem does not exist/,
+      ['ca', 'issue', '--dir', '/nothing', '--role', 'meter', '--id', 'm', '--out', '/tmp'],
+    ],
+    [5, /does not answer/, ['things', '--directory', 'http://127.0.0.1:9']],
+  ])('%i, saying %s', async (code, message, args) => {
+    const ended = await run(...args);
+    expect(ended.code).toBe(code);
+    expect(ended.errors).toMatch(message);
+    expect(ended.errors).not.toMatch(/\n\s+at /);
+  });
+
+  it('4 for a meter or Thing that is not there, and for a meter that this reader may not know of', async () => {
+    const asked = await Promise.all([
+      run('read', '--meter', 'meter-99', ...key('utility'), '--json'),
+      run('read', '--meter', 'meter-02', ...key('household-01'), '--json'),
+      run('td', 'meter-99', '--directory', directory, '--json'),
+    ]);
+    expect(asked.map(({ code, out }) => [code, (JSON.parse(out) as { code: string }).code])).toEqual([
+      [4, 'meter-unknown'],
+      [4, 'meter-unknown'],
+      [4, 'td-unknown'],
+    ]);
+  });
+
+  it('5 for a backend that is away', async () => {
+    const ended = await run(
+      'read',
+      '--meter',
+      'meter-01',
+      ...key('utility'),
+      '--backend',
+      'http://127.0.0.1:9',
+      '--json',
+    );
+    expect(ended).toMatchObject({ code: 5, errors: '' });
+    expect(JSON.parse(ended.out)).toMatchObject({ event: 'error', code: 'backend-unreachable' });
+  });
+});
