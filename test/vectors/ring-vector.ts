@@ -110,8 +110,6 @@ export interface RingVector {
   readonly values: VectorValues;
 }
 
-const vectorFile = (suite: Suite, n: number): URL =>
-  new URL(`ring/suite${suite.id}-n${n}.json`, import.meta.url);
 
 /** Draws exactly these, in order. */
 function scripted(...draws: readonly string[]): Random {
