@@ -165,7 +165,7 @@ function parseEntry(item: CborItem): ListEntry {
 
 const malformedList = (why: string): MalformedError => new MalformedError('membership-malformed', why);
 
-export const membershipHash = (suite: Suite, payload: Uint8Array): Uint8Array => hash(suite, 'list', payload);
+const membershipHash = (suite: Suite, payload: Uint8Array): Uint8Array => hash(suite, 'list', payload);
 
 /** Signed by the authority: a COSE_Sign1 under type "membership" and the group's id. */
 export const signMembershipList = (
