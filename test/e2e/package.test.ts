@@ -23,7 +23,7 @@ beforeAll(async () => {
   const quietly = ['--prefer-offline', '--no-audit', '--no-fund'];
   const installed = await here('npm', 'install', ...quietly, `./gridring-${version}.tgz`);
   expect(installed.code, installed.errors).toBe(0);
-});
+}, 180_000);
 afterAll(async () => {
   await endAll();
   removeFolder(folder);
