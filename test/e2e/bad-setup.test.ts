@@ -1,12 +1,14 @@
 /** What an operator can give wrongly: every role says what it is and what to do, ends with 2, and has changed nothing. */
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readIdentity } from '../../servients/identity-files.js';
+import { suiteOf } from '../support/cast.js';
 import { deploy, type RoleName, type TestDeployment } from '../support/deployment.js';
-import { endAll, run, start } from '../support/processes.js';
+import { endAll, freePorts, run, start } from '../support/processes.js';
 
 type Change = Readonly<Record<string, unknown>>;
 
@@ -18,8 +20,8 @@ const [tcp, udp] = [createServer(), createSocket('udp4')];
 
 beforeAll(async () => {
   d = await deploy({ meters: 2 });
-  await once(tcp.listen(0, '127.0.0.1'), 'listening');
-  takenPort = (tcp.address() as AddressInfo).port;
+  takenPort = (await freePorts(13)) + 1;
+  await once(tcp.listen(takenPort, '127.0.0.1'), 'listening');
   await once(udp.bind(takenPort, '127.0.0.1'), 'listening');
 });
 afterAll(async () => {
@@ -59,8 +61,9 @@ const demo = (...args: readonly string[]): readonly string[] => [
   ...args,
 ];
 
-describe('a port that is in use is named, with what to do', () => {
-  const naming = (): RegExp => new RegExp(`${String(takenPort)}.*choose another`);
+const naming = (): RegExp => new RegExp(`${String(takenPort)}.*choose another`);
+
+describe.concurrent('a port that is in use is named, with what to do', () => {
   const address = '127.0.0.1';
 
   it('by a backend', () =>
@@ -72,13 +75,9 @@ describe('a port that is in use is named, with what to do', () => {
   it.each(['coap', 'http'])('by a meter, over %s', (scheme) =>
     expectRoleError('meter', { listen: { scheme, address, port: takenPort } }, 'port-unusable', naming()),
   );
-  it('by a demo, which ends what it has started', () =>
-    expectError('port-in-use', naming(), ...demo('--port', String(takenPort))));
-  it('by a demo, one of whose later processes wants it', () =>
-    expectError('port-unusable', naming(), ...demo('--port', String(takenPort - 1))));
 });
 
-describe('a key or certificate', () => {
+describe.concurrent('a key or certificate', () => {
   it('that is missing is named', () =>
     expectRoleError(
       'gateway',
@@ -87,20 +86,23 @@ describe('a key or certificate', () => {
       /private key: .*nothing\.pem does not exist/,
     ));
   it('that cannot be read is named', () =>
-    expectRoleError('backend', { key: '.' }, 'file-unreadable', /private key: .* cannot be read .*permissions/));
-  it('that is none is named', () =>
-    expectRoleError('backend', { key: 'config.json' }, 'key-unusable', /config\.json holds no private key in PEM/));
-  it('that belongs to another is named', () =>
-    expectRoleError('meter', { key: '../gateway/key.pem' }, 'key-mismatch', /gateway\/key\.pem is not the key of .*/));
+    expectRoleError('meter', { key: '.' }, 'file-unreadable', /private key: .* cannot be read .*permissions/));
+
+  it.each([
+    ['that is none', 'gateway/certificate.pem', 'gateway/config.json', 'key-unusable', /holds no private key in PEM/],
+    ['that belongs to another', 'gateway/certificate.pem', 'backend/key.pem', 'key-mismatch', /is not the key of/],
+    ['of a CA', 'ca/issuing.pem', 'ca/issuing.key.pem', 'certificate-unusable', /begin with a device's certificate/],
+  ])('%s is named', (_what, certificate, key, code, message) => {
+    const files = { certificate: join(d.folder, certificate), key: join(d.folder, key) };
+    const refusal = { code, message: expect.stringMatching(message) as string };
+    expect(() => readIdentity(suiteOf(d), files)).toThrow(expect.objectContaining(refusal) as Error);
+  });
+
   it('of another suite is named', () =>
     expectRoleError('backend', { suite: 'p256' }, 'certificate-unusable', /certificate\.pem: .* is not of suite 2/));
-  it('of a CA is not taken for a device’s', () =>
-    expectRoleError('backend', { certificate: '../ca/issuing.pem' }, 'certificate-unusable', /device's certificate/));
-  it('of the root that is missing is named', () =>
-    expectRoleError('backend', { root: '../nothing.pem' }, 'file-unreadable', /root certificate: .* does not exist/));
 });
 
-describe('a configuration', () => {
+describe.concurrent('a configuration', () => {
   it('that does not fit its schema is told every field that is wrong', () =>
     expectRoleError(
       'gateway',
@@ -108,38 +110,23 @@ describe('a configuration', () => {
       'config-invalid',
       /does not fit the schema of a gateway: .*“listening”.*\/id must match/,
     ));
-  it('that is not JSON is named', () =>
-    expectError(
-      'config-invalid',
-      /certificate\.pem is not JSON/,
-      'meter',
-      '--config',
-      join(d.folder, 'gateway/certificate.pem'),
-    ));
   it('of a gateway whose list is missing names it', () =>
     expectRoleError('gateway', { membership: 'nothing.cbor' }, 'file-unreadable', /membership list: .*nothing\.cbor/));
-  it('of a meter whose readings are missing names them', () =>
-    expectRoleError('meter', { source: { kind: 'csv', path: 'nothing.csv' } }, 'source-unreadable', /nothing\.csv/));
 });
 
-describe('a data folder', () => {
-  const folderWith = (marker: object): string => {
-    const folder = join(d.folder, `folder-${String(++variants)}`);
-    mkdirSync(folder);
-    writeFileSync(join(folder, 'gridring.json'), JSON.stringify({ ...whole, ...marker }));
-    return folder;
-  };
+describe.concurrent('a data folder', () => {
   const whole = { format: 1, role: 'backend', suite: 'x25519', created: '2026-01-01T00:00:00.000Z' };
 
   it.each<[string, object, string, RegExp]>([
-    ['of another version', { format: 2 }, 'data-version', /has format 2, known here is 1: use the version/],
-    ['of another suite', { suite: 'p256' }, 'data-suite', /made for suite p256, not x25519: choose that suite/],
-    ['of another role', { role: 'meter' }, 'data-other-role', /belongs to a meter, not a backend/],
-    ['that is damaged', { format: 'one' }, 'data-corrupt', /is damaged: put back a backup/],
-  ])('%s is left alone', async (_what, marker, code, message) => {
-    const dataDir = folderWith(marker);
+    ['version', { format: 2 }, 'data-version', /has format 2, known here is 1: use the version/],
+    ['suite', { suite: 'p256' }, 'data-suite', /made for suite p256, not x25519: choose that suite/],
+  ])('of another %s is left alone', async (_what, change, code, message) => {
+    const dataDir = join(d.folder, `folder-${code}`);
+    mkdirSync(dataDir);
+    const marker = JSON.stringify({ ...whole, ...change });
+    writeFileSync(join(dataDir, 'gridring.json'), marker);
     await expectRoleError('backend', { dataDir }, code, message);
-    expect(JSON.parse(readFileSync(join(dataDir, 'gridring.json'), 'utf8'))).toEqual({ ...whole, ...marker });
+    expect(readFileSync(join(dataDir, 'gridring.json'), 'utf8')).toBe(marker);
   });
 
   it('that another process has is left to it', async () => {
@@ -150,27 +137,19 @@ describe('a data folder', () => {
     await expectRoleError('backend', { dataDir, listen }, 'data-locked', /is in use by another process: end that one/);
     expect((await first.end()).code).toBe(0);
   });
-
-  it('that cannot be made is named', () =>
-    expectRoleError('backend', { dataDir: '/dev/null/data' }, 'data-unreadable', /\/dev\/null\/data cannot be read/));
 });
 
 describe('the folder of a demo', () => {
-  const other = (marker: string): string => {
-    const folder = join(d.folder, `demo-${String(++variants)}`);
-    mkdirSync(folder);
-    cpSync(join(d.folder, 'readers'), join(folder, 'readers'), { recursive: true });
-    writeFileSync(join(folder, 'demo.json'), marker);
-    return folder;
-  };
-
   it.each<[string, string, string, RegExp]>([
     ['of another version', '{"format":2}', 'data-version', /made by another version; choose another --data-dir/],
     ['that is damaged', '{"format":', 'data-corrupt', /demo\.json is damaged/],
-    ['that is no marker', 'null', 'data-corrupt', /demo\.json is damaged/],
-  ])('%s is left alone', (_what, marker, code, message) =>
-    expectError(code, message, 'demo', '--meters', '2', '--data-dir', other(marker)),
-  );
+  ])('%s is left alone', async (_what, marker, code, message) => {
+    const folder = join(d.folder, `demo-${code}`);
+    mkdirSync(folder);
+    writeFileSync(join(folder, 'demo.json'), marker);
+    await expectError(code, message, 'demo', '--data-dir', folder);
+    expect(readFileSync(join(folder, 'demo.json'), 'utf8')).toBe(marker);
+  });
 
   it('of another suite, or another number of meters, says how to start it', async () => {
     await expectError(
@@ -183,4 +162,9 @@ describe('the folder of a demo', () => {
 
   it('that cannot be written is named', () =>
     expectError('file-unwritable', /\/dev\/null\/.* cannot be written/, 'demo', '--data-dir', '/dev/null/x'));
+});
+
+describe('a demo whose port is in use ends what it has started, and says which', () => {
+  it('its own', () => expectError('port-in-use', naming(), ...demo('--port', String(takenPort))));
+  it('that of a later process', () => expectError('port-unusable', naming(), ...demo('--port', String(takenPort - 1))));
 });
