@@ -6,5 +6,7 @@ export default defineConfig({
     testTimeout: 20_000,
     hookTimeout: 60_000,
     reporters: ['default'],
+    // vitest's default leaves a core idle, which on two is half of the machine.
+    maxWorkers: '100%',
   },
 });

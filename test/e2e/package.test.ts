@@ -38,7 +38,7 @@ it('shows its version, and an outsider finds what it exports', async () => {
 
 it('runs a neighbourhood with one command', async () => {
   const port = String(await freePorts(13));
-  const { code, out } = await here(...gridring, 'demo', '--for', '3', '--json', '--meters', '3', '--port', port);
+  const { code, out } = await here(...gridring, 'demo', '--for', '8', '--json', '--meters', '3', '--port', port);
   const summary: unknown = JSON.parse(out.trimEnd().split('\n').at(-1) ?? '');
   expect([code, summary]).toMatchObject([0, { event: 'summary', ok: true, confirmed: 3, readingsLost: 0 }]);
 });
