@@ -7,22 +7,30 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const textOf = (path: string): string => readFileSync(`${root}${path}`, 'utf8');
 const readme = textOf('formal/README.md');
 
+interface NamedTest {
+  readonly title: string;
+  readonly file: string;
+}
+
 interface Condition {
   readonly name: string;
-  readonly tests: readonly { readonly title: string; readonly file: string }[];
+  readonly tests: readonly NamedTest[];
+}
+
+/** Links `[title of a test](../test/….ts)`. */
+const testsIn = (text: string): readonly NamedTest[] =>
+  [...text.matchAll(/\[([^\]]+)\]\(\.\.\/(test\/[^)]+)\)/g)].map(([, title = '', file = '']) => ({ title, file }));
+
+function expectExists({ title, file }: NamedTest): void {
+  const calls = textOf(file).replaceAll(/\(\s+/g, '(');
+  expect(calls.includes(`('${title}'`), `${title} in ${file}`).toBe(true);
 }
 
 /** Rows `| K1 | condition | [title of a test](../test/….ts) … |`. */
 const conditions = readme
   .split('\n')
   .filter((line) => /^\| K\d+ \|/.test(line))
-  .map((line): Condition => {
-    const links = line.matchAll(/\[([^\]]+)\]\(\.\.\/(test\/[^)]+)\)/g);
-    return {
-      name: line.split('|')[1]?.trim() ?? '',
-      tests: [...links].map(([, title = '', file = '']) => ({ title, file })),
-    };
-  });
+  .map((line): Condition => ({ name: line.split('|')[1]?.trim() ?? '', tests: testsIn(line) }));
 
 describe('the conditions of the models', () => {
   it('are numbered without a gap, and the rules of the protocol are among them', () => {
@@ -32,10 +40,32 @@ describe('the conditions of the models', () => {
 
   it.each(conditions)('have tests of the code by these titles: $name', ({ tests }) => {
     expect(tests.length).toBeGreaterThan(0);
-    for (const { title, file } of tests) {
-      const calls = textOf(file).replaceAll(/\(\s+/g, '(');
-      expect(calls.includes(`('${title}'`), `${title} in ${file}`).toBe(true);
-    }
+    for (const test of tests) expectExists(test);
+  });
+});
+
+describe('the security analysis', () => {
+  const analysis = textOf('docs/security-analysis.md');
+  const rowsOf = (section: string): readonly string[] => {
+    const [, text = ''] = analysis.split(`\n## ${section}\n`);
+    return (text.split('\n## ')[0] ?? '').split('\n').filter((line) => /^\| (?!attack|---)/.test(line));
+  };
+
+  it('names tests that exist', () => {
+    expect(testsIn(analysis).length).toBeGreaterThan(0);
+    for (const test of testsIn(analysis)) expectExists(test);
+  });
+
+  it('has a test for each attack of the catalogue', () => {
+    const attacks = rowsOf('The catalogue of attacks');
+    expect(attacks.length).toBeGreaterThan(0);
+    for (const row of attacks) expect(testsIn(row).length, row).toBeGreaterThan(0);
+  });
+
+  it('names models that exist', () => {
+    const named = [...analysis.matchAll(/`((?:full|constrained|mutant)\d?_\w+)`/g)].map(([, name = '']) => name);
+    const files = readdirSync(`${root}formal`);
+    expect(named.filter((name) => !files.includes(`${name}.pv`))).toEqual([]);
   });
 });
 
