@@ -4,6 +4,8 @@ export const limits = {
   memberMessage: 220,
   /** A bundle of a full cell: 64 members, confirmation entries in suite 2, with room for signatures. */
   bundle: 24_000,
+  /** A backend's endorsement with its certificates: a leaf and three more. */
+  endorsement: 8_400,
   /** A membership list with the certificates that it names. */
   membership: 256_000,
   certificate: 2_000,
