@@ -14,7 +14,7 @@ const subjects = ['ring', 'founding', 'bytes'] as const;
 type Subject = (typeof subjects)[number];
 
 interface Options {
-  readonly n: readonly number[];
+  readonly n?: readonly number[];
   readonly suite: readonly Suite[];
   readonly blocks?: number;
   readonly runs?: number;
@@ -24,8 +24,14 @@ interface Options {
 /** How often each thing is measured where the options do not say: all subjects together stay below two minutes. */
 const repeats = {
   one: { blocks: 9, runs: 20 },
-  all: { blocks: 3, runs: 5 },
+  all: { blocks: 3, runs: 6 },
 } as const;
+
+const sizes: Readonly<Record<Subject, readonly number[]>> = {
+  ring: [3, 10, 25, 32],
+  founding: [3, 10, 15, 25, 32],
+  bytes: [3, 10, 25, 32],
+};
 
 const stores: readonly StoreKind[] = ['memory', 'sqlite'];
 
@@ -34,7 +40,7 @@ export async function runBench(args: readonly string[], write: (text: string) =>
   const command = new Command('bench')
     .description('Measures agreements: processor time, wall time over CoAP, and sizes of messages.')
     .addArgument(new Argument('[subject]', 'measure only this').choices(subjects))
-    .option('--n <sizes>', 'numbers of members, comma-separated', parseSizes, [3, 10, 25, 32])
+    .option('--n <sizes>', 'numbers of members, comma-separated', parseSizes)
     .option('--suite <names>', 'suites, comma-separated', parseSuites, parseSuites('x25519,p256'))
     .option('--blocks <count>', 'ring: measured blocks of about 96 members', parseCount)
     .option('--runs <count>', 'founding: measured agreements', parseCount)
@@ -54,16 +60,16 @@ async function measure(wanted: readonly Subject[], options: Options, write: (tex
   const machine = thisMachine();
   if (!options.json) write(machineLine(machine));
   if (wanted.includes('ring')) {
-    show('ring', await each(options, (suite, n) => measureRing(suite, n, blocks)), ringTables);
+    show('ring', await each(options, 'ring', (suite, n) => measureRing(suite, n, blocks)), ringTables);
   }
   if (wanted.includes('founding')) {
-    const rows = await each(options, (suite, n) =>
+    const rows = await each(options, 'founding', (suite, n) =>
       inTurn(stores.map((store) => () => measureFounding(suite, n, store, runs))),
     );
     show('founding', rows.flat(), foundingTable);
   }
   if (wanted.includes('bytes')) {
-    show('epochBytes', await each(options, measureEpochBytes), epochBytesTables);
+    show('epochBytes', await each(options, 'bytes', measureEpochBytes), epochBytesTables);
     show(
       'readingBytes',
       await inTurn(options.suite.map((suite) => () => measureReadingBytes(suite))),
@@ -75,8 +81,10 @@ async function measure(wanted: readonly Subject[], options: Options, write: (tex
 
 const each = <T>(
   { n, suite }: Options,
+  subject: Subject,
   task: (suite: Suite, members: number) => T | Promise<T>,
-): Promise<readonly T[]> => inTurn(suite.flatMap((one) => n.map((members) => () => task(one, members))));
+): Promise<readonly T[]> =>
+  inTurn(suite.flatMap((one) => (n ?? sizes[subject]).map((members) => () => task(one, members))));
 
 /** One after the other: what runs at once disturbs the other's measurement. */
 async function inTurn<T>(tasks: readonly (() => T | Promise<T>)[]): Promise<readonly T[]> {

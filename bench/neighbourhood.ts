@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Servient } from '@node-wot/core';
 import { toHex } from '../crypto/bytes.js';
+import { decodeMemberState } from '../crypto/ring/member-state.js';
 import { CoapClientFactory } from '../servients/bindings/coap-client.js';
 import { CoapServer } from '../servients/bindings/coap-server.js';
 import { invokeMessage } from '../servients/consume.js';
@@ -22,6 +23,8 @@ export type StoreKind = 'memory' | 'sqlite';
 export interface Neighbourhood {
   /** The gateway's way to the meters. */
   readonly members: Members;
+  /** The group key that is active at a meter, from its store; undefined where none is. */
+  readonly keyOf: (meter: Identity) => Promise<Uint8Array | undefined>;
   close(): Promise<void>;
 }
 
@@ -43,11 +46,13 @@ export async function startNeighbourhood(deployment: Deployment, storeKind: Stor
     for (const end of closers) await end();
   };
   const things = new Map<string, WoT.ConsumedThing>();
+  const stores = new Map<string, MeterStore>();
   try {
     const wot = await gateway.start();
     for (const identity of deployment.meters) {
       const { store, closeStore } = openStore(storeKind, join(folder, `${identity.id}.db`));
       closers.unshift(closeStore);
+      stores.set(identity.id, store);
       const servient = new Servient();
       servient.addServer(new CoapServer({ port: 0, address: '127.0.0.1' }));
       closers.unshift(() => servient.shutdown());
@@ -65,7 +70,11 @@ export async function startNeighbourhood(deployment: Deployment, storeKind: Stor
       return invokeMessage(thing, action, message);
     },
   };
-  return { members, close };
+  const keyOf = async ({ id }: Identity): Promise<Uint8Array | undefined> => {
+    const state = await stores.get(id)?.loadMember(deployment.gid);
+    return state && decodeMemberState(state).active?.groupKey;
+  };
+  return { members, keyOf, close };
 }
 
 function openStore(kind: StoreKind, path: string): { readonly store: MeterStore; readonly closeStore: () => void } {

@@ -3,6 +3,7 @@ import { cpus, loadavg } from 'node:os';
 import type { EpochBytesRow, ReadingBytesRow } from './bytes.js';
 import type { FoundingRow } from './founding.js';
 import type { RingRow } from './ring.js';
+import type { Interval } from './statistics.js';
 
 export interface Machine {
   readonly date: string;
@@ -53,6 +54,9 @@ const column = <Row>(title: string, value: (row: Row) => number | string, digits
   },
 });
 
+const rangeOf = (interval: Interval | null): string =>
+  interval ? `${interval.low.toFixed(0)}–${interval.high.toFixed(0)}` : '';
+
 const ringColumns = [
   column<RingRow>('suite', (row) => row.suite),
   column<RingRow>('n', (row) => row.members),
@@ -88,8 +92,11 @@ const foundingColumns = [
   column<FoundingRow>('first', (row) => row.firstMs),
   column<FoundingRow>('minimum', (row) => row.minMs),
   column<FoundingRow>('median', (row) => row.medianMs),
-  column<FoundingRow>('95 %', (row) => row.p95Ms),
+  column<FoundingRow>('its 95 % interval', (row) => rangeOf(row.medianIntervalMs)),
+  column<FoundingRow>('95 % of runs', (row) => row.p95Ms),
   column<FoundingRow>('processor', (row) => row.cpuMs),
+  column<FoundingRow>('paper', (row) => row.paperMs ?? ''),
+  column<FoundingRow>('median / paper', (row) => row.toPaper?.toFixed(2) ?? ''),
 ];
 
 const messageColumns = [

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { runBench } from '../../bench/command.js';
+import { medianInterval } from '../../bench/statistics.js';
 import { limits } from '../../crypto/limits.js';
 
 const smallest = ['--n', '3', '--suite', 'x25519', '--blocks', '1', '--runs', '1'];
@@ -32,5 +33,17 @@ describe('the smallest run of the benchmarks', () => {
     for (const { share, token, confirmation } of epochBytes) {
       expect(Math.max(share, token, confirmation)).toBeLessThanOrEqual(limits.memberMessage);
     }
+  });
+});
+
+describe('the 95 % interval of a median', () => {
+  const ranks = (count: number) => medianInterval(Array.from({ length: count }, (_, i) => count - i));
+
+  it('lies between the order statistics of the published tables, and nowhere when there are too few', () => {
+    expect(ranks(5)).toBeNull();
+    expect(ranks(6)).toEqual({ low: 1, high: 6 });
+    expect(ranks(10)).toEqual({ low: 2, high: 9 });
+    expect(ranks(25)).toEqual({ low: 8, high: 18 });
+    expect(ranks(100)).toEqual({ low: 40, high: 61 });
   });
 });
