@@ -59,8 +59,8 @@ export interface MembershipList {
 export interface Membership {
   readonly list: MembershipList;
   readonly listHash: Uint8Array;
-  /** By certHash in hex. */
-  readonly certificates: ReadonlyMap<string, VerifiedCertificate>;
+  /** Of each entry, by its index in the list; undefined where none verified. */
+  readonly certificates: readonly (VerifiedCertificate | undefined)[];
 }
 
 const profiles: readonly Profile[] = ['full', 'constrained'];
@@ -233,20 +233,17 @@ function verifiedEntries(
   check: MembershipCheck,
   list: MembershipList,
   parsed: readonly Certificate[],
-): Map<string, VerifiedCertificate> {
+): readonly (VerifiedCertificate | undefined)[] {
   const byHash = new Map(parsed.map((certificate) => [toHex(certificate.certHash), certificate]));
-  const verified = new Map<string, VerifiedCertificate>();
-  for (const entry of list.entries) {
-    const key = toHex(entry.certHash);
-    const certificate = byHash.get(key);
-    if (!certificate) continue;
+  return list.entries.map((entry) => {
+    const certificate = byHash.get(toHex(entry.certHash));
     try {
-      verified.set(key, verifyOne(check, certificate, parsed, certificateRole(entry)));
+      return certificate && verifyOne(check, certificate, parsed, certificateRole(entry));
     } catch (error) {
-      if (!(error instanceof GridringError)) throw error;
+      if (error instanceof GridringError) return undefined;
+      throw error;
     }
-  }
-  return verified;
+  });
 }
 
 const verifyOne = (
@@ -274,18 +271,28 @@ export function findEntry(
   return entry && (entry.roles & roleBit[role]) !== 0 ? { index, entry } : undefined;
 }
 
+/** As `certificateAt`, by the hash of the certificate. */
+export const certificateOf = (
+  membership: Membership,
+  certHash: Uint8Array,
+  role: ListRole,
+  nowS: number,
+): VerifiedCertificate =>
+  certificateAt(membership, findEntry(membership.list, certHash, role)?.index ?? -1, role, nowS);
+
 /**
  * The verified certificate of a list entry, valid now.
  * @throws VerificationError `not-listed` (no such entry, role or usable certificate), `certificate-expired`
  */
-export function certificateOf(
+export function certificateAt(
   { list, certificates }: Membership,
-  certHash: Uint8Array,
+  listIndex: number,
   role: ListRole,
   nowS: number,
 ): VerifiedCertificate {
-  const certificate = findEntry(list, certHash, role) && certificates.get(toHex(certHash));
-  if (!certificate)
+  const roles = list.entries[listIndex]?.roles ?? 0;
+  const certificate = certificates[listIndex];
+  if (!certificate || (roles & roleBit[role]) === 0)
     throw new VerificationError('not-listed', `no ${role} with that certificate in the membership list`);
   if (nowS - limits.clockSkewS > certificate.notAfterS) {
     throw new VerificationError('certificate-expired', `the certificate of ${certificate.id} has expired`);

@@ -127,9 +127,7 @@ export class Reader {
     if (known) return known;
     for (const { gid } of itemsOf(await this.#backend.get('groups'), 'groups') as readonly { readonly gid: string }[]) {
       const membership = await this.#membership(fromHex(gid));
-      const certificate = [...membership.certificates.values()].find(
-        ({ id, role }) => id === meterId && role === 'meter',
-      );
+      const certificate = membership.certificates.find((listed) => listed?.id === meterId && listed.role === 'meter');
       if (!certificate) continue;
       const listed = certificateOf(membership, certificate.certHash, 'member', systemNowS());
       this.#certificates.set(meterId, listed);

@@ -28,8 +28,8 @@ export function groupOf(
     gid: toHex(list.gid),
     suite: list.policy.suite,
     listVersion: list.version,
-    members: list.entries.flatMap(({ certHash }) => {
-      const id = findEntry(list, certHash, 'member') && certificates.get(toHex(certHash))?.id;
+    members: list.entries.flatMap(({ certHash }, i) => {
+      const id = findEntry(list, certHash, 'member') && certificates[i]?.id;
       if (id === undefined) return [];
       return [
         {

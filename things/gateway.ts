@@ -256,7 +256,7 @@ export class Gateway implements ThingBehaviour {
   }
 
   #memberFailed(member: Uint8Array, action: MemberAction, error: unknown): void {
-    const id = this.#membership.certificates.get(toHex(member))?.id;
+    const id = this.#membership.certificates.find((listed) => listed && equalBytes(listed.certHash, member))?.id;
     const code = error instanceof GridringError ? error.code : 'internal';
     this.#parts.log.warn({ member: id, action, code, err: error }, 'a member did not take part in a round');
   }

@@ -7,7 +7,7 @@ import { parseSign1, sign1, type Sign1 } from '../cose.js';
 import { ConflictError, VerificationError } from '../errors.js';
 import { generateAgreementKey } from '../keys.js';
 import { limits } from '../limits.js';
-import { assertListValid, certificateOf, type Membership } from '../membership.js';
+import { assertListValid, certificateAt, certificateOf, type Membership } from '../membership.js';
 import { abort, onTokensAfterAbort } from './abort.js';
 import {
   assertNotExpired,
@@ -284,8 +284,7 @@ export function onConfirmations(context: MemberContext, state: MemberState, byte
   }
   const constrained = membership.list.policy.profile === 'constrained' && n > 3;
   for (const [i, entry] of bundle.entries.entries()) {
-    const certHash = membership.list.entries[roster[i] ?? -1]?.certHash ?? nothing;
-    const certificate = certificateOf(membership, certHash, 'member', nowS);
+    const certificate = certificateAt(membership, roster[i] ?? -1, 'member', nowS);
     if (!equalSecret(entry.mac, confirmationMac(suite, keys.confirmationKey, i, name.th2))) {
       throw new VerificationError('confirmation-mac', `the confirmation of ${certificate.id} is not of this key`);
     }

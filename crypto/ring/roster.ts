@@ -3,7 +3,7 @@ import { compareBytes, toHex } from '../bytes.js';
 import type { VerifiedCertificate } from '../certificate.js';
 import { protectedHeader, verifySign1 } from '../cose.js';
 import { VerificationError } from '../errors.js';
-import { assertQuorum, certificateOf, type Membership } from '../membership.js';
+import { assertQuorum, certificateAt, type Membership } from '../membership.js';
 import type { Suite } from '../suite.js';
 import {
   contextOf,
@@ -43,9 +43,8 @@ export interface RosterCheck {
 export function openRoster(check: RosterCheck, annId: Uint8Array, entries: readonly RosterEntry[]): Ring {
   const { suite, membership, nowS } = check;
   const members = entries.map((entry): RingMember => {
-    const certHash = membership.list.entries[entry.listIndex]?.certHash;
-    if (!certHash) throw new VerificationError('not-listed', `no entry ${entry.listIndex} in the membership list`);
-    return { ...entry, certHash, certificate: certificateOf(membership, certHash, 'member', nowS) };
+    const certificate = certificateAt(membership, entry.listIndex, 'member', nowS);
+    return { ...entry, certHash: certificate.certHash, certificate };
   });
   assertDistinct(members);
   assertQuorum(

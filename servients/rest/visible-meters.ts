@@ -50,8 +50,8 @@ function sightOf(list: MembershipList, { certHash }: VerifiedCertificate): Sight
 }
 
 const membersOf = ({ list, certificates }: Membership): readonly VisibleMeter[] =>
-  list.entries.flatMap(({ certHash }) => {
-    const certificate = certificates.get(toHex(certHash));
+  list.entries.flatMap(({ certHash }, i) => {
+    const certificate = certificates[i];
     const isMember = certificate?.role === 'meter' && findEntry(list, certHash, 'member') !== undefined;
     return isMember ? [{ certHash, id: `urn:gridring:meter:${certificate.id}` }] : [];
   });
