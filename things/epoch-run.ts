@@ -1,11 +1,10 @@
 /**
  * One attempt at an epoch: what members answer goes in, by whichever way it came, and the coordinator's next message goes
- * out to all of them. Whoever runs it says how long a round may take.
+ * out to all of them. Whoever runs it says whom to ask, and how long a round may take.
  */
+import { equalBytes } from '../crypto/bytes.js';
 import { ConflictError, GridringError, UnavailableError, VerificationError } from '../crypto/errors.js';
-import { findEntry } from '../crypto/membership.js';
 import {
-  allSharesIn,
   announce,
   closeShares,
   currentMessage,
@@ -13,13 +12,22 @@ import {
   onConfirmation,
   onShare,
   onToken,
+  type CollectingShares,
   type CoordinatorContext,
   type CoordinatorState,
   type Published,
 } from '../crypto/ring/coordinator.js';
 import type { Reason } from '../crypto/ring/messages.js';
 
-export type MemberAction = 'rekey' | 'agree' | 'confirm' | 'activate' | 'updateMembership';
+export type MemberAction = 'rekey' | 'agree' | 'confirm' | 'activate' | 'updateMembership' | 'endorse';
+
+/**
+ * How a member takes part. Callable: its actions are invoked. Awaited: it comes on its own initiative, with
+ * `submitPublicKey`, `submitToken` and `submitConfirmation`. Absent: neither called nor waited for, but its share is taken
+ * if it comes. Quarantined: its share is refused. Who stands in the roster is waited for in the rounds after, whatever it
+ * was before.
+ */
+export type Reach = 'callable' | 'awaited' | 'absent' | 'quarantined';
 
 /** Reaches members' Things; how is for the servient that gives it. */
 export interface Members {
@@ -36,7 +44,12 @@ export interface EpochRunParts {
   /** The newest list with its certificates, for members that do not know it. */
   readonly membershipBundle: Uint8Array;
   readonly members: Members;
+  /** Asked again whenever it matters, for every listed member. */
+  readonly reach: (member: Uint8Array) => Reach;
+  /** How long a round waits for who is called. */
   readonly roundDeadlineMs: number;
+  /** How long it waits for who comes on its own initiative; the announcement's expiry has to allow three of these. */
+  readonly sleeperDeadlineMs: number;
   /** Resolves after the time, or at once when the signal is aborted. */
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
   /** Hears of every member that did not answer or whose answer was refused. */
@@ -51,6 +64,19 @@ export interface EpochPlan {
   readonly expiryS: number;
 }
 
+/** A member that answered round 1 and did not come through a later round in the time that it had. */
+interface Dropout {
+  readonly member: Uint8Array;
+  readonly round: 'tokens' | 'confirmations';
+}
+
+/** How an attempt went, for whoever decides whom to ask the next time. It blames nobody who was never reached. */
+export interface EpochReport {
+  /** Members of the roster that answered every round they were asked in. */
+  readonly faithful: readonly Uint8Array[];
+  readonly dropouts: readonly Dropout[];
+}
+
 const activationTries = 4;
 
 export class EpochRun {
@@ -58,6 +84,9 @@ export class EpochRun {
   readonly #stopped = new AbortController();
   #state: CoordinatorState;
   #roundClosed = new AbortController();
+  /** Whose time in this round is not over. */
+  #waitsFor: readonly Reach[] = [];
+  #report: EpochReport | undefined;
 
   constructor(parts: EpochRunParts, plan: EpochPlan) {
     this.#parts = parts;
@@ -77,17 +106,22 @@ export class EpochRun {
     this.#stopped.abort();
   }
 
+  /** Undefined until `run` has ended, either way. */
+  get report(): EpochReport | undefined {
+    return this.#report;
+  }
+
   /**
    * Takes a member's share, token or confirmation, asked for or sent on its own initiative.
-   * @throws MalformedError, VerificationError, ConflictError `wrong-round`
+   * @throws MalformedError, VerificationError, ConflictError `wrong-round`, `quarantined`
    */
   accept(message: Uint8Array): void {
+    if (this.#report) throw new ConflictError('wrong-round', 'the attempt is over');
     const context = this.#parts.context();
     const before = this.#state.kind;
     switch (this.#state.kind) {
       case 'shares':
-        this.#state = onShare(context, this.#state, message);
-        if (allSharesIn(context, this.#state)) this.#roundClosed.abort();
+        this.#state = this.#withShare(context, this.#state, message);
         break;
       case 'tokens':
         this.#state = onToken(context, this.#state, message);
@@ -100,16 +134,37 @@ export class EpochRun {
         throw new ConflictError('wrong-round', 'no round is open');
     }
     if (this.#state.kind !== before) this.#roundClosed.abort();
+    else this.#closeIfNobodyIsLeft();
+  }
+
+  #withShare(context: CoordinatorContext, state: CollectingShares, message: Uint8Array): CollectingShares {
+    const next = onShare(context, state, message);
+    const { entries } = context.membership.list;
+    for (const [index] of next.shares) {
+      const member = state.shares.has(index) ? undefined : entries[index]?.certHash;
+      if (member && this.#parts.reach(member) === 'quarantined') {
+        throw new ConflictError('quarantined', 'this member has to wait before it is let in again');
+      }
+    }
+    return next;
   }
 
   /**
    * Runs the three rounds.
    * @returns the published epoch
-   * @throws VerificationError `roster-minority`; ConflictError `members-missing`, `tokens-inconsistent`
+   * @throws VerificationError `roster-minority`; ConflictError `members-missing`, `tokens-inconsistent`, `epoch-stopped`
    */
   async run(): Promise<Published> {
+    try {
+      return await this.#rounds();
+    } finally {
+      this.#report = this.#reportNow();
+    }
+  }
+
+  async #rounds(): Promise<Published> {
     const { context } = this.#parts;
-    await this.#round('rekey', this.#listedMembers());
+    await this.#round('rekey', this.#missing());
     if (this.#state.kind === 'shares') this.#state = closeShares(context(), this.#state);
     this.#parts.onProgress();
     if (this.#state.kind === 'tokens') await this.#round('agree', this.#roster());
@@ -146,15 +201,53 @@ export class EpochRun {
     }
   }
 
-  /** Calls everybody at once, and ends when all have answered or the deadline has passed. */
+  /** Calls all that can be called at once, and ends when nobody is left to answer or the deadlines have passed. */
   async #round(action: MemberAction, members: readonly Uint8Array[]): Promise<void> {
+    const { roundDeadlineMs, sleeperDeadlineMs } = this.#parts;
     this.#roundClosed = new AbortController();
+    this.#waitsFor = ['callable', 'awaited'];
     const message = this.currentMessage;
     const { signal } = this.#roundClosed;
-    for (const member of members) void this.#call(member, action, message, signal);
-    await this.#parts.sleep(this.#parts.roundDeadlineMs, AbortSignal.any([signal, this.#stopped.signal]));
+    for (const member of members) {
+      if (this.#reachOf(member) === 'callable') void this.#call(member, action, message, signal);
+    }
+    this.#closeIfNobodyIsLeft();
+    await this.#wait(roundDeadlineMs);
+    if (!signal.aborted) this.#waitsFor = ['awaited'];
+    if (this.#canStillSucceed()) this.#closeIfNobodyIsLeft();
+    else this.#roundClosed.abort();
+    await this.#wait(sleeperDeadlineMs - roundDeadlineMs);
+    if (!signal.aborted) this.#waitsFor = [];
     this.#roundClosed.abort();
+  }
+
+  /** @throws ConflictError `epoch-stopped` */
+  async #wait(ms: number): Promise<void> {
+    const over = AbortSignal.any([this.#roundClosed.signal, this.#stopped.signal]);
+    if (ms > 0 && !over.aborted) await this.#parts.sleep(ms, over);
     if (this.#stopped.signal.aborted) throw new ConflictError('epoch-stopped', 'the attempt was stopped');
+  }
+
+  /** A roster may go without who does not answer; tokens and confirmations are needed of all. */
+  #canStillSucceed(): boolean {
+    return this.#state.kind === 'shares' || this.#missing().every((member) => this.#hasTime(member));
+  }
+
+  #closeIfNobodyIsLeft(): void {
+    if (!this.#missing().some((member) => this.#hasTime(member))) this.#roundClosed.abort();
+  }
+
+  #hasTime(member: Uint8Array): boolean {
+    return this.#waitsFor.includes(this.#reachOf(member));
+  }
+
+  #reachOf(member: Uint8Array): Reach {
+    const reach = this.#parts.reach(member);
+    return this.#state.kind === 'shares' || reach === 'callable' ? reach : 'awaited';
+  }
+
+  #missing(): readonly Uint8Array[] {
+    return missing(this.#parts.context(), this.#state);
   }
 
   async #call(member: Uint8Array, action: MemberAction, message: Uint8Array, over: AbortSignal): Promise<void> {
@@ -178,17 +271,23 @@ export class EpochRun {
     }
   }
 
-  #listedMembers(): readonly Uint8Array[] {
-    const { list } = this.#parts.context().membership;
-    return list.entries.map(({ certHash }) => certHash).filter((certHash) => findEntry(list, certHash, 'member'));
-  }
-
   #roster(): readonly Uint8Array[] {
     return this.#state.kind === 'shares' ? [] : this.#state.ring.members.map(({ certHash }) => certHash);
   }
 
+  #reportNow(): EpochReport {
+    const round = this.#state.kind;
+    const absent = this.#missing();
+    const isAbsent = (member: Uint8Array): boolean => absent.some((other) => equalBytes(other, member));
+    const dropouts = round === 'tokens' || round === 'confirmations' ? absent.filter((m) => !this.#hasTime(m)) : [];
+    return {
+      faithful: this.#roster().filter((member) => !isAbsent(member)),
+      dropouts: dropouts.map((member) => ({ member, round: round === 'tokens' ? round : 'confirmations' })),
+    };
+  }
+
   #missingError(): Error {
-    const absent = missing(this.#parts.context(), this.#state).length;
+    const absent = this.#missing().length;
     return absent > 0
       ? new ConflictError('members-missing', `${absent} members did not answer in round “${this.#state.kind}”`)
       : new VerificationError('round-refused', 'the round ended without a key');

@@ -220,7 +220,9 @@ export class Gateway implements ThingBehaviour {
         context: () => this.#context(),
         membershipBundle: this.#membershipBundle,
         members,
+        reach: () => 'callable',
         roundDeadlineMs,
+        sleeperDeadlineMs: roundDeadlineMs,
         sleep,
         onMemberFailed: (member, action, error) => {
           this.#memberFailed(member, action, error);

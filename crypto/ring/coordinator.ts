@@ -6,7 +6,7 @@ import { equalBytes, toHex } from '../bytes.js';
 import { parseSign1, sign1, verifySign1, type Sign1 } from '../cose.js';
 import { ConflictError, VerificationError } from '../errors.js';
 import { limits } from '../limits.js';
-import { certificateOf, findEntry, memberCount, type Membership } from '../membership.js';
+import { certificateOf, findEntry, roleBit, type Membership } from '../membership.js';
 import type { Random, Signer, Suite } from '../suite.js';
 import {
   contextOf,
@@ -150,9 +150,6 @@ function assertUsableKey(suite: Suite, { shares }: CollectingShares, ephemeralKe
   }
 }
 
-export const allSharesIn = ({ membership }: CoordinatorContext, { shares }: CollectingShares): boolean =>
-  shares.size === memberCount(membership.list);
-
 /**
  * Fixes the roster: those whose share came in time, in ring order.
  * @throws VerificationError `roster-minority`, `roster-duplicate`, `not-listed`
@@ -284,7 +281,7 @@ export function missing({ membership }: CoordinatorContext, state: CoordinatorSt
   switch (state.kind) {
     case 'shares':
       return membership.list.entries
-        .filter(({ certHash }, i) => findEntry(membership.list, certHash, 'member') && !state.shares.has(i))
+        .filter(({ roles }, i) => (roles & roleBit.member) !== 0 && !state.shares.has(i))
         .map(({ certHash }) => certHash);
     case 'tokens':
       return absent(state.tokens, state.ring);
