@@ -7,6 +7,7 @@ import { addDemo } from './demo.js';
 import { exitCodeHelp, exitCodes, reportError } from './output.js';
 import { addRead } from './read.js';
 import { addRoles } from './roles.js';
+import { addSim } from './sim.js';
 import { addThings } from './things.js';
 
 const program = new Command('gridring')
@@ -16,7 +17,7 @@ const program = new Command('gridring')
   .addHelpText('after', exitCodeHelp)
   .exitOverride();
 
-for (const add of [addDemo, addRead, addThings, addRoles, addCa]) add(program);
+for (const add of [addDemo, addRead, addThings, addRoles, addCa, addSim]) add(program);
 for (const command of program.commands) command.exitOverride().showHelpAfterError('(see --help)');
 
 try {

@@ -1,5 +1,6 @@
 /** Option values as they are parsed and checked, with errors that say what would be right. */
 import { InvalidArgumentError } from 'commander';
+import type { Range } from '../sim/random.js';
 
 /** A parser of whole numbers in a range. */
 export const wholeNumber =
@@ -31,3 +32,26 @@ export function baseUrl(text: string): string {
   }
   return url.href.replace(/\/+$/, '');
 }
+
+/** A parser of shares such as `20%`. @returns the rate, from 0 to 1 */
+export function rate(text: string): number {
+  const percent = /^(\d+(?:\.\d+)?)%$/.exec(text)?.[1];
+  if (percent === undefined || Number(percent) > 100) {
+    throw new InvalidArgumentError('a share such as 20% is needed, from 0% to 100%.');
+  }
+  return Number(percent) / 100;
+}
+
+/** A parser of times such as `300ms` or `50..400ms`. @returns the range in milliseconds */
+export function timeRange(text: string): Range {
+  const [, from, to, unit] = /^(\d+(?:\.\d+)?)(?:\.\.(\d+(?:\.\d+)?))?(ms|s)$/.exec(text) ?? [];
+  const [min, max] = [Number(from), Number(to ?? from)].map((value) => value * (unit === 's' ? 1_000 : 1));
+  if (min === undefined || max === undefined || Number.isNaN(min) || min > max || max > longestMs) {
+    throw new InvalidArgumentError(
+      'a time or a range such as 300ms, 50..400ms or 10..30s is needed, of at most 3600s.',
+    );
+  }
+  return { min, max };
+}
+
+const longestMs = 3_600_000;

@@ -6,6 +6,7 @@ import { configSchema, readConfig, type BackendConfig, type Configs } from '../c
 import { readCertificates, readIdentity } from '../identity-files.js';
 import { makeLog, Refusals, softwareVersion, type Runtime, type RuntimeEvent } from '../runtime.js';
 import { eventPrinter, exitCodes, printJson } from './output.js';
+import { stopRequested } from './stop.js';
 
 /** Ends the process part; its result is printed as the last event. */
 type Stop = () => Promise<object>;
@@ -102,19 +103,6 @@ async function runRole(role: keyof Configs, configFile: string, runtime: Runtime
   runtime.emit({ event: 'stopped', role, ...(await stop()) });
   // Clients of ours may hold keep-alive sockets for seconds after everything is on disk.
   process.exit(exitCodes.done);
-}
-
-/** By signal, or when the process that started this one with a channel is gone. */
-function stopRequested(): Promise<void> {
-  return new Promise((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM', 'disconnect'] as const) {
-      process.once(signal, () => {
-        resolve();
-      });
-    }
-    // Who listens for the end of the channel is kept alive by it: a role that cannot start would never end.
-    process.channel?.unref();
-  });
 }
 
 const describe = ({ event, ...fields }: RuntimeEvent): string => {
