@@ -25,7 +25,7 @@ export interface BackendConfig extends CommonConfig, ServerFiles {
 }
 
 export interface GatewayConfig extends CommonConfig, ServerFiles {
-  readonly membership: string;
+  readonly membership: string | readonly string[];
   readonly listen: { readonly address: string; readonly coapPort: number; readonly httpPort: number };
   readonly backend: { readonly url: string; readonly audience: string };
   readonly group: { readonly windowMs: number; readonly roundDeadlineMs: number; readonly maxAttempts: number };
@@ -93,7 +93,13 @@ function resolvePaths(value: unknown, folder: string): unknown {
   return Object.fromEntries(
     Object.entries(value).map(([name, field]) => [
       name,
-      pathFields.has(name) && typeof field === 'string' ? resolve(folder, field) : resolvePaths(field, folder),
+      pathFields.has(name) ? resolvePath(field, folder) : resolvePaths(field, folder),
     ]),
   );
+}
+
+/** One path or several. */
+function resolvePath(value: unknown, folder: string): unknown {
+  if (Array.isArray(value)) return value.map((item) => resolvePath(item, folder));
+  return typeof value === 'string' ? resolve(folder, value) : value;
 }

@@ -2,10 +2,10 @@
 import { randomBytes } from 'node:crypto';
 import { Servient } from '@node-wot/core';
 import { readFileSync } from 'node:fs';
+import { performance } from 'node:perf_hooks';
 import type { CaCertificate } from '../crypto/certificate.js';
 import { parseCertificate } from '../crypto/certificate.js';
 import { GridringError, SetupError } from '../crypto/errors.js';
-import type { Reason } from '../crypto/ring/messages.js';
 import { suiteByName } from '../crypto/suite-node.js';
 import { makeThing } from '../td/make-td.js';
 import { validateTd } from '../td/validate-td.js';
@@ -68,7 +68,9 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
     folder.close();
   };
   try {
-    const registrations = new Registrations(directory, runtime);
+    const registrations = new Registrations(directory, runtime, () => {
+      gateway.wake();
+    });
     const members = new MemberLinks(servient, directory, () => gateway.enrolments, runtime.log);
     const gateway: Gateway = await Gateway.load(
       {
@@ -78,23 +80,30 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
         store,
         members,
         nowS: systemNowS,
+        nowMs: () => performance.now(),
         random: randomBytes,
         log: runtime.log,
         version: runtime.version,
         tdFault,
         sleep,
-        roundDeadlineMs: config.group.roundDeadlineMs,
-        maxAttempts: config.group.maxAttempts,
+        ...config.group,
+        settled: () => registrations.pending === 0,
         onEnrolled: ({ id, td }) => {
           members.forget(id);
           registrations.add(id, td);
           runtime.emit({ event: 'enrolled', id, enrolled: gateway.enrolments.length });
         },
+        onAgreement: (group) => {
+          runtime.emit({ event: 'agreement-started', ...group });
+        },
         onEpoch: (outcome) => {
           runtime.emit({ event: 'epoch', ...outcome });
         },
+        onFailed: (failure) => {
+          runtime.emit({ event: 'agreement-failed', ...failure });
+        },
       },
-      readMembership(config.membership),
+      [config.membership].flat().map(readMembership),
     );
     const id = `urn:gridring:gateway:${config.id}`;
     const instance = { id, title: config.id, version: runtime.version };
@@ -104,7 +113,7 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
     registrations.add(id, JSON.stringify(thing.getThingDescription()));
     for (const enrolment of gateway.enrolments) registrations.add(enrolment.id, enrolment.td);
     runtime.emit({ event: 'gateway-started', coapPort, httpPort });
-    return new GatewayProcess({ config, gateway, store, backend, registrations, runtime, release });
+    return new GatewayProcess({ gateway, store, backend, registrations, runtime, release });
   } catch (error) {
     await release();
     throw error;
@@ -130,13 +139,16 @@ function tdFault(td: unknown): string | undefined {
 class Registrations {
   readonly #directory: DirectoryClient;
   readonly #runtime: Runtime;
+  readonly #onSettled: () => void;
   readonly #all = new Map<string, string>();
   readonly #due = new Set<string>();
   #wake = new AbortController();
 
-  constructor(directory: DirectoryClient, runtime: Runtime) {
+  /** @param onSettled hears when everything that was added is in the directory */
+  constructor(directory: DirectoryClient, runtime: Runtime, onSettled: () => void) {
     this.#directory = directory;
     this.#runtime = runtime;
+    this.#onSettled = onSettled;
   }
 
   get pending(): number {
@@ -161,6 +173,7 @@ class Registrations {
         failures = 0;
         this.#wake = new AbortController();
         if (this.#due.size > 0) continue;
+        this.#onSettled();
         await sleep(registrationPeriodMs, AbortSignal.any([signal, this.#wake.signal]));
         if (!this.#wake.signal.aborted) for (const id of this.#all.keys()) this.#due.add(id);
       } catch (error) {
@@ -175,7 +188,6 @@ class Registrations {
 }
 
 class GatewayProcess implements RunningGateway {
-  readonly #config: GatewayConfig;
   readonly #gateway: Gateway;
   readonly #store: GatewayStore;
   readonly #backend: BackendClient;
@@ -185,7 +197,6 @@ class GatewayProcess implements RunningGateway {
   readonly #loops: readonly Promise<void>[];
 
   constructor(parts: {
-    readonly config: GatewayConfig;
     readonly gateway: Gateway;
     readonly store: GatewayStore;
     readonly backend: BackendClient;
@@ -193,7 +204,6 @@ class GatewayProcess implements RunningGateway {
     readonly runtime: Runtime;
     readonly release: () => Promise<void>;
   }) {
-    this.#config = parts.config;
     this.#gateway = parts.gateway;
     this.#store = parts.store;
     this.#backend = parts.backend;
@@ -201,7 +211,7 @@ class GatewayProcess implements RunningGateway {
     this.#release = parts.release;
     this.#loops = [
       parts.registrations.run(this.#running.signal),
-      this.#keepKeyed(parts.registrations),
+      this.#gateway.keepKeyed(this.#running.signal),
       this.#deliver(),
     ];
   }
@@ -219,47 +229,6 @@ class GatewayProcess implements RunningGateway {
   async #drained(): Promise<void> {
     while (!this.#running.signal.aborted && (await this.#store.outboxStatus()).depth > 0) {
       await sleep(20, this.#running.signal);
-    }
-  }
-
-  /**
-   * Founds the group, rekeys it after a restart, and lets in who comes later: when all have enrolled and are in the
-   * directory, or the window has passed since the first of those who wait did. After a restart nobody may enrol, for
-   * meters do not know that this process is another one: then the window counts from the start. An agreement that fails
-   * is begun again.
-   */
-  async #keepKeyed(registrations: Registrations): Promise<void> {
-    const { signal } = this.#running;
-    const { windowMs } = this.#config.group;
-    const isRestart = (await this.#store.loadAnnounced(this.#gateway.membership.list.gid)) !== undefined;
-    let reason: Reason = isRestart ? 'restart' : 'founding';
-    let calledForMs = isRestart ? Date.now() : undefined;
-    let firstWaitsMs: number | undefined;
-    while (!signal.aborted) {
-      await sleep(100, signal);
-      if (this.#gateway.someoneWaits) firstWaitsMs ??= Date.now();
-      const windowBeganMs = firstWaitsMs ?? calledForMs;
-      if (windowBeganMs === undefined) continue;
-      const everybodyReady = this.#gateway.everybodyEnrolled && registrations.pending === 0;
-      if (!everybodyReady && Date.now() - windowBeganMs < windowMs) continue;
-      if (await this.#agree(reason)) {
-        reason = 'join';
-        calledForMs = firstWaitsMs = undefined;
-      } else {
-        await sleep(backoffMs(2), signal);
-      }
-    }
-  }
-
-  async #agree(reason: Reason): Promise<boolean> {
-    this.#runtime.emit({ event: 'agreement-started', members: this.#gateway.enrolments.length });
-    try {
-      await this.#gateway.rekey(reason);
-      return true;
-    } catch (error) {
-      this.#runtime.log.warn({ code: codeOf(error), err: error }, 'no epoch could be agreed');
-      this.#runtime.emit({ event: 'agreement-failed', code: codeOf(error) });
-      return false;
     }
   }
 
@@ -295,7 +264,7 @@ class GatewayProcess implements RunningGateway {
         await this.#backend.recordEpoch(record);
       } catch (error) {
         if (!(error instanceof GridringError && error.code === 'membership-unknown')) throw error;
-        await this.#backend.publishMembership(this.#gateway.membershipBundle);
+        await this.#backend.publishMembership(this.#gateway.group(gid).membershipBundle);
         await this.#backend.recordEpoch(record);
       }
       await this.#store.markReported(gid, epoch, attempt);

@@ -1,12 +1,15 @@
 /** What a gateway shows of itself: values of its properties, as their schemas describe them. No key is ever in them. */
 import { equalBytes, toBase64Url, toHex } from '../crypto/bytes.js';
 import { findEntry, type Membership } from '../crypto/membership.js';
-import type { CoordinatorState, Published } from '../crypto/ring/coordinator.js';
+import type { CoordinatorState } from '../crypto/ring/coordinator.js';
+import type { KeyName } from '../crypto/ring/schedule.js';
 import type { EpochRun } from './epoch-run.js';
 import type { EnrolledMeter, OutboxStatus } from './stores.js';
 
 export interface ActiveEpoch {
-  readonly published: Published;
+  readonly name: KeyName;
+  /** certHashes in ring order. */
+  readonly roster: readonly Uint8Array[];
   readonly sinceS: number;
 }
 
@@ -23,7 +26,7 @@ export function groupOf(
   enrolled: ReadonlyMap<string, EnrolledMeter>,
   active: ActiveEpoch | undefined,
 ): unknown {
-  const roster = active?.published.ring.members ?? [];
+  const roster = active?.roster ?? [];
   return {
     gid: toHex(list.gid),
     suite: list.policy.suite,
@@ -36,7 +39,7 @@ export function groupOf(
           certHash: toHex(certHash),
           id: `urn:gridring:meter:${id}`,
           enrolled: enrolled.has(toHex(certHash)),
-          active: roster.some((member) => equalBytes(member.certHash, certHash)),
+          active: roster.some((member) => equalBytes(member, certHash)),
         },
       ];
     }),
@@ -56,8 +59,8 @@ export function coordinatorStatusOf(
     return { gid, epoch, attempt, state: roundNames[state.kind], members };
   }
   if (!active) return { gid, epoch: 0, attempt: 0, state: 'none', members: 0 };
-  const { published, sinceS } = active;
-  const { epoch, attempt, th2 } = published.name;
+  const { name, roster, sinceS } = active;
+  const { epoch, attempt, th2 } = name;
   const keyName = toHex(th2.subarray(0, 8));
   return {
     gid,
@@ -65,7 +68,7 @@ export function coordinatorStatusOf(
     attempt,
     state: 'active',
     keyName,
-    members: published.ring.members.length,
+    members: roster.length,
     since: isoTime(sinceS),
   };
 }
@@ -97,9 +100,9 @@ export const outboxOf = ({ depth, oldestS }: OutboxStatus, { lastS, errorCode }:
   ...(errorCode !== undefined && { lastErrorCode: errorCode }),
 });
 
-export function healthOf(active: ActiveEpoch | undefined, { errorCode }: Delivery): object {
+export function healthOf(keyed: boolean, { errorCode }: Delivery): object {
   const checks = [
-    { name: 'epoch', ok: active !== undefined },
+    { name: 'epoch', ok: keyed },
     { name: 'backend', ok: errorCode === undefined, ...(errorCode !== undefined && { detail: errorCode }) },
   ];
   return { status: checks.every(({ ok }) => ok) ? 'ok' : 'degraded', checks };

@@ -88,7 +88,8 @@ export interface GatewayStore extends Outbox {
 
   /** The highest (epoch, attempt) that was ever announced; saved before the announcement leaves. */
   loadAnnounced(gid: Uint8Array): Promise<{ readonly epoch: number; readonly attempt: number } | undefined>;
-  saveAnnounced(gid: Uint8Array, epoch: number, attempt: number): Promise<void>;
+  /** By compare-and-swap. @returns false when this or a higher one was announced before: nothing has changed then */
+  saveAnnounced(gid: Uint8Array, epoch: number, attempt: number): Promise<boolean>;
 
   /** A finished epoch's record, and its delivery to the backend. */
   saveRecord(gid: Uint8Array, epoch: number, attempt: number, record: Uint8Array): Promise<void>;

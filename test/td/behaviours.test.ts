@@ -101,12 +101,17 @@ beforeAll(async () => {
       members: { invoke: (member, action, message) => invoke('meter', byHash.get(toHex(member))!, action, message) },
       tdFault: (td) => (validateTd(td).valid ? undefined : 'not a TD'),
       onEnrolled: () => undefined,
+      onAgreement: () => undefined,
       onEpoch: () => undefined,
+      onFailed: () => undefined,
+      nowMs: () => 0,
+      settled: () => true,
+      windowMs: 0,
       sleep: (_ms, signal) => once(signal, 'abort').then(() => undefined),
       roundDeadlineMs: 1_000,
       maxAttempts: 1,
     },
-    town.bundle(town.list()),
+    [town.bundle(town.list())],
   );
   watch('gateway', gateway);
   for (const meter of meters) watch('meter', meter);
@@ -126,7 +131,7 @@ test('from enrolment to the first reading, every answer, property and event fits
     const td = withForms(init, `coap://127.0.0.1/${id}/`);
     await invoke('gateway', gateway, 'enrol', meter.enrolment(JSON.stringify(td)));
   }
-  await gateway.rekey('founding');
+  await gateway.group(town.gid).rekey('founding');
   for (const meter of meters) {
     await meter.report({ timeS: nowS, intervalS: 60, energyTotalWh: 0, source: 'replay', missing: true });
     await checkProperties('meter', meter);

@@ -93,8 +93,8 @@ class SqliteGatewayStore extends SqliteOutbox implements GatewayStore, Closable 
     return this.#database.read(() => this.#loadAnnounced.get(gid));
   }
 
-  async saveAnnounced(gid: Uint8Array, epoch: number, attempt: number): Promise<void> {
-    this.#database.read(() => this.#saveAnnounced.run(gid, epoch, attempt));
+  async saveAnnounced(gid: Uint8Array, epoch: number, attempt: number): Promise<boolean> {
+    return this.#database.read(() => this.#saveAnnounced.run(gid, epoch, attempt)).changes > 0;
   }
 
   async saveRecord(gid: Uint8Array, epoch: number, attempt: number, record: Uint8Array): Promise<void> {
