@@ -1,4 +1,4 @@
-/** What stands behind a meter's affordances: its part in the ring, and the sealing of its readings. */
+/** What stands behind a meter's affordances: its part in the rings of its groups, and the sealing of its readings. */
 import { equalBytes, toBase64Url, toHex } from '../crypto/bytes.js';
 import { parseSign1 } from '../crypto/cose.js';
 import { signEnrolment } from '../crypto/enrolment.js';
@@ -10,20 +10,17 @@ import {
   seal,
   type SealingState,
 } from '../crypto/envelope/sealing.js';
+import type { VerifiedCertificate } from '../crypto/certificate.js';
 import type { Reading } from '../crypto/envelope/senml.js';
 import { ConflictError, VerificationError } from '../crypto/errors.js';
 import { limits } from '../crypto/limits.js';
 import { certificateOf, findEntry, verifyMembership, type Membership } from '../crypto/membership.js';
-import type { MemberContext, MemberStep } from '../crypto/ring/member-context.js';
-import {
-  decodeMemberState,
-  encodeMemberState,
-  newMemberState,
-  type EpochKey,
-  type MemberState,
-} from '../crypto/ring/member-state.js';
-import { onAnnouncement, onConfirmations, onMembership, onRoster, onTime, onTokens } from '../crypto/ring/member.js';
+import { verifyEndorsement } from '../crypto/ring/endorsement.js';
+import { decodeMemberState, newMemberState, type EpochKey, type MemberState } from '../crypto/ring/member-state.js';
+import { onAnnouncement, onConfirmations, onRoster, onTokens } from '../crypto/ring/member.js';
 import type { ActionHandler, PropertyReader, ThingBehaviour, ThingEmitter } from './behaviour.js';
+import { MeterGroup, wipe, type MemberRound } from './meter-group.js';
+import { isoTime, keyStatusOf } from './meter-status.js';
 import type { Parts } from './parts.js';
 import { Serial } from './serial.js';
 import type { MeterStore } from './stores.js';
@@ -36,26 +33,19 @@ export interface MeterParts extends Parts {
   readonly sourceName: string;
 }
 
-interface Group {
-  /** Undefined after a restart when the stored list is not valid now: the high water mark is kept all the same. */
-  readonly membership: Membership | undefined;
-  readonly state: MemberState;
-}
-
-type Round = (context: MemberContext, state: MemberState, message: Uint8Array) => MemberStep;
-
 export class Meter implements ThingBehaviour {
   readonly actions: Readonly<Record<string, ActionHandler>>;
   readonly properties: Readonly<Record<string, PropertyReader>>;
   readonly #parts: MeterParts;
-  readonly #serial = new Serial();
-  readonly #groups: Map<string, Group>;
+  /** By gid in hex. */
+  readonly #groups = new Map<string, MeterGroup>();
+  readonly #joining = new Serial();
+  readonly #sealingSerial = new Serial();
   #sealing: SealingState;
   #emitter: ThingEmitter | undefined;
 
-  private constructor(parts: MeterParts, groups: Map<string, Group>, sealing: SealingState) {
+  private constructor(parts: MeterParts, sealing: SealingState) {
     this.#parts = parts;
-    this.#groups = groups;
     this.#sealing = sealing;
     this.actions = {
       rekey: { kind: 'message', invoke: (message) => this.#rekey(message) },
@@ -63,6 +53,7 @@ export class Meter implements ThingBehaviour {
       confirm: { kind: 'message', invoke: (message) => this.#inItsGroup(onTokens, message) },
       activate: { kind: 'message', invoke: (message) => this.#inItsGroup(onConfirmations, message) },
       updateMembership: { kind: 'message', invoke: (bundle) => this.updateMembership(bundle) },
+      endorse: { kind: 'message', invoke: (bundle) => this.#endorse(bundle) },
     };
     this.properties = {
       identity: async () => ({
@@ -81,7 +72,8 @@ export class Meter implements ThingBehaviour {
   /** Loads what the store kept: groups with their keys, and where the sealing goes on. */
   static async load(parts: MeterParts): Promise<Meter> {
     const { store, suite, trustedRoots, nowS } = parts;
-    const groups = new Map<string, Group>();
+    const sealing = await store.loadSealing();
+    const meter = new Meter(parts, sealing ? decodeSealingState(sealing) : newSealingState);
     for (const gid of await store.groups()) {
       const [member, bundle] = [await store.loadMember(gid), await store.loadMembership(gid)];
       if (!member) continue;
@@ -91,10 +83,9 @@ export class Meter implements ThingBehaviour {
       } catch (error) {
         parts.log.warn({ meter: parts.identity.id, err: error }, 'the stored membership list is not valid now');
       }
-      groups.set(toHex(gid), { membership, state: decodeMemberState(member) });
+      meter.#groups.set(toHex(gid), meter.#group(decodeMemberState(member), membership));
     }
-    const sealing = await store.loadSealing();
-    return new Meter(parts, groups, sealing ? decodeSealingState(sealing) : newSealingState);
+    return meter;
   }
 
   attach(emitter: ThingEmitter): void {
@@ -125,23 +116,24 @@ export class Meter implements ThingBehaviour {
    * Takes a membership list that the authority signed and that names this meter, or that follows one which did.
    * @throws MalformedError, VerificationError `not-listed`, ConflictError `membership-rollback`, `membership-conflict`
    */
-  updateMembership(bundle: Uint8Array): Promise<Uint8Array> {
-    return this.#serial.run(async () => {
-      const { suite, identity, trustedRoots, nowS, store } = this.#parts;
-      const membership = verifyMembership({ suite, trustedRoots, nowS: nowS() }, bundle);
-      const { list, listHash } = membership;
-      const known = this.#groups.get(toHex(list.gid));
-      if (!known && !findEntry(list, identity.certHash, 'member')) {
+  async updateMembership(bundle: Uint8Array): Promise<Uint8Array> {
+    const { suite, trustedRoots, nowS } = this.#parts;
+    const membership = verifyMembership({ suite, trustedRoots, nowS: nowS() }, bundle);
+    const known = this.#groups.get(toHex(membership.list.gid));
+    return known?.updateMembership(membership, bundle) ?? this.#join(membership, bundle);
+  }
+
+  /** The first list of a group. Another may be on its way to the disk. */
+  #join(membership: Membership, bundle: Uint8Array): Promise<Uint8Array> {
+    return this.#joining.run(async () => {
+      const { gid } = membership.list;
+      if (!findEntry(membership.list, this.#parts.identity.certHash, 'member')) {
         throw new VerificationError('not-listed', 'the list is of a group that this meter is no member of');
       }
-      const current = known?.membership;
-      if (current?.list.version === list.version && !equalBytes(current.listHash, listHash)) {
-        throw new ConflictError('membership-conflict', 'another list of the same version is known');
-      }
-      const step = onMembership(known?.state ?? newMemberState(list.gid), membership);
-      await store.saveMembership(list.gid, bundle, encodeMemberState(step.state));
-      this.#adopt(membership, step);
-      return step.reply;
+      const group = this.#groups.get(toHex(gid)) ?? this.#group(newMemberState(gid), undefined);
+      const reply = await group.updateMembership(membership, bundle);
+      this.#groups.set(toHex(gid), group);
+      return reply;
     });
   }
 
@@ -150,7 +142,7 @@ export class Meter implements ThingBehaviour {
    * @throws ConflictError `not-keyed` before the first epoch, UnavailableError `disk-full`; nothing has changed then
    */
   report(reading: Reading): Promise<void> {
-    return this.#serial.run(async () => {
+    return this.#sealingSerial.run(async () => {
       const { suite, identity, random, store, nowS } = this.#parts;
       const group = this.#reportingGroup();
       if (!group) throw new ConflictError('not-keyed', 'no epoch key is active yet');
@@ -180,93 +172,98 @@ export class Meter implements ThingBehaviour {
    * @throws MalformedError, VerificationError `not-listed`, `receipt-mismatch`, `signature-invalid`
    */
   async acknowledge(upload: PreparedUpload, receipt: Uint8Array): Promise<void> {
-    const { suite, identity, nowS, store } = this.#parts;
+    const { suite, identity, store } = this.#parts;
     const { kid } = parseSign1(receipt, limits.memberMessage);
-    const group = this.#reportingGroup();
-    const coordinator = group?.membership.list.entries.find(({ certHash }) => equalBytes(certHash.subarray(0, 8), kid));
-    if (!group || !coordinator) throw new VerificationError('not-listed', 'a receipt of nobody in the list');
-    const certificate = certificateOf(group.membership, coordinator.certHash, 'coordinator', nowS());
+    const certificate = this.#coordinatorBy(kid);
+    if (!certificate) throw new VerificationError('not-listed', 'a receipt of nobody in the lists');
     verifyReceipt(suite, certificate, identity.certHash, upload.message, receipt);
     await store.acknowledge(upload.positions);
   }
 
-  /** Gives up rounds and old keys whose time has passed. */
-  tick(): Promise<void> {
-    return this.#serial.run(async () => {
-      for (const { state, membership } of this.#groups.values()) {
-        const step = onTime(state, this.#parts.nowS());
-        if (step.state !== state) await this.#keep(membership, step);
-      }
-    });
-  }
-
-  #rekey(message: Uint8Array): Promise<Uint8Array> {
-    return this.#serial.run(async () => {
-      try {
-        return await this.#tryEach(onAnnouncement, message);
-      } catch (error) {
-        if (!(error instanceof ConflictError && error.code === 'wrong-group')) throw error;
-        throw new ConflictError('membership-unknown', 'no membership list of that group is known here');
-      }
-    });
-  }
-
-  #inItsGroup(round: Round, message: Uint8Array): Promise<Uint8Array> {
-    return this.#serial.run(() => this.#tryEach(round, message));
-  }
-
-  /** Steps are pure, so the group that a message belongs to is the one whose step takes it. */
-  async #tryEach(round: Round, message: Uint8Array): Promise<Uint8Array> {
-    let refusal = new ConflictError('wrong-group', 'this meter is in no group yet');
-    for (const { state, membership } of this.#groups.values()) {
-      if (!membership) {
-        refusal = new ConflictError('membership-unknown', 'no valid membership list of the group is known here');
-        continue;
-      }
-      try {
-        const step = round(this.#context(membership), state, message);
-        await this.#keep(membership, step);
-        return step.reply;
-      } catch (error) {
-        if (!(error instanceof ConflictError && isForAnother(error))) throw error;
-        refusal = error;
-      }
-    }
-    throw refusal;
-  }
-
-  #context(membership: Membership): MemberContext {
-    const { suite, identity, nowS, random } = this.#parts;
-    return { suite, self: identity, membership, nowS: nowS(), random };
-  }
-
-  /** Saves before anything is answered, and overwrites what the step consumed. */
-  async #keep(membership: Membership | undefined, step: MemberStep): Promise<void> {
-    await this.#parts.store.saveMember(step.state.gid, encodeMemberState(step.state));
-    this.#adopt(membership, step);
-  }
-
-  #adopt(membership: Membership | undefined, { state, consumed }: MemberStep): void {
-    const before = this.#groups.get(toHex(state.gid))?.state;
-    this.#groups.set(toHex(state.gid), { membership, state });
-    wipe(consumed);
-    if (before?.round.kind !== state.round.kind || before.active !== state.active) {
-      this.#emitter?.propertyChanged('keyStatus');
-    }
-    if (state.active && before?.active !== state.active) {
-      const { epoch, attempt } = state.active.name;
-      this.#parts.log.info({ meter: this.#parts.identity.id, epoch, attempt }, 'epoch key active');
-    }
-  }
-
-  /** The group whose policy says who reads the readings, once its key is active. */
-  #reportingGroup(): { readonly membership: Membership; readonly active: EpochKey } | undefined {
-    for (const { membership, state } of this.#groups.values()) {
-      if (membership && state.active && membership.list.policy.readings.length > 0) {
-        return { membership, active: state.active };
+  #coordinatorBy(kid: Uint8Array): VerifiedCertificate | undefined {
+    for (const { membership } of this.#groups.values()) {
+      const entry = membership?.list.entries.find(({ certHash }) => equalBytes(certHash.subarray(0, 8), kid));
+      if (membership && entry && findEntry(membership.list, entry.certHash, 'coordinator')) {
+        return certificateOf(membership, entry.certHash, 'coordinator', this.#parts.nowS());
       }
     }
     return undefined;
+  }
+
+  /** Gives up rounds and old keys whose time has passed. */
+  async tick(): Promise<void> {
+    await Promise.all([...this.#groups.values()].map((group) => group.tick()));
+  }
+
+  async #rekey(message: Uint8Array): Promise<Uint8Array> {
+    try {
+      return await this.#inItsGroup(onAnnouncement, message);
+    } catch (error) {
+      if (!(error instanceof ConflictError && error.code === 'wrong-group')) throw error;
+      throw new ConflictError('membership-unknown', 'no membership list of that group is known here');
+    }
+  }
+
+  /**
+   * Steps are pure, so the group that a message belongs to is the one whose step takes it. All are asked at once: a
+   * group that is busy keeps no other waiting.
+   */
+  async #inItsGroup(round: MemberRound, message: Uint8Array): Promise<Uint8Array> {
+    const refusals: ConflictError[] = [];
+    const asked = [...this.#groups.values()].map(async (group) => {
+      try {
+        return { reply: await group.take(round, message) };
+      } catch (error) {
+        if (!(error instanceof ConflictError && isForAnother(error))) return { error };
+        refusals.push(error);
+        throw error;
+      }
+    });
+    const taken = await Promise.any(asked).catch(() => undefined);
+    if (!taken) {
+      const unlisted = refusals.find(({ code }) => code === 'membership-unknown');
+      throw unlisted ?? refusals[0] ?? new ConflictError('wrong-group', 'this meter is in no group yet');
+    }
+    if ('error' in taken) throw taken.error;
+    return taken.reply;
+  }
+
+  async #endorse(bundle: Uint8Array): Promise<Uint8Array> {
+    const { suite, trustedRoots, nowS } = this.#parts;
+    const endorsement = verifyEndorsement({ suite, trustedRoots, nowS: nowS() }, bundle);
+    const group = this.#groups.get(toHex(endorsement.gid));
+    if (!group) throw new ConflictError('wrong-group', 'an endorsement of a group that is not known here');
+    return group.endorse(endorsement);
+  }
+
+  #group(state: MemberState, membership: Membership | undefined): MeterGroup {
+    const parts = { ...this.#parts, onStep: this.#onStep.bind(this) };
+    return new MeterGroup(parts, state, membership);
+  }
+
+  #onStep(before: MemberState, { round, active }: MemberState): void {
+    if (before.round.kind !== round.kind || before.active !== active) this.#emitter?.propertyChanged('keyStatus');
+    if (active && before.active?.name !== active.name) {
+      const { epoch, attempt } = active.name;
+      const { log, identity } = this.#parts;
+      log.info({ meter: identity.id, epoch, attempt, provisional: active.provisional }, 'epoch key active');
+    }
+  }
+
+  /**
+   * The group under whose policy readings are sealed, once its key is active: the one whose policy says who reads them;
+   * of several, that with the lowest gid.
+   */
+  #reportingGroup(): { readonly membership: Membership; readonly active: EpochKey } | undefined {
+    const { certHash } = this.#parts.identity;
+    const [reporting] = [...this.#groups]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .flatMap(([, { membership, state }]) =>
+        membership && membership.list.policy.readings.length > 0 && findEntry(membership.list, certHash, 'member')
+          ? [{ membership, active: state.active }]
+          : [],
+      );
+    return reporting?.active ? { membership: reporting.membership, active: reporting.active } : undefined;
   }
 
   async #status(): Promise<unknown> {
@@ -285,37 +282,5 @@ export class Meter implements ThingBehaviour {
   }
 }
 
-const isForAnother = ({ code }: ConflictError): boolean => code === 'wrong-group' || code === 'wrong-round';
-
-/** No more than JavaScript allows: copies that the runtime made elsewhere are out of reach (SECURITY.md). */
-function wipe(secrets: readonly Uint8Array[]): void {
-  for (const secret of secrets) secret.fill(0);
-}
-
-const isoTime = (timeS: number): string => new Date(timeS * 1000).toISOString();
-
-const roundNames = {
-  idle: 'none',
-  shared: 'shared',
-  tokenSent: 'tokenSent',
-  aborted: 'none',
-  confirmed: 'pending',
-} as const;
-
-/** An open round is shown before the key it will replace. */
-function keyStatusOf({ gid, round, active, highWater }: MemberState): unknown {
-  if (round.kind === 'idle' && active) {
-    const { epoch, attempt, th2 } = active.name;
-    return {
-      gid: toHex(gid),
-      epoch,
-      attempt,
-      state: 'active',
-      keyName: toHex(th2.subarray(0, 8)),
-      members: active.roster.length,
-      since: isoTime(active.sinceS),
-    };
-  }
-  const members = 'ring' in round ? round.ring.members.length : round.kind === 'confirmed' ? round.roster.length : 0;
-  return { gid: toHex(gid), ...highWater, state: roundNames[round.kind], members };
-}
+const isForAnother = ({ code }: ConflictError): boolean =>
+  code === 'wrong-group' || code === 'wrong-round' || code === 'membership-unknown';

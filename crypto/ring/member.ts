@@ -201,7 +201,7 @@ function rosterAgain(
 /**
  * Round 3: a bundle of tokens that fit is answered with a signed confirmation; one that does not, and that the
  * coordinator really signed, with a signed abort, or, where all n signed tokens stand in it, with the reveal (rule 4).
- * @throws MalformedError, VerificationError, ConflictError `wrong-round`, `tokens-equivocation`
+ * @throws MalformedError, VerificationError, ConflictError `wrong-round`, `session-aborted`, `tokens-equivocation`
  */
 export function onTokens(context: MemberContext, state: MemberState, bytes: Uint8Array): MemberStep {
   const { suite } = context;
@@ -211,6 +211,10 @@ export function onTokens(context: MemberContext, state: MemberState, bytes: Uint
   if (round.kind === 'confirmed' && startsWith(round.sid, bundle.sessionRef))
     return tokensAgain(context, state, round, bundle);
   if (!(round.kind === 'tokenSent' || round.kind === 'aborted') || !startsWith(round.ring.sid, bundle.sessionRef)) {
+    // After a restart too it is known by name, and never entered again.
+    if (state.tombstone && startsWith(state.tombstone, bundle.sessionRef)) {
+      throw new ConflictError('session-aborted', 'this member has aborted the session, and confirms nothing in it');
+    }
     throw wrongRound('token bundle');
   }
   assertSameList(context, round.announcement.listHash);

@@ -99,7 +99,7 @@ describe.each(suites)('a member that crashes and comes back, suite $name', (suit
     const again = restarted(player);
     expect(again.state.tombstone).toEqual(roster.ring.sid);
     for (const message of [bundle, confirming.tokensMessage, confirming.signedTokensMessage]) {
-      expect(refusedBy(again, onTokens, message)).toBe('wrong-round');
+      expect(refusedBy(again, onTokens, message)).toBe('session-aborted');
     }
   });
 

@@ -98,7 +98,7 @@ describe.each(suites)('tokens that do not fit, suite $name', (suite) => {
     const { secret } = roundOf(member!);
     expect(revealed(n, sent, 0, play(member!, onTokens, state.signedTokensMessage))).toEqual(secret);
     expect(member!.state).toMatchObject({ round: { kind: 'idle' }, tombstone: sent.roster.ring.sid, active: null });
-    expect(refusedBy(member!, onTokens, state.signedTokensMessage)).toBe('wrong-round');
+    expect(refusedBy(member!, onTokens, state.signedTokensMessage)).toBe('session-aborted');
   });
 
   it('are answered with an abort as long as one signature is missing, and always with the same', () => {
@@ -308,7 +308,7 @@ describe.each(suites)('a coordinator that would provoke a reveal, suite $name', 
       replaced(tokenEntries(sent.confirming), 1, () => twoFaced),
     );
     revealed(n, sent, 3, play(victim, onTokens, bundle));
-    expect(refusedBy(victim, onTokens, sent.confirming.tokensMessage)).toBe('wrong-round');
+    expect(refusedBy(victim, onTokens, sent.confirming.tokensMessage)).toBe('session-aborted');
     for (const member of [0, 2].map((i) => at(sent.members, i))) {
       play(member, onTokens, sent.confirming.tokensMessage);
       expect(member.state).toMatchObject({ round: { kind: 'confirmed' }, active: null });

@@ -7,6 +7,8 @@ import { Ajv, type AnySchemaObject } from 'ajv';
 import addFormats from 'ajv-formats';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { toBase64Url, toHex } from '../../crypto/bytes.js';
+import { encodeEndorsementBundle, signEndorsement } from '../../crypto/ring/endorsement.js';
+import { verifyRecord } from '../../crypto/ring/record.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
 import { openGatewayStore } from '../../servients/stores/sqlite/gateway-store.js';
 import { openMeterStore } from '../../servients/stores/sqlite/meter-store.js';
@@ -132,7 +134,14 @@ test('from enrolment to the first reading, every answer, property and event fits
     await invoke('gateway', gateway, 'enrol', meter.enrolment(JSON.stringify(td)));
   }
   await gateway.group(town.gid).rekey('founding');
+  const record = (await stores.gateway.latestRecord(town.gid))!;
+  const { name } = verifyRecord(suiteX25519, town.membership(), record, nowS);
+  const endorsement = encodeEndorsementBundle(signEndorsement(suiteX25519, town.backend, name, record), [
+    town.backend.certificate.der,
+    issuing,
+  ]);
   for (const meter of meters) {
+    await invoke('meter', meter, 'endorse', endorsement);
     await meter.report({ timeS: nowS, intervalS: 60, energyTotalWh: 0, source: 'replay', missing: true });
     await checkProperties('meter', meter);
     const upload = (await meter.nextUpload())!;

@@ -144,6 +144,7 @@ describe('schema files', () => {
       short: base64UrlLength(limits.memberMessage),
       bundle: base64UrlLength(limits.bundle),
       membership: base64UrlLength(limits.membership),
+      endorsement: base64UrlLength(limits.endorsement),
       enrolment: base64UrlLength(limits.thingDescription + 4 * limits.certificate),
       reading: base64UrlLength(limits.envelope),
       readings: base64UrlLength(limits.readingsBatch),
