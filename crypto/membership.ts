@@ -308,15 +308,18 @@ export const memberCount = ({ entries }: MembershipList): number =>
  * Rule 6: all members that the policy requires, or where it requires none, more than half of the list's members; and
  * never fewer than its least number. Two rosters of one attempt then always share a member, who answers only one of
  * them; a majority beside a roster of the required ones need not.
- * @throws VerificationError `roster-minority`
  */
-export function assertQuorum(list: MembershipList, roster: readonly Uint8Array[]): void {
+export function isQuorum(list: MembershipList, roster: readonly Uint8Array[]): boolean {
   const { minMembers, requiredMembers } = list.policy;
-  const isQuorum =
-    requiredMembers.length > 0
-      ? requiredMembers.every((required) => roster.some((certHash) => equalBytes(certHash, required)))
-      : roster.length * 2 > memberCount(list);
-  if (roster.length < minMembers || !isQuorum) {
+  if (roster.length < minMembers) return false;
+  return requiredMembers.length > 0
+    ? requiredMembers.every((required) => roster.some((certHash) => equalBytes(certHash, required)))
+    : roster.length * 2 > memberCount(list);
+}
+
+/** @throws VerificationError `roster-minority` */
+export function assertQuorum(list: MembershipList, roster: readonly Uint8Array[]): void {
+  if (!isQuorum(list, roster)) {
     throw new VerificationError('roster-minority', `${roster.length} members are too few for the policy of the list`);
   }
 }

@@ -72,6 +72,8 @@ interface Dropout {
 
 /** How an attempt went, for whoever decides whom to ask the next time. It blames nobody who was never reached. */
 export interface EpochReport {
+  /** Whether there is an epoch now. */
+  readonly agreed: boolean;
   /** Members of the roster that answered every round they were asked in. */
   readonly faithful: readonly Uint8Array[];
   readonly dropouts: readonly Dropout[];
@@ -281,6 +283,7 @@ export class EpochRun {
     const isAbsent = (member: Uint8Array): boolean => absent.some((other) => equalBytes(other, member));
     const dropouts = round === 'tokens' || round === 'confirmations' ? absent.filter((m) => !this.#hasTime(m)) : [];
     return {
+      agreed: round === 'published',
       faithful: this.#roster().filter((member) => !isAbsent(member)),
       dropouts: dropouts.map((member) => ({ member, round: round === 'tokens' ? round : 'confirmations' })),
     };
