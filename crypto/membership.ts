@@ -45,7 +45,8 @@ export interface Policy {
   readonly epochFloor: number | null;
 }
 
-export interface MembershipList {
+/** A list as the authority signs it. */
+export interface AuthorityList {
   readonly gid: Uint8Array;
   readonly version: number;
   readonly policy: Policy;
@@ -54,6 +55,29 @@ export interface MembershipList {
   readonly notBeforeS: number;
   readonly notAfterS: number;
 }
+
+/** What lists of a group are ordered by. */
+export interface ListOrder {
+  readonly version: number;
+  /** 0: as the authority signed it; above: changed under a delegation. */
+  readonly revision: number;
+}
+
+/** A list in force. */
+export interface MembershipList extends AuthorityList, ListOrder {
+  /** certHashes of the authority's members, whom alone a quorum counts (protocol §1, rule 6). */
+  readonly quorumMembers: readonly Uint8Array[];
+}
+
+/** Below zero when `a` is older than `b`: any list of a higher version comes after every revision of a lower one. */
+export const compareLists = (a: ListOrder, b: ListOrder): number => a.version - b.version || a.revision - b.revision;
+
+/** A list that nobody has changed since the authority signed it. */
+export const unchangedList = (list: AuthorityList): MembershipList => ({
+  ...list,
+  revision: 0,
+  quorumMembers: list.entries.filter(({ roles }) => (roles & roleBit.member) !== 0).map(({ certHash }) => certHash),
+});
 
 /** A list that has been verified, with the verified certificates of its entries. */
 export interface Membership {
@@ -72,7 +96,7 @@ export function encodeMembershipList({
   entries,
   notBeforeS,
   notAfterS,
-}: MembershipList): Uint8Array {
+}: AuthorityList): Uint8Array {
   const sorted = [...entries].sort((a, b) => compareBytes(a.certHash, b.certHash));
   return encode([
     gid,
@@ -95,14 +119,14 @@ export function encodeMembershipList({
 }
 
 /** @throws MalformedError `message-malformed`, `membership-malformed` and those of the CBOR gate */
-export function parseMembershipList(payload: Uint8Array): MembershipList {
+export function parseMembershipList(payload: Uint8Array): AuthorityList {
   const what = 'membership list';
   const [gid, version, policy, entries, notBeforeS, notAfterS] = arrayOf(
     decodeStrict(payload, limits.membership),
     what,
     6,
   );
-  const list: MembershipList = {
+  const list: AuthorityList = {
     gid: bytesOf(gid, what, 16),
     version: uintOf(version, what, uint32Max, 1),
     policy: parsePolicy(policy),
@@ -171,7 +195,7 @@ const membershipHash = (suite: Suite, payload: Uint8Array): Uint8Array => hash(s
 export const signMembershipList = (
   suite: Suite,
   authority: { readonly signer: Signer; readonly kid: Uint8Array },
-  list: MembershipList,
+  list: AuthorityList,
 ): Uint8Array =>
   sign1(suite, authority.signer, authority.kid, { type: 'membership', context: list.gid }, encodeMembershipList(list));
 
@@ -207,7 +231,7 @@ export function verifyMembership(check: MembershipCheck, bundle: Uint8Array): Me
   const { suite, nowS } = check;
   const { listMessage, certificates } = parseMembershipBundle(bundle);
   const message = parseSign1(listMessage, limits.membership);
-  const list = parseMembershipList(message.payload);
+  const list = unchangedList(parseMembershipList(message.payload));
   const parsed = certificates.map((der) => parseCertificate(suite, der));
   const authority = parsed.find(({ kid, role }) => role === 'authority' && equalBytes(kid, message.kid));
   if (!authority) throw new VerificationError('membership-authority', 'the certificate of the authority is not there');
@@ -223,7 +247,7 @@ export function verifyMembership(check: MembershipCheck, bundle: Uint8Array): Me
 }
 
 /** @throws VerificationError `membership-expired` */
-export function assertListValid({ notBeforeS, notAfterS, version }: MembershipList, nowS: number): void {
+export function assertListValid({ notBeforeS, notAfterS, version }: AuthorityList, nowS: number): void {
   if (nowS + limits.clockSkewS < notBeforeS || nowS - limits.clockSkewS > notAfterS) {
     throw new VerificationError('membership-expired', `membership list ${version} is not valid now`);
   }
@@ -300,21 +324,24 @@ export function certificateAt(
   return certificate;
 }
 
-/** How many entries count for the majority: those with the role of member (protocol §1, rule 6). */
+/** How many entries have the role of member. */
 export const memberCount = ({ entries }: MembershipList): number =>
   entries.filter(({ roles }) => (roles & roleBit.member) !== 0).length;
 
 /**
- * Rule 6: all members that the policy requires, or where it requires none, more than half of the list's members; and
- * never fewer than its least number. Two rosters of one attempt then always share a member, who answers only one of
- * them; a majority beside a roster of the required ones need not.
+ * Rule 6: all members that the policy requires, or where it requires none, more than half of the authority's members;
+ * and never fewer of them than its least number. Two rosters of one attempt then always share a member, who answers only
+ * one of them; a majority beside a roster of the required ones need not. What a delegation removed still counts for the
+ * whole, and what it added for nothing: else two changes of one list would have quorums that share nobody.
  */
-export function isQuorum(list: MembershipList, roster: readonly Uint8Array[]): boolean {
-  const { minMembers, requiredMembers } = list.policy;
-  if (roster.length < minMembers) return false;
+export function isQuorum({ policy, quorumMembers }: MembershipList, roster: readonly Uint8Array[]): boolean {
+  const { minMembers, requiredMembers } = policy;
+  const inRoster = new Set(roster.map(toHex));
+  const present = quorumMembers.filter((certHash) => inRoster.has(toHex(certHash))).length;
+  if (present < minMembers) return false;
   return requiredMembers.length > 0
-    ? requiredMembers.every((required) => roster.some((certHash) => equalBytes(certHash, required)))
-    : roster.length * 2 > memberCount(list);
+    ? requiredMembers.every((required) => inRoster.has(toHex(required)))
+    : present * 2 > quorumMembers.length;
 }
 
 /** @throws VerificationError `roster-minority` */

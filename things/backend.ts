@@ -10,6 +10,7 @@ import { ConflictError, GridringError, VerificationError } from '../crypto/error
 import { limits } from '../crypto/limits.js';
 import {
   assertListValid,
+  compareLists,
   findEntry,
   parseMembershipBundle,
   parseMembershipList,
@@ -66,7 +67,7 @@ export class Backend {
   listsOf(gid: Uint8Array): readonly Membership[] {
     return [...this.#byHash.values()]
       .filter(({ list }) => equalBytes(list.gid, gid))
-      .sort((a, b) => b.list.version - a.list.version);
+      .sort((a, b) => compareLists(b.list, a.list));
   }
 
   /**
@@ -78,11 +79,12 @@ export class Backend {
     const membership = verifyMembership({ suite, trustedRoots, nowS: nowS() }, bundle);
     const { list, listHash } = membership;
     const current = this.#newest.get(toHex(list.gid));
-    if (current?.list.version === list.version && !equalBytes(current.listHash, listHash)) {
-      throw new ConflictError('membership-conflict', 'another list of the same version is known');
+    if (current && compareLists(current.list, list) === 0 && !equalBytes(current.listHash, listHash)) {
+      throw new ConflictError('membership-conflict', 'another list of the same version and revision is known');
     }
-    if (!(await store.saveMembership(list.gid, list.version, listHash, bundle))) {
-      throw new ConflictError('membership-rollback', `list ${list.version} is older than the one that is known`);
+    if (!(await store.saveMembership(list.gid, list, listHash, bundle))) {
+      const order = `${list.version}.${list.revision}`;
+      throw new ConflictError('membership-rollback', `list ${order} is older than the one that is known`);
     }
     this.#remember(membership);
     return membership;
@@ -185,7 +187,7 @@ export class Backend {
     this.#byHash.set(toHex(listHash), membership);
     const gid = toHex(list.gid);
     const newest = this.#newest.get(gid);
-    if (!newest || newest.list.version <= list.version) this.#newest.set(gid, membership);
+    if (!newest || compareLists(newest.list, list) <= 0) this.#newest.set(gid, membership);
   }
 
   /**
@@ -204,8 +206,9 @@ export class Backend {
   async #requireListNotOlder({ list }: Membership, name: EpochNumber): Promise<void> {
     const [last] = await this.#parts.store.epochs(list.gid, 1);
     const known = last && this.#byHash.get(toHex(last.listHash));
-    if (known && compareEpochs(name, last) > 0 && list.version < known.list.version) {
-      throw new ConflictError('membership-rollback', `list ${known.list.version} was in use before this epoch`);
+    if (known && compareEpochs(name, last) > 0 && compareLists(list, known.list) < 0) {
+      const order = `${known.list.version}.${known.list.revision}`;
+      throw new ConflictError('membership-rollback', `list ${order} was in use before this epoch`);
     }
   }
 

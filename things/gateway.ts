@@ -6,7 +6,14 @@ import { verifyEnrolment } from '../crypto/enrolment.js';
 import { signReceipt, verifyReceipt } from '../crypto/envelope/reading.js';
 import { ConflictError, MalformedError, SetupError, VerificationError } from '../crypto/errors.js';
 import { limits } from '../crypto/limits.js';
-import { certificateOf, findEntry, verifyMembership, type ListRole, type Membership } from '../crypto/membership.js';
+import {
+  certificateOf,
+  compareLists,
+  findEntry,
+  verifyMembership,
+  type ListRole,
+  type Membership,
+} from '../crypto/membership.js';
 import { contextOf, parseRekeyRequest } from '../crypto/ring/messages.js';
 import type { ActionHandler, PropertyReader, ThingBehaviour, ThingEmitter } from './behaviour.js';
 import { Coordination, type CoordinationParts, type VerifiedBundle } from './coordination.js';
@@ -227,17 +234,17 @@ async function newerMembership(parts: GatewayParts, configuredBundle: Uint8Array
     bundle,
   });
   const configured = verify(configuredBundle);
-  const { gid, version } = configured.verified.list;
+  const { gid } = configured.verified.list;
   const storedBundle = await store.loadMembership(gid);
   let newer = configured;
   try {
     const stored = storedBundle && verify(storedBundle);
-    if (stored && stored.verified.list.version > version) newer = stored;
+    if (stored && compareLists(stored.verified.list, newer.verified.list) > 0) newer = stored;
   } catch (error) {
     log.warn({ gid: toHex(gid), err: error }, 'the stored membership list is not valid now; using the configured one');
   }
   certificateOf(newer.verified, identity.certHash, 'coordinator', nowS());
-  await store.saveMembership(gid, newer.verified.list.version, newer.bundle);
+  await store.saveMembership(gid, newer.verified.list, newer.bundle);
   return newer;
 }
 

@@ -2,6 +2,7 @@
  * What the Things need to have kept. Every method is one durable transaction: when it has returned, a crash loses
  * nothing of it. Implementations live in `servients/stores/`. A full disk is an UnavailableError `disk-full`.
  */
+import type { ListOrder } from '../crypto/membership.js';
 
 /** A grant or a sealed reading, as COSE bytes, on its way. */
 export interface OutboxItem {
@@ -84,7 +85,8 @@ export interface GatewayStore extends Outbox {
   enrolments(): Promise<readonly EnrolledMeter[]>;
 
   loadMembership(gid: Uint8Array): Promise<Uint8Array | undefined>;
-  saveMembership(gid: Uint8Array, version: number, bundle: Uint8Array): Promise<void>;
+  /** Keeps the newest by `compareLists`; of two of the same order, the later call's. */
+  saveMembership(gid: Uint8Array, order: ListOrder, bundle: Uint8Array): Promise<void>;
 
   /** The highest (epoch, attempt) that was ever announced; saved before the announcement leaves. */
   loadAnnounced(gid: Uint8Array): Promise<{ readonly epoch: number; readonly attempt: number } | undefined>;
@@ -134,8 +136,8 @@ export interface SealedReadingRow {
 }
 
 export interface BackendStore {
-  /** Takes a list if none of the group has this version or a higher one. @returns whether it is now the newest */
-  saveMembership(gid: Uint8Array, version: number, listHash: Uint8Array, bundle: Uint8Array): Promise<boolean>;
+  /** Takes a list if all of the group come before it. @returns whether it is now the newest */
+  saveMembership(gid: Uint8Array, order: ListOrder, listHash: Uint8Array, bundle: Uint8Array): Promise<boolean>;
   loadMembership(gid: Uint8Array): Promise<Uint8Array | undefined>;
   membershipByHash(listHash: Uint8Array): Promise<Uint8Array | undefined>;
   groups(): Promise<readonly Uint8Array[]>;

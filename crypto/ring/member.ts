@@ -7,7 +7,15 @@ import { parseSign1, sign1, type Sign1 } from '../cose.js';
 import { ConflictError, VerificationError } from '../errors.js';
 import { generateAgreementKey } from '../keys.js';
 import { limits } from '../limits.js';
-import { assertListValid, certificateAt, certificateOf, type Membership } from '../membership.js';
+import {
+  assertListValid,
+  certificateAt,
+  certificateOf,
+  compareLists,
+  roleBit,
+  type Membership,
+  type MembershipList,
+} from '../membership.js';
 import { abort, onTokensAfterAbort } from './abort.js';
 import {
   assertNotExpired,
@@ -20,7 +28,16 @@ import {
   type MemberContext,
   type MemberStep,
 } from './member-context.js';
-import type { Aborted, Confirmed, EpochKey, MemberState, Shared, TokenSent } from './member-state.js';
+import {
+  memberRef,
+  type Aborted,
+  type Confirmed,
+  type EpochKey,
+  type MemberState,
+  type PreviousKey,
+  type Shared,
+  type TokenSent,
+} from './member-state.js';
 import {
   contextOf,
   encodeConfirmation,
@@ -46,20 +63,42 @@ import {
 import { openTokens } from './verdict.js';
 
 /**
- * Takes a newer membership list: what hangs on the old one is given up.
- * @throws ConflictError `membership-rollback`; VerificationError `wrong-group`
+ * Takes a newer membership list: a round that hangs on the old one is given up, and an active key that somebody holds
+ * who is no member any more is for receiving only (protocol §7: a revocation stops sending under the old key at once).
+ * @throws ConflictError `membership-rollback`, `membership-conflict`; VerificationError `wrong-group`
  */
 export function onMembership(state: MemberState, { list, listHash }: Membership): MemberStep {
   if (!equalBytes(list.gid, state.gid)) throw new VerificationError('wrong-group', 'a list of another group');
-  if (list.version < state.listVersion) {
-    throw new ConflictError('membership-rollback', `list ${list.version} is older than list ${state.listVersion}`);
-  }
-  const { round } = state;
+  assertNotOlder(state, list, listHash);
+  const { round, active } = state;
   const keeps =
     round.kind === 'idle' ||
     equalBytes(round.kind === 'confirmed' ? round.listHash : round.announcement.listHash, listHash);
-  const next = { ...state, listVersion: list.version };
+  const next = { ...state, newestList: orderOf(list, listHash), active: active && withholdFrom(active, list) };
   return keeps ? { state: next, reply: nothing, consumed: [] } : withRound(next, { kind: 'idle' }, nothing);
+}
+
+const orderOf = ({ version, revision }: MembershipList, listHash: Uint8Array): MemberState['newestList'] => ({
+  version,
+  revision,
+  listHash,
+});
+
+function assertNotOlder({ newestList }: MemberState, list: MembershipList, listHash: Uint8Array): void {
+  const order = compareLists(list, newestList);
+  if (order < 0) {
+    const known = `${newestList.version}.${newestList.revision}`;
+    throw new ConflictError('membership-rollback', `list ${list.version}.${list.revision} is older than list ${known}`);
+  }
+  if (order === 0 && !equalBytes(listHash, newestList.listHash)) {
+    throw new ConflictError('membership-conflict', 'another list of the same version and revision is known');
+  }
+}
+
+function withholdFrom(active: EpochKey, { entries }: MembershipList): EpochKey {
+  const isMember = (ref: Uint8Array): boolean =>
+    entries.some(({ certHash, roles }) => (roles & roleBit.member) !== 0 && startsWith(certHash, ref));
+  return active.receiveOnly || active.roster.every(isMember) ? active : { ...active, receiveOnly: true };
 }
 
 /**
@@ -76,7 +115,7 @@ export function onAnnouncement(context: MemberContext, state: MemberState, bytes
   if (state.round.kind !== 'idle' && equalBytes(state.round.annId, annId)) return answerAgain(state);
   assertNewer(announcement, state);
   const { list, listHash } = membership;
-  const isNewest = equalBytes(list.gid, state.gid) && list.version >= state.listVersion;
+  const isNewest = equalBytes(list.gid, state.gid) && compareLists(list, state.newestList) >= 0;
   if (!isNewest || !equalBytes(announcement.listHash, listHash)) {
     throw new ConflictError(
       'membership-unknown',
@@ -94,7 +133,8 @@ export function onAnnouncement(context: MemberContext, state: MemberState, bytes
   const shareReply = sign1(suite, self.signer, self.kid, contextOf('share', annId), payload);
   const round: Shared = { kind: 'shared', annId, announcement, shareReply, secret, key, opening, commitment };
   const { epoch, attempt } = announcement;
-  return withRound({ ...state, highWater: { epoch, attempt }, listVersion: list.version }, round, shareReply);
+  const answered = { ...state, highWater: { epoch, attempt }, newestList: orderOf(list, listHash) };
+  return withRound(answered, round, shareReply);
 }
 
 /** The same announcement again: the same answer (protocol §5, slot rule). */
@@ -300,20 +340,33 @@ export function onConfirmations(context: MemberContext, state: MemberState, byte
       verifyConfirmationOf(suite, { sid: round.sid, th2: name.th2 }, certificate, entry);
     }
   }
-  return activate(state, round, { nowS, graceS: membership.list.policy.graceS, provisional: constrained });
+  return activate(context, state, round, constrained);
 }
 
 function activate(
+  { membership: { list }, nowS }: MemberContext,
   state: MemberState,
-  { sid, name, keys, listHash, roster }: Confirmed,
-  { nowS, graceS, provisional }: { readonly nowS: number; readonly graceS: number; readonly provisional: boolean },
+  { sid, name, keys, listHash, roster: indices }: Confirmed,
+  provisional: boolean,
 ): MemberStep {
   const { confirmationKey, ...lasting } = keys;
-  const active: EpochKey = { ...lasting, sid, name, listHash, roster, sinceS: nowS, provisional };
-  const previous = state.active && { key: state.active, untilS: nowS + graceS };
+  const roster = indices.map((index) => memberRef(list.entries[index]?.certHash ?? nothing));
+  const active: EpochKey = {
+    ...lasting,
+    sid,
+    name,
+    listHash,
+    roster,
+    sinceS: nowS,
+    provisional,
+    receiveOnly: false,
+  };
+  const previous = state.active && { key: previousOf(state.active), untilS: nowS + list.policy.graceS };
   const consumed = [confirmationKey, ...(state.previous ? secretsOfKey(state.previous.key) : [])];
   return { state: { ...state, round: { kind: 'idle' }, active, previous }, reply: nothing, consumed };
 }
+
+const previousOf = ({ roster: _roster, receiveOnly: _receiveOnly, ...key }: EpochKey): PreviousKey => key;
 
 /** Deadlines: gives up a round that was not confirmed in time, and a previous key whose grace has passed. */
 export function onTime(state: MemberState, nowS: number): MemberStep {
@@ -329,7 +382,7 @@ export function onTime(state: MemberState, nowS: number): MemberStep {
   };
 }
 
-const secretsOfKey = ({ groupKey, groupSeed, exporter }: EpochKey): readonly Uint8Array[] => [
+const secretsOfKey = ({ groupKey, groupSeed, exporter }: PreviousKey): readonly Uint8Array[] => [
   groupKey,
   groupSeed,
   exporter,

@@ -13,7 +13,7 @@ import {
   roleBit,
   signMembershipList,
   type ListEntry,
-  type MembershipList,
+  type AuthorityList,
 } from '../../crypto/membership.js';
 import type { Suite, SuiteName } from '../../crypto/suite.js';
 import { initCa, issue } from '../ca.js';
@@ -131,7 +131,7 @@ function makeCast({ folder, suite, port }: DemoPlan, meterIds: readonly string[]
     return { certificate: issued.certificate, hpkeKey: hpke.key.hpkePublicKey };
   });
   const [utility, household] = readers.map(({ certificate }) => certificate.certHash);
-  const list: MembershipList = {
+  const list: AuthorityList = {
     gid: randomBytes(16),
     version: 1,
     policy: {

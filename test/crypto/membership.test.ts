@@ -13,9 +13,11 @@ import {
   parseMembershipList,
   roleBit,
   signMembershipList,
+  unchangedList,
   verifyMembership,
-  type MembershipList,
+  type AuthorityList,
 } from '../../crypto/membership.js';
+import { decodeMemberState, encodeMemberState } from '../../crypto/ring/member-state.js';
 import { onAnnouncement, onMembership } from '../../crypto/ring/member.js';
 import { at, flipped, neighbourhoodOf, payloadOf, refusal, suites } from '../support/forge.js';
 import { makeNeighbourhood, nowS } from '../support/neighbourhood.js';
@@ -33,10 +35,10 @@ describe.each(suites)('a membership list, suite $name', (suite) => {
 
   it('survives encoding: entries come out in the order that rosters refer to', () => {
     const list = n.list();
-    const { entries, ...rest } = parseMembershipList(encodeMembershipList(list));
-    const { entries: given, ...restGiven } = list;
-    expect(rest).toEqual(restGiven);
-    expect(new Set(entries)).toEqual(new Set(given));
+    const parsed = parseMembershipList(encodeMembershipList(list));
+    expect(new Set(parsed.entries)).toEqual(new Set(list.entries));
+    const inOrder = { ...list, entries: parsed.entries };
+    expect(unchangedList(parsed)).toEqual({ ...unchangedList(inOrder), revision: 0 });
     expect(memberCount(list)).toBe(3);
   });
 
@@ -102,9 +104,17 @@ describe.each(suites)('a membership list, suite $name', (suite) => {
     expect(onMembership(player.state, newer).state).toEqual(player.state);
   });
 
+  it('is refused beside another of the same version, also when the first one is no longer at hand', () => {
+    const player = at(makePlayers(n), 0);
+    player.state = onMembership(player.state, n.membership(n.list({ version: 2 }))).state;
+    const other = n.membership(n.list({ version: 2, policy: { graceS: 1 } }));
+    const restarted = decodeMemberState(encodeMemberState(player.state));
+    expect(refusal(() => onMembership(restarted, other))).toBe('membership-conflict');
+  });
+
   it.each([
-    ['an entry that stands twice', (list: MembershipList) => [...list.entries, at(list.entries, 0)], 'sorted'],
-    ['entries out of order', (list: MembershipList) => [...list.entries].reverse(), 'as given'],
+    ['an entry that stands twice', (list: AuthorityList) => [...list.entries, at(list.entries, 0)], 'sorted'],
+    ['entries out of order', (list: AuthorityList) => [...list.entries].reverse(), 'as given'],
   ] as const)('is refused for %s', (_, entriesOf, how) => {
     const sorted = parseMembershipList(payloadOf(listMessage));
     const entries = entriesOf(sorted);
@@ -116,7 +126,7 @@ describe.each(suites)('a membership list, suite $name', (suite) => {
   });
 
   /** The first three fields as they are encoded. */
-  function fieldsBefore({ gid, version, policy }: MembershipList) {
+  function fieldsBefore({ gid, version, policy }: AuthorityList) {
     const profile = policy.profile === 'full' ? 0 : 1;
     const readings = policy.readings.map(({ reader, meters }) => [reader, meters] as const);
     const { minMembers, requiredMembers, gatewayIsMember, rekeyIntervalS, graceS, epochFloor } = policy;

@@ -9,7 +9,7 @@ import { openReading, parseReading } from '../../crypto/envelope/reading.js';
 import { decodeSealingState } from '../../crypto/envelope/sealing.js';
 import { decodeSenml, toSenmlJson, type Reading } from '../../crypto/envelope/senml.js';
 import { roleBit } from '../../crypto/membership.js';
-import { decodeMemberState, type EpochKey } from '../../crypto/ring/member-state.js';
+import { decodeMemberState, type PreviousKey } from '../../crypto/ring/member-state.js';
 import { BackendClient } from '../../servients/backend-client.js';
 import { readReaderFile } from '../../servients/reader-file.js';
 import { Reader } from '../../servients/reader.js';
@@ -48,7 +48,7 @@ function formsOfReading(reading: Reading): readonly Uint8Array[] {
 }
 
 interface MeterSecrets {
-  readonly epochs: readonly EpochKey[];
+  readonly epochs: readonly PreviousKey[];
   readonly readingKey: Uint8Array;
 }
 
@@ -69,7 +69,7 @@ let d: TestDeployment;
 let backend: Running;
 const logs: string[] = [];
 /** Of both epochs. */
-let epochKeys: readonly EpochKey[];
+let epochKeys: readonly PreviousKey[];
 let readingKeys: readonly Uint8Array[];
 /** Everything of backend and gateway: while they run, with what is still in their write-ahead logs, and afterwards. */
 let carriedAway: Buffer;

@@ -74,7 +74,12 @@ describe('a meter on a real store', () => {
 
   it('has its high water mark on disk when its share leaves, and neither then nor with its token an ephemeral', async () => {
     await answer(meter, 'rekey', collecting.announcementMessage);
-    const expected = { highWater: { epoch: 3, attempt: 2 }, listVersion: 1, round: { kind: 'idle' }, active: null };
+    const expected = {
+      highWater: { epoch: 3, attempt: 2 },
+      newestList: { version: 1, revision: 0 },
+      round: { kind: 'idle' },
+      active: null,
+    };
     expect(await stored()).toMatchObject(expected);
     await throughItsToken();
     expect(await stored()).toMatchObject(expected);

@@ -10,6 +10,7 @@ import { announce } from '../../crypto/ring/coordinator.js';
 import type { MemberStep } from '../../crypto/ring/member-context.js';
 import {
   decodeMemberState,
+  memberRef,
   encodeMemberState,
   newMemberState,
   type Attempt,
@@ -354,11 +355,10 @@ export class Adversary {
     for (const secret of consumed) secret.fill(0);
     if (!state.active || state.active.sid === active?.sid) return;
     this.#tally.activations++;
-    const { name, groupKey, roster, listHash, sid } = state.active;
+    const { name, groupKey, roster, sid } = state.active;
     this.#once(this.#keys, `${name.epoch}.${name.attempt}`, toHex(groupKey), 'two keys are active for one attempt');
     if (groupKey.every((byte) => byte === 0)) throw new RuleBroken('a key that was erased became active');
-    const list = this.#lists.find((known) => equalBytes(known.listHash, listHash));
-    const isIn = roster.some((i) => equalBytes(at(list?.list.entries ?? [], i).certHash, actor.principal.certHash));
+    const isIn = roster.some((ref) => equalBytes(ref, memberRef(actor.principal.certHash)));
     if (!isIn) throw new RuleBroken('a member is active under a roster that lacks it');
     this.#activeSessions.add(toHex(sid));
     if (this.#revealed.has(toHex(sid))) throw new RuleBroken('a session is active of which an ephemeral was revealed');

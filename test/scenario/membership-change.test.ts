@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { toHex } from '../../crypto/bytes.js';
 import { openGrant, parseGrant } from '../../crypto/envelope/grant.js';
 import { newSealingState, readersOf, seal } from '../../crypto/envelope/sealing.js';
+import { decodeMemberState, encodeMemberState } from '../../crypto/ring/member-state.js';
 import { onAnnouncement, onConfirmations, onMembership, onRoster, onTokens } from '../../crypto/ring/member.js';
 import { verifyRecord } from '../../crypto/ring/record.js';
 import { openTokens } from '../../crypto/ring/verdict.js';
@@ -32,6 +33,32 @@ describe.each(suites)('who comes and goes, suite $name', (suite) => {
     expect(refusedBy(gone, onTokens, confirming.tokensMessage)).toBe('wrong-round');
     expect(refusedBy(gone, onConfirmations, published.confirmationsMessage)).toBe('wrong-round');
     expect(activeKey(gone).groupKey).not.toEqual(activeKey(at(kept, 0)).groupKey);
+  });
+
+  it('a removal makes the key that the removed one holds a key for receiving only, at once and for good', () => {
+    const { players } = agree(n);
+    const member = at(players, 0);
+    const policyOnly = n.membership(n.list({ version: 2, policy: { graceS: 60 } }));
+    member.state = onMembership(member.state, policyOnly).state;
+    expect(activeKey(member).receiveOnly).toBe(false);
+    member.state = onMembership(member.state, n.membership(n.list({ version: 3, without: [removed] }))).state;
+    expect(activeKey(member).receiveOnly).toBe(true);
+    member.state = decodeMemberState(encodeMemberState(member.state));
+    member.state = onMembership(member.state, n.membership(n.list({ version: 4 }))).state;
+    expect(activeKey(member).receiveOnly).toBe(true);
+  });
+
+  it('a removed member’s own key only receives too, and the key of those who remain sends again', () => {
+    const { players } = agree(n);
+    const gone = at(players, 3);
+    expect(activeKey({ ...gone, state: onMembership(gone.state, after).state }).receiveOnly).toBe(true);
+    const kept = players.slice(0, 3).map((player) => ({
+      ...player,
+      context: { ...player.context, membership: after },
+      state: onMembership(player.state, after).state,
+    }));
+    agree(remaining, { players: kept, epoch: 2, reason: 'revocation', membership: after });
+    for (const player of kept) expect(activeKey(player).receiveOnly).toBe(false);
   });
 
   it('no edge of an old epoch opens the tokens of a new one, not even between the same neighbours', () => {

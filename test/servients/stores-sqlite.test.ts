@@ -43,7 +43,7 @@ const openAndWrite: Readonly<Record<StoreRole, () => Promise<Closable>>> = {
   },
   backend: async () => {
     const store = openBackendStore(path);
-    await store.backend.saveMembership(bytes(16), 1, bytes(32), bytes(10));
+    await store.backend.saveMembership(bytes(16), { version: 1, revision: 0 }, bytes(32), bytes(10));
     return store;
   },
 };

@@ -8,6 +8,7 @@ import {
   encodeMembershipBundle,
   roleBit,
   signMembershipList,
+  unchangedList,
   verifyMembership,
   type Membership,
   type MembershipList,
@@ -135,36 +136,37 @@ export function makeNeighbourhood(suite: Suite, meterCount: number, seed = 'neig
   const everybody = [authority, gateway, backend, operator, utility, household, ...meters];
   const certificates = [issuing.der, ...everybody.map(({ certificate }) => certificate.der)];
 
-  const list: Neighbourhood['list'] = ({ version = 1, policy = {}, without = [], add = [] } = {}) => ({
-    gid,
-    version,
-    policy: {
-      suite: suite.id,
-      minMembers: 2,
-      requiredMembers: [],
-      gatewayIsMember: false,
-      profile: 'full',
-      rekeyIntervalS: 86_400,
-      graceS: 600,
-      readings: [
-        { reader: utility.certHash, meters: null },
-        { reader: household.certHash, meters: meters.slice(0, 1).map(({ certHash }) => certHash) },
+  const list: Neighbourhood['list'] = ({ version = 1, policy = {}, without = [], add = [] } = {}) =>
+    unchangedList({
+      gid,
+      version,
+      policy: {
+        suite: suite.id,
+        minMembers: 2,
+        requiredMembers: [],
+        gatewayIsMember: false,
+        profile: 'full',
+        rekeyIntervalS: 86_400,
+        graceS: 600,
+        readings: [
+          { reader: utility.certHash, meters: null },
+          { reader: household.certHash, meters: meters.slice(0, 1).map(({ certHash }) => certHash) },
+        ],
+        epochFloor: null,
+        ...policy,
+      },
+      entries: [
+        { certHash: gateway.certHash, roles: roleBit.coordinator, hpkeKey: null },
+        { certHash: operator.certHash, roles: roleBit.operator, hpkeKey: null },
+        { certHash: utility.certHash, roles: roleBit.reader, hpkeKey: utility.hpkeKey.hpkePublicKey },
+        { certHash: household.certHash, roles: roleBit.reader, hpkeKey: household.hpkeKey.hpkePublicKey },
+        ...[...meters, ...add]
+          .filter((meter) => !without.includes(meter))
+          .map(({ certHash }) => ({ certHash, roles: roleBit.member, hpkeKey: null })),
       ],
-      epochFloor: null,
-      ...policy,
-    },
-    entries: [
-      { certHash: gateway.certHash, roles: roleBit.coordinator, hpkeKey: null },
-      { certHash: operator.certHash, roles: roleBit.operator, hpkeKey: null },
-      { certHash: utility.certHash, roles: roleBit.reader, hpkeKey: utility.hpkeKey.hpkePublicKey },
-      { certHash: household.certHash, roles: roleBit.reader, hpkeKey: household.hpkeKey.hpkePublicKey },
-      ...[...meters, ...add]
-        .filter((meter) => !without.includes(meter))
-        .map(({ certHash }) => ({ certHash, roles: roleBit.member, hpkeKey: null })),
-    ],
-    notBeforeS: nowS - 3_600,
-    notAfterS: nowS + yearS,
-  });
+      notBeforeS: nowS - 3_600,
+      notAfterS: nowS + yearS,
+    });
   const bundle: Neighbourhood['bundle'] = (signedList, extra = []) =>
     encodeMembershipBundle(signMembershipList(suite, authority, signedList), [
       ...certificates,

@@ -1,7 +1,7 @@
 /** The inputs of `ring/*.json`: a small deployment with all its secrets, which any implementation can start from. */
 import { fromHex, toHex } from '../../crypto/bytes.js';
 import { deriveKeyPair } from '../../crypto/hpke.js';
-import type { ListEntry, MembershipList } from '../../crypto/membership.js';
+import type { ListEntry, AuthorityList } from '../../crypto/membership.js';
 import type { Reason } from '../../crypto/ring/messages.js';
 import type { Suite, SuiteId } from '../../crypto/suite.js';
 import { at } from '../support/forge.js';
@@ -118,7 +118,7 @@ export function makeInputs(suite: Suite, n: number): VectorInputs {
   };
 }
 
-export function listOf({ suite, gid, list }: VectorInputs): MembershipList {
+export function listOf({ suite, gid, list }: VectorInputs): AuthorityList {
   const { requiredMembers, readings, entries, version, notBeforeS, notAfterS, ...policy } = list;
   return {
     gid: fromHex(gid),

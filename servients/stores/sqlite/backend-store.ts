@@ -1,5 +1,6 @@
 import { equalBytes } from '../../../crypto/bytes.js';
 import { ConflictError } from '../../../crypto/errors.js';
+import { compareLists, type ListOrder } from '../../../crypto/membership.js';
 import type { BackendStore, DirectoryStore, EpochRow, SealedReadingRow, StoredItem } from '../../../things/stores.js';
 import { openStore, type Closable, type Database, type Statement, type StoreOptions } from './database.js';
 import { deliveries } from './deliveries.js';
@@ -35,9 +36,11 @@ class SqliteBackendStore implements BackendStore {
   readonly #kept: KeptItems;
   readonly #newestMembership: Statement<
     [gid: Uint8Array],
-    { readonly version: number; readonly listHash: Uint8Array; readonly bundle: Uint8Array }
+    ListOrder & { readonly listHash: Uint8Array; readonly bundle: Uint8Array }
   >;
-  readonly #saveMembership: Statement<[gid: Uint8Array, version: number, listHash: Uint8Array, bundle: Uint8Array]>;
+  readonly #saveMembership: Statement<
+    [gid: Uint8Array, version: number, revision: number, listHash: Uint8Array, bundle: Uint8Array]
+  >;
   readonly #membershipByHash: Statement<[listHash: Uint8Array], { readonly bundle: Uint8Array }>;
   readonly #groups: Statement<[], { readonly gid: Uint8Array }>;
   readonly #saveEpoch: Statement<
@@ -55,10 +58,11 @@ class SqliteBackendStore implements BackendStore {
     this.#database = database;
     this.#kept = new KeptItems(database);
     this.#newestMembership = database.prepare(
-      `SELECT version, list_hash AS listHash, bundle FROM membership_list WHERE gid = ? ORDER BY version DESC LIMIT 1`,
+      `SELECT version, revision, list_hash AS listHash, bundle FROM membership_list
+       WHERE gid = ? ORDER BY version DESC, revision DESC LIMIT 1`,
     );
     this.#saveMembership = database.prepare(
-      'INSERT INTO membership_list (gid, version, list_hash, bundle) VALUES (?, ?, ?, ?)',
+      'INSERT INTO membership_list (gid, version, revision, list_hash, bundle) VALUES (?, ?, ?, ?, ?)',
     );
     this.#membershipByHash = database.prepare('SELECT bundle FROM membership_list WHERE list_hash = ?');
     this.#groups = database.prepare('SELECT DISTINCT gid FROM membership_list ORDER BY gid');
@@ -89,13 +93,12 @@ class SqliteBackendStore implements BackendStore {
     );
   }
 
-  async saveMembership(gid: Uint8Array, version: number, listHash: Uint8Array, bundle: Uint8Array): Promise<boolean> {
+  async saveMembership(gid: Uint8Array, order: ListOrder, listHash: Uint8Array, bundle: Uint8Array): Promise<boolean> {
     return this.#database.transaction(() => {
       const newest = this.#newestMembership.get(gid);
-      if (newest !== undefined && version <= newest.version) {
-        return version === newest.version && equalBytes(listHash, newest.listHash);
-      }
-      this.#saveMembership.run(gid, version, listHash, bundle);
+      const ahead = newest === undefined ? 1 : compareLists(order, newest);
+      if (newest !== undefined && ahead <= 0) return ahead === 0 && equalBytes(listHash, newest.listHash);
+      this.#saveMembership.run(gid, order.version, order.revision, listHash, bundle);
       return true;
     });
   }

@@ -1,4 +1,5 @@
 import { decodeStrict, encode } from '../../../crypto/cbor.js';
+import type { ListOrder } from '../../../crypto/membership.js';
 import type { EnrolledMeter, GatewayStore, StoredItem } from '../../../things/stores.js';
 import { AcceptedItems } from './accepted.js';
 import { openStore, type Closable, type Database, type Statement, type StoreOptions } from './database.js';
@@ -25,7 +26,7 @@ class SqliteGatewayStore extends SqliteOutbox implements GatewayStore, Closable 
   >;
   readonly #enrolments: Statement<[], EnrolmentRow>;
   readonly #loadMembership: Statement<[gid: Uint8Array], { readonly bundle: Uint8Array }>;
-  readonly #saveMembership: Statement<[gid: Uint8Array, version: number, bundle: Uint8Array]>;
+  readonly #saveMembership: Statement<[gid: Uint8Array, version: number, revision: number, bundle: Uint8Array]>;
   readonly #loadAnnounced: Statement<[gid: Uint8Array], NonNullable<Announced>>;
   readonly #saveAnnounced: Statement<EpochKey>;
   readonly #saveRecord: Statement<[...EpochKey, record: Uint8Array]>;
@@ -46,9 +47,10 @@ class SqliteGatewayStore extends SqliteOutbox implements GatewayStore, Closable 
     );
     this.#loadMembership = database.prepare('SELECT bundle FROM membership WHERE gid = ?');
     this.#saveMembership = database.prepare(
-      `INSERT INTO membership (gid, version, bundle) VALUES (?, ?, ?)
-       ON CONFLICT (gid) DO UPDATE SET version = excluded.version, bundle = excluded.bundle
-       WHERE excluded.version >= version`,
+      `INSERT INTO membership (gid, version, revision, bundle) VALUES (?, ?, ?, ?)
+       ON CONFLICT (gid) DO UPDATE
+       SET version = excluded.version, revision = excluded.revision, bundle = excluded.bundle
+       WHERE (excluded.version, excluded.revision) >= (version, revision)`,
     );
     this.#loadAnnounced = database.prepare('SELECT epoch, attempt FROM announced WHERE gid = ?');
     this.#saveAnnounced = database.prepare(
@@ -85,8 +87,8 @@ class SqliteGatewayStore extends SqliteOutbox implements GatewayStore, Closable 
     return this.#database.read(() => this.#loadMembership.get(gid))?.bundle;
   }
 
-  async saveMembership(gid: Uint8Array, version: number, bundle: Uint8Array): Promise<void> {
-    this.#database.read(() => this.#saveMembership.run(gid, version, bundle));
+  async saveMembership(gid: Uint8Array, { version, revision }: ListOrder, bundle: Uint8Array): Promise<void> {
+    this.#database.read(() => this.#saveMembership.run(gid, version, revision, bundle));
   }
 
   async loadAnnounced(gid: Uint8Array): Promise<Announced> {

@@ -15,6 +15,8 @@ const epochRow = (gid: Uint8Array, epoch: number, attempt: number): EpochRow => 
   recordedS: nowS,
 });
 
+const authority = (version: number) => ({ version, revision: 0 });
+
 export function describeBackendStore(name: string, factory: StoreFactory<BackendStore>): void {
   describe(name, () => {
     const places = placesOf(factory);
@@ -22,19 +24,31 @@ export function describeBackendStore(name: string, factory: StoreFactory<Backend
     it('takes a membership list only if it is newer than all of its group', async () => {
       const store = await places.store();
       const [gid, hash1, hash3, newest] = [bytes(16), bytes(32), bytes(32), bytes(1_000)];
-      expect(await store.saveMembership(gid, 1, hash1, bytes(10))).toBe(true);
-      expect(await store.saveMembership(gid, 3, hash3, newest)).toBe(true);
-      expect(await store.saveMembership(gid, 2, bytes(32), bytes(10))).toBe(false);
-      expect(await store.saveMembership(gid, 3, bytes(32), bytes(10))).toBe(false);
-      expect(await store.saveMembership(gid, 1, hash1, bytes(10))).toBe(false);
+      expect(await store.saveMembership(gid, authority(1), hash1, bytes(10))).toBe(true);
+      expect(await store.saveMembership(gid, authority(3), hash3, newest)).toBe(true);
+      expect(await store.saveMembership(gid, authority(2), bytes(32), bytes(10))).toBe(false);
+      expect(await store.saveMembership(gid, authority(3), bytes(32), bytes(10))).toBe(false);
+      expect(await store.saveMembership(gid, authority(1), hash1, bytes(10))).toBe(false);
+      expect(await store.loadMembership(gid)).toEqual(newest);
+    });
+
+    it('orders lists by version and then by revision', async () => {
+      const store = await places.store();
+      const [gid, hash, newest] = [bytes(16), bytes(32), bytes(1_000)];
+      expect(await store.saveMembership(gid, { version: 1, revision: 7 }, bytes(32), bytes(10))).toBe(true);
+      expect(await store.saveMembership(gid, { version: 2, revision: 0 }, bytes(32), bytes(10))).toBe(true);
+      expect(await store.saveMembership(gid, { version: 2, revision: 2 }, hash, newest)).toBe(true);
+      expect(await store.saveMembership(gid, { version: 2, revision: 1 }, bytes(32), bytes(10))).toBe(false);
+      expect(await store.saveMembership(gid, { version: 2, revision: 2 }, bytes(32), bytes(10))).toBe(false);
+      expect(await store.saveMembership(gid, { version: 2, revision: 2 }, hash, newest)).toBe(true);
       expect(await store.loadMembership(gid)).toEqual(newest);
     });
 
     it('says of the newest list, published again, that it is the newest', async () => {
       const store = await places.store();
       const [gid, hash, bundle] = [bytes(16), bytes(32), bytes(100)];
-      await store.saveMembership(gid, 4, hash, bundle);
-      expect(await store.saveMembership(gid, 4, hash, bundle)).toBe(true);
+      await store.saveMembership(gid, authority(4), hash, bundle);
+      expect(await store.saveMembership(gid, authority(4), hash, bundle)).toBe(true);
     });
 
     it('finds superseded lists by their hash, and every group', async () => {
@@ -42,9 +56,9 @@ export function describeBackendStore(name: string, factory: StoreFactory<Backend
       const [a, b] = [Uint8Array.of(1), Uint8Array.of(2)];
       const [hash, bundle] = [bytes(32), bytes(500)];
       const first = await place.open();
-      await first.store.saveMembership(b, 1, hash, bundle);
-      await first.store.saveMembership(b, 2, bytes(32), bytes(10));
-      await first.store.saveMembership(a, 1, bytes(32), bytes(10));
+      await first.store.saveMembership(b, authority(1), hash, bundle);
+      await first.store.saveMembership(b, authority(2), bytes(32), bytes(10));
+      await first.store.saveMembership(a, authority(1), bytes(32), bytes(10));
       await first.close();
       const { store } = await place.open();
       expect(await store.membershipByHash(hash)).toEqual(bundle);

@@ -38,9 +38,11 @@ export function describeGatewayStore(name: string, factory: StoreFactory<Gateway
       const store = await places.store();
       const [gid, newer] = [bytes(16), bytes(1_000)];
       expect(await store.loadMembership(gid)).toBeUndefined();
-      await store.saveMembership(gid, 1, bytes(10));
-      await store.saveMembership(gid, 3, newer);
-      await store.saveMembership(gid, 2, bytes(10));
+      await store.saveMembership(gid, { version: 1, revision: 9 }, bytes(10));
+      await store.saveMembership(gid, { version: 3, revision: 0 }, bytes(10));
+      await store.saveMembership(gid, { version: 3, revision: 2 }, newer);
+      await store.saveMembership(gid, { version: 3, revision: 1 }, bytes(10));
+      await store.saveMembership(gid, { version: 2, revision: 8 }, bytes(10));
       expect(await store.loadMembership(gid)).toEqual(newer);
     });
 
