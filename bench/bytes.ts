@@ -76,8 +76,9 @@ export async function measureReadingBytes(suite: Suite): Promise<ReadingBytesRow
   const group = new Group(deployment);
   group.run((_part, work) => work());
   const [self] = deployment.meters;
-  if (!self) throw new TypeError('a deployment without meters');
-  const context = { suite, self, membership: deployment.membership, activeKey: group.activeKey.name, random };
+  const [activeKey] = group.activeKeys;
+  if (!self || !activeKey) throw new TypeError('a deployment without meters');
+  const context = { suite, self, membership: deployment.membership, activeKey: activeKey.name, random };
   const stop = new AbortController();
   const source = csvReplay(await readRecording(shippedReadings()), { dayIndex: 0, speed: 1e9 }, systemClock);
   const senml: number[] = [];

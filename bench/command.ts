@@ -7,10 +7,21 @@ import { suiteByName } from '../crypto/suite-node.js';
 import { measureEpochBytes, measureReadingBytes } from './bytes.js';
 import { measureFounding } from './founding.js';
 import type { StoreKind } from './neighbourhood.js';
-import { epochBytesTables, foundingTable, machineLine, readingBytesTable, ringTables, thisMachine } from './report.js';
+import { measurePeers } from './peers/measure.js';
+import { measureProfiles } from './profiles.js';
+import {
+  epochBytesTables,
+  foundingTable,
+  machineLine,
+  peerTables,
+  profileTable,
+  readingBytesTable,
+  ringTables,
+  thisMachine,
+} from './report.js';
 import { measureRing } from './ring.js';
 
-const subjects = ['ring', 'founding', 'bytes'] as const;
+const subjects = ['ring', 'founding', 'churn', 'bytes'] as const;
 type Subject = (typeof subjects)[number];
 
 interface Options {
@@ -18,32 +29,37 @@ interface Options {
   readonly suite: readonly Suite[];
   readonly blocks?: number;
   readonly runs?: number;
+  readonly peerRuns?: number;
   readonly json?: true;
 }
 
 /** How often each thing is measured where the options do not say: all subjects together stay below two minutes. */
 const repeats = {
-  one: { blocks: 9, runs: 20 },
-  all: { blocks: 3, runs: 6 },
+  one: { blocks: 9, runs: 20, peerRuns: 5 },
+  all: { blocks: 3, runs: 6, peerRuns: 1 },
 } as const;
 
-const sizes: Readonly<Record<Subject, readonly number[]>> = {
+/** Numbers of members of each measurement, where the options do not say. */
+const sizes = {
   ring: [3, 10, 25, 32],
+  profiles: [10, 32, 64],
   founding: [3, 10, 15, 25, 32],
+  peers: [10, 30],
   bytes: [3, 10, 25, 32],
-};
+} as const;
 
 const stores: readonly StoreKind[] = ['memory', 'sqlite'];
 
 /** Runs the benchmarks that `args` ask for, and writes tables as they are finished, or one JSON object. */
 export async function runBench(args: readonly string[], write: (text: string) => void): Promise<void> {
   const command = new Command('bench')
-    .description('Measures agreements: processor time, wall time over CoAP, and sizes of messages.')
+    .description('Measures agreements: processor time, wall time over CoAP, changes of members, and sizes of messages.')
     .addArgument(new Argument('[subject]', 'measure only this').choices(subjects))
     .option('--n <sizes>', 'numbers of members, comma-separated', parseSizes)
     .option('--suite <names>', 'suites, comma-separated', parseSuites, parseSuites('x25519,p256'))
     .option('--blocks <count>', 'ring: measured blocks of about 96 members', parseCount)
     .option('--runs <count>', 'founding: measured agreements', parseCount)
+    .option('--peer-runs <count>', 'churn: measured groups of each protocol', parseCount)
     .option('--json', 'print one JSON object');
   command.parse(args, { from: 'user' });
   const subject = command.processedArgs[0] as Subject | undefined;
@@ -51,7 +67,7 @@ export async function runBench(args: readonly string[], write: (text: string) =>
 }
 
 async function measure(wanted: readonly Subject[], options: Options, write: (text: string) => void): Promise<void> {
-  const { blocks, runs } = { ...repeats[wanted.length > 1 ? 'all' : 'one'], ...options };
+  const { blocks, runs, peerRuns } = { ...repeats[wanted.length > 1 ? 'all' : 'one'], ...options };
   const results: Record<string, unknown> = {};
   const show = <Row>(name: string, rows: readonly Row[], tables: (rows: readonly Row[]) => string): void => {
     results[name] = rows;
@@ -61,12 +77,18 @@ async function measure(wanted: readonly Subject[], options: Options, write: (tex
   if (!options.json) write(machineLine(machine));
   if (wanted.includes('ring')) {
     show('ring', await each(options, 'ring', (suite, n) => measureRing(suite, n, blocks)), ringTables);
+    const profiles = await each(options, 'profiles', (suite, n) => measureProfiles(suite, n, blocks));
+    show('profiles', profiles.flat(), profileTable);
   }
   if (wanted.includes('founding')) {
     const rows = await each(options, 'founding', (suite, n) =>
       inTurn(stores.map((store) => () => measureFounding(suite, n, store, runs))),
     );
     show('founding', rows.flat(), foundingTable);
+  }
+  if (wanted.includes('churn')) {
+    const rows = await each(options, 'peers', (suite, n) => measurePeers(suite, n, peerRuns));
+    show('peers', rows.flat(), peerTables);
   }
   if (wanted.includes('bytes')) {
     show('epochBytes', await each(options, 'bytes', measureEpochBytes), epochBytesTables);
@@ -81,10 +103,10 @@ async function measure(wanted: readonly Subject[], options: Options, write: (tex
 
 const each = <T>(
   { n, suite }: Options,
-  subject: Subject,
+  measurement: keyof typeof sizes,
   task: (suite: Suite, members: number) => T | Promise<T>,
 ): Promise<readonly T[]> =>
-  inTurn(suite.flatMap((one) => (n ?? sizes[subject]).map((members) => () => task(one, members))));
+  inTurn(suite.flatMap((one) => (n ?? sizes[measurement]).map((members) => () => task(one, members))));
 
 /** One after the other: what runs at once disturbs the other's measurement. */
 async function inTurn<T>(tasks: readonly (() => T | Promise<T>)[]): Promise<readonly T[]> {

@@ -10,6 +10,7 @@ import {
   verifyMembership,
   type ListEntry,
   type Membership,
+  type Profile,
 } from '../crypto/membership.js';
 import type { Random, Signer, Suite } from '../crypto/suite.js';
 import type { Identity } from '../things/parts.js';
@@ -23,12 +24,19 @@ export interface Deployment {
   readonly gid: Uint8Array;
   readonly gateway: Identity;
   readonly meters: readonly Identity[];
+  /** The first list, of all meters. */
   readonly membership: Membership;
   readonly membershipBundle: Uint8Array;
+  /** The authority's next list, of these meters: its bundle. */
+  readonly nextList: (meters: readonly Identity[]) => Uint8Array;
 }
 
-/** A group of `memberCount` meters under the profile `full`, whose readings go to one reader. */
-export function makeDeployment(suite: Suite, memberCount: number): Deployment {
+/** Verifies a bundle of the deployment, as everybody does for himself. @throws MalformedError, VerificationError */
+export const verified = ({ suite, root }: Pick<Deployment, 'suite' | 'root'>, bundle: Uint8Array): Membership =>
+  verifyMembership({ suite, trustedRoots: [root], nowS: nowS() }, bundle);
+
+/** A group of `memberCount` meters, whose readings go to one reader. */
+export function makeDeployment(suite: Suite, memberCount: number, profile: Profile = 'full'): Deployment {
   const root = makeCa(suite);
   const issuing = makeCa(suite, root);
   const certify = (role: Role, id: string): Identity => makeIdentity(suite, issuing, role, id);
@@ -40,38 +48,35 @@ export function makeDeployment(suite: Suite, memberCount: number): Deployment {
   const entry = ({ certHash }: Identity, role: keyof typeof roleBit): ListEntry => ({
     certHash,
     roles: roleBit[role],
-    hpkeKey: role === 'reader' ? generateAgreementKey(suite, random).key.hpkePublicKey : null,
+    hpkeKey: null,
   });
-  const listMessage = signMembershipList(suite, authority, {
-    gid,
-    version: 1,
-    policy: {
-      suite: suite.id,
-      minMembers: 2,
-      requiredMembers: [],
-      gatewayIsMember: false,
-      profile: 'full',
-      rekeyIntervalS: 86_400,
-      graceS: 600,
-      readings: [{ reader: reader.certHash, meters: null }],
-      epochFloor: null,
-    },
-    entries: [entry(gateway, 'coordinator'), entry(reader, 'reader'), ...meters.map((meter) => entry(meter, 'member'))],
-    notBeforeS: nowS() - 3_600,
-    notAfterS: nowS() + 86_400,
-  });
-  const leaves = [authority, gateway, reader, ...meters].flatMap(({ certificates }) => certificates.slice(0, 1));
-  const membershipBundle = encodeMembershipBundle(listMessage, [issuing.certificate.der, ...leaves]);
-  const check = { suite, trustedRoots: [root.certificate], nowS: nowS() };
-  return {
-    suite,
-    root: root.certificate,
-    gid,
-    gateway,
-    meters,
-    membership: verifyMembership(check, membershipBundle),
-    membershipBundle,
+  const readerEntry = { ...entry(reader, 'reader'), hpkeKey: generateAgreementKey(suite, random).key.hpkePublicKey };
+  let version = 0;
+  const nextList = (listed: readonly Identity[]): Uint8Array => {
+    const listMessage = signMembershipList(suite, authority, {
+      gid,
+      version: ++version,
+      policy: {
+        suite: suite.id,
+        minMembers: 2,
+        requiredMembers: [],
+        gatewayIsMember: false,
+        profile,
+        rekeyIntervalS: 86_400,
+        graceS: 600,
+        readings: [{ reader: reader.certHash, meters: null }],
+        epochFloor: null,
+      },
+      entries: [readerEntry, entry(gateway, 'coordinator'), ...listed.map((meter) => entry(meter, 'member'))],
+      notBeforeS: nowS() - 3_600,
+      notAfterS: nowS() + 86_400,
+    });
+    const leaves = [authority, gateway, reader, ...listed].flatMap(({ certificates }) => certificates.slice(0, 1));
+    return encodeMembershipBundle(listMessage, [issuing.certificate.der, ...leaves]);
   };
+  const membershipBundle = nextList(meters);
+  const membership = verified({ suite, root: root.certificate }, membershipBundle);
+  return { suite, root: root.certificate, gid, gateway, meters, membership, membershipBundle, nextList };
 }
 
 interface Ca {

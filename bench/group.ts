@@ -1,4 +1,5 @@
 /** Epoch after epoch of a group whose coordinator and members are all in memory, with nothing between them. */
+import { toHex } from '../crypto/bytes.js';
 import {
   announce,
   closeShares,
@@ -7,9 +8,11 @@ import {
   onToken,
   type CoordinatorContext,
 } from '../crypto/ring/coordinator.js';
+import type { Membership } from '../crypto/membership.js';
 import type { MemberContext, MemberStep } from '../crypto/ring/member-context.js';
-import { newMemberState, type EpochKey, type MemberState } from '../crypto/ring/member-state.js';
-import { onAnnouncement, onConfirmations, onRoster, onTokens } from '../crypto/ring/member.js';
+import { encodeMemberState, newMemberState, type EpochKey, type MemberState } from '../crypto/ring/member-state.js';
+import { onAnnouncement, onConfirmations, onMembership, onRoster, onTokens } from '../crypto/ring/member.js';
+import type { Identity } from '../things/parts.js';
 import { nowS, random, type Deployment } from './deployment.js';
 
 /** Runs a part of an epoch: that of all members in one round, or of the coordinator between two. */
@@ -28,28 +31,61 @@ export interface EpochMessages {
 }
 
 interface Member {
-  readonly context: MemberContext;
+  context: MemberContext;
   state: MemberState;
 }
 
 type Round = (context: MemberContext, state: MemberState, message: Uint8Array) => MemberStep;
 
 export class Group {
-  readonly #coordinator: CoordinatorContext;
-  readonly #members: readonly Member[];
+  readonly #deployment: Deployment;
+  /** Everybody who ever was in the group, by certHash in hex. */
+  readonly #known = new Map<string, Member>();
+  #coordinator: CoordinatorContext;
+  /** Those of the newest list. */
+  #members: readonly Member[];
   #epoch = 0;
 
-  constructor({ suite, membership, gateway, meters, gid }: Deployment) {
-    const shared = { suite, membership, nowS: nowS(), random };
-    this.#coordinator = { ...shared, self: gateway };
-    this.#members = meters.map((self) => ({ context: { ...shared, self }, state: newMemberState(gid) }));
+  constructor(deployment: Deployment) {
+    const { suite, membership, gateway, meters } = deployment;
+    this.#deployment = deployment;
+    this.#coordinator = { suite, membership, self: gateway, nowS: nowS(), random };
+    this.#members = meters.map((self) => this.#member(self));
   }
 
-  /** The key of the first member. @throws TypeError before the first epoch */
-  get activeKey(): EpochKey {
-    const active = this.#members[0]?.state.active;
-    if (!active) throw new TypeError('no epoch was run yet');
-    return active;
+  /** The keys of those who are in the newest list. @throws TypeError when one has none yet */
+  get activeKeys(): readonly EpochKey[] {
+    return this.#members.map(({ state: { active } }) => {
+      if (!active) throw new TypeError('a member without a key');
+      return active;
+    });
+  }
+
+  /** What the first member keeps on disk. */
+  get memberState(): Uint8Array {
+    const [first] = this.#members;
+    if (!first) throw new TypeError('a group without members');
+    return encodeMemberState(first.state);
+  }
+
+  /** Goes on with just these members, under a newer list; each has it from a call of its own. @throws GridringError */
+  adopt(meters: readonly Identity[], listFor: () => Membership): void {
+    this.#coordinator = { ...this.#coordinator, membership: listFor() };
+    this.#members = meters.map((self) => this.#member(self));
+    for (const member of this.#members) {
+      const membership = listFor();
+      member.context = { ...member.context, membership };
+      member.state = onMembership(member.state, membership).state;
+    }
+  }
+
+  #member(self: Identity): Member {
+    const { suite, membership, gid } = this.#deployment;
+    const known = this.#known.get(toHex(self.certHash));
+    if (known) return known;
+    const made = { context: { suite, membership, self, nowS: nowS(), random }, state: newMemberState(gid) };
+    this.#known.set(toHex(self.certHash), made);
+    return made;
   }
 
   /** Runs the three rounds and the activation. @throws GridringError when a member or the coordinator refuses */

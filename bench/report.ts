@@ -2,6 +2,9 @@
 import { cpus, loadavg } from 'node:os';
 import type { EpochBytesRow, ReadingBytesRow } from './bytes.js';
 import type { FoundingRow } from './founding.js';
+import type { PeerRow } from './peers/measure.js';
+import type { Event } from './peers/peer.js';
+import type { ProfileRow } from './profiles.js';
 import type { RingRow } from './ring.js';
 import type { Interval } from './statistics.js';
 
@@ -35,14 +38,15 @@ export const machineLine = ({ date, cpu, cores, platform, node, openssl, load }:
 interface Column<Row> {
   readonly title: string;
   readonly cell: (row: Row) => string;
+  /** Text; the first column is, and numbers stand at the right. */
+  readonly left?: boolean;
 }
 
-/** The first column stands at the left, all others at the right. */
 function table<Row>(title: string, columns: readonly Column<Row>[], rows: readonly Row[]): string {
   const lines = [columns.map(({ title }) => title), ...rows.map((row) => columns.map(({ cell }) => cell(row)))];
   const widths = columns.map((_, i) => Math.max(...lines.map((line) => line[i]?.length ?? 0)));
   const pad = (text: string, i: number): string =>
-    i === 0 ? text.padEnd(widths[i] ?? 0) : text.padStart(widths[i] ?? 0);
+    i === 0 || columns[i]?.left ? text.padEnd(widths[i] ?? 0) : text.padStart(widths[i] ?? 0);
   return [title, '', ...lines.map((line) => line.map(pad).join('  ').trimEnd())].join('\n');
 }
 
@@ -99,6 +103,27 @@ const foundingColumns = [
   column<FoundingRow>('median / paper', (row) => row.toPaper?.toFixed(2) ?? ''),
 ];
 
+const profileColumns = [
+  column<ProfileRow>('suite', (row) => row.suite),
+  column<ProfileRow>('profile', (row) => row.profile),
+  column<ProfileRow>('n', (row) => row.members),
+  column<ProfileRow>('key pairs', (row) => row.keyPairs),
+  column<ProfileRow>('agreements', (row) => row.agreements),
+  column<ProfileRow>('signatures', (row) => row.signatures),
+  column<ProfileRow>('verifications', (row) => row.verifications),
+  column<ProfileRow>('member', (row) => row.memberUs),
+];
+
+const events = ['create', 'remove', 'add'] as const;
+
+const peerColumns = (cells: (event: Event) => readonly Column<PeerRow>[]): readonly Column<PeerRow>[] => [
+  column<PeerRow>('suite', (row) => row.suite),
+  column<PeerRow>('n', (row) => row.members),
+  { title: 'protocol', cell: (row) => row.protocol, left: true },
+  column<PeerRow>('contributory', (row) => (row.contributory ? 'yes' : 'no')),
+  ...events.flatMap(cells),
+];
+
 const messageColumns = [
   column<EpochBytesRow>('suite', (row) => row.suite),
   column<EpochBytesRow>('n', (row) => row.members),
@@ -137,6 +162,30 @@ export const ringTables = (rows: readonly RingRow[]): string =>
 
 export const foundingTable = (rows: readonly FoundingRow[]): string =>
   table('Founding: wall time over loopback CoAP, in ms', foundingColumns, rows);
+
+export const profileTable = (rows: readonly ProfileRow[]): string =>
+  table(
+    'Profiles: public-key operations of one member in one agreement, and its processor time in µs',
+    profileColumns,
+    rows,
+  );
+
+export const peerTables = (rows: readonly PeerRow[]): string =>
+  [
+    table(
+      'Churn: processor time of the whole group for one event in ms, and as a multiple of the ring',
+      peerColumns((event) => [
+        column<PeerRow>(event, (row) => row[event].cpuMs, 1),
+        column<PeerRow>('ratio', (row) => row[event].toRing, 2),
+      ]),
+      rows,
+    ),
+    table(
+      'Churn: bytes of messages that a member sends and receives in one event',
+      peerColumns((event) => [column<PeerRow>(event, (row) => row[event].bytesPerMember)]),
+      rows,
+    ),
+  ].join('\n\n');
 
 export const epochBytesTables = (rows: readonly EpochBytesRow[]): string =>
   [

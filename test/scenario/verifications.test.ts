@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { countingSuite, type PublicKeyWork } from '../../bench/counting.js';
 import { onAnnouncement, onConfirmations, onRoster, onTokens } from '../../crypto/ring/member.js';
 import type { Profile } from '../../crypto/membership.js';
 import type { Suite } from '../../crypto/suite.js';
@@ -14,57 +15,10 @@ import {
   type MemberRound,
 } from '../support/ring.js';
 
-interface Count {
-  verifications: number;
-  signatures: number;
-  agreements: number;
-  keyPairs: number;
-}
-
-/** A suite that counts the public-key work done with what it makes. */
-function counting(suite: Suite): { readonly counted: Suite; readonly count: Count } {
-  const count: Count = { verifications: 0, signatures: 0, agreements: 0, keyPairs: 0 };
-  const counted: Suite = {
-    ...suite,
-    verifier(publicKey) {
-      const verifier = suite.verifier(publicKey);
-      return {
-        ...verifier,
-        verify(data, signature) {
-          count.verifications++;
-          return verifier.verify(data, signature);
-        },
-      };
-    },
-    signer(secret) {
-      const signer = suite.signer(secret);
-      return {
-        ...signer,
-        sign(data) {
-          count.signatures++;
-          return signer.sign(data);
-        },
-      };
-    },
-    agreementKey(secret) {
-      count.keyPairs++;
-      const key = suite.agreementKey(secret);
-      return {
-        ...key,
-        agree(peer) {
-          count.agreements++;
-          return key.agree(peer);
-        },
-      };
-    },
-  };
-  return { counted, count };
-}
-
 /** The public-key work of one member, from the announcement to its active key. */
-function workOfOne(suite: Suite, members: number, profile: Profile): Count {
-  const { counted, count } = counting(suite);
-  const n = makeNeighbourhood(counted, members);
+function workOfOne(suite: Suite, members: number, profile: Profile): PublicKeyWork {
+  const counter = countingSuite(suite);
+  const n = makeNeighbourhood(counter.suite, members);
   const membership = n.membership(n.list({ policy: { profile } }));
   const idle = makePlayers(n, { membership });
   const [one] = snapshot(idle);
@@ -74,20 +28,14 @@ function workOfOne(suite: Suite, members: number, profile: Profile): Count {
   const tokens = collectTokens(n, shares, membership);
   const tokenSent = at(snapshot(tokens.players), 0);
   const { published, players } = collectConfirmations(n, tokens, membership);
-  const before = { ...count };
   const steps: readonly (readonly [typeof shared, MemberRound, Uint8Array])[] = [
     [one!, onAnnouncement, shares.collecting.announcementMessage],
     [shared, onRoster, tokens.roster.rosterMessage],
     [tokenSent, onTokens, tokens.confirming.tokensMessage],
     [at(players, 0), onConfirmations, published.confirmationsMessage],
   ];
-  for (const [player, round, message] of steps) play(player, round, message);
-  return {
-    verifications: count.verifications - before.verifications,
-    signatures: count.signatures - before.signatures,
-    agreements: count.agreements - before.agreements,
-    keyPairs: count.keyPairs - before.keyPairs,
-  };
+  for (const [player, round, message] of steps) counter.during(() => play(player, round, message));
+  return counter.work;
 }
 
 describe.each(suites)('the public-key work of a member, suite $name', (suite) => {
