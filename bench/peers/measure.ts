@@ -8,7 +8,7 @@ import { mls } from './mls.js';
 import type { Event, Peer, PeerGroup } from './peer.js';
 import { ringConstrained, ringFull, ringWithLists } from './ring.js';
 
-export interface EventCost {
+interface EventCost {
   /** Processor time of all members and a server together: median, in milliseconds. */
   readonly cpuMs: number;
   /** `cpuMs` divided by that of the ring under `full` in the same run. */
