@@ -72,6 +72,6 @@ function ownPart({ functionName, url }: Runtime.CallFrame, inStep: boolean): Par
   }
   if (/\/crypto\/(?:hash|hpke)\./.test(url)) return 'hashing';
   if (url.includes('/crypto/keys.')) return 'publicKey';
-  if (url.includes('/crypto/cbor.') || url.includes('/node_modules/cborg/')) return 'cbor';
+  if (/\/crypto\/cbor[./]/.test(url)) return 'cbor';
   return url.includes('/crypto/cose.') ? 'cose' : undefined;
 }

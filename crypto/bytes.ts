@@ -66,7 +66,9 @@ export const equalBytes = (a: Uint8Array, b: Uint8Array): boolean => a.length ==
 /** @throws RangeError when the lengths differ */
 export function xorBytes(a: Uint8Array, b: Uint8Array): Uint8Array {
   if (a.length !== b.length) throw new RangeError('XOR of byte strings of different lengths');
-  return a.map((byte, i) => byte ^ (b[i] ?? 0));
+  const result = new Uint8Array(a.length);
+  for (let i = 0; i < result.length; i++) result[i] = (a[i] ?? 0) ^ (b[i] ?? 0);
+  return result;
 }
 
 export const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);

@@ -3,7 +3,7 @@
  * {alg, kid} or {alg}, unprotected header empty, payload attached. Nothing else of COSE is accepted.
  */
 import { concatBytes, equalBytes } from './bytes.js';
-import { decodeStrict, encode, type CborItem } from './cbor.js';
+import { decodeStrict, encode, withEncoded, type CborItem } from './cbor.js';
 import { MalformedError, VerificationError } from './errors.js';
 import type { Signer, Suite, Verifier } from './suite.js';
 
@@ -31,9 +31,12 @@ export const protectedHeader = (algorithm: number, kid: Uint8Array): Uint8Array 
   encode(new Map<number, CborItem>([[1, algorithm], [4, kid]])); // prettier-ignore
 
 /** Sig_structure of RFC 9052 §4.4. */
-function toBeSigned(header: Uint8Array, { type, context }: SignatureContext, payload: Uint8Array): Uint8Array {
-  return encode(['Signature1', header, encode(['gridring1', type, context]), payload]);
-}
+const sigStructure = (header: Uint8Array, { type, context }: SignatureContext, payload: Uint8Array): CborItem => [
+  'Signature1',
+  header,
+  encode(['gridring1', type, context]),
+  payload,
+];
 
 /** A tagged COSE_Sign1 over the payload; `kid` is certHash[0..8]. */
 export function sign1(
@@ -44,7 +47,8 @@ export function sign1(
   payload: Uint8Array,
 ): Uint8Array {
   const header = protectedHeader(suite.signatureAlgorithm, kid);
-  return assembleSign1(header, payload, signer.sign(toBeSigned(header, context, payload)));
+  const signature = withEncoded(sigStructure(header, context, payload), (bytes) => signer.sign(bytes));
+  return assembleSign1(header, payload, signature);
 }
 
 /** Puts a message together again from its parts, as bundles carry them. */
@@ -75,8 +79,8 @@ export function verifySign1(suite: Suite, verifier: Verifier, message: Sign1, co
   if (message.algorithm !== suite.signatureAlgorithm) {
     throw new VerificationError('algorithm-mismatch', `COSE algorithm ${message.algorithm} is not that of the suite`);
   }
-  const signed = toBeSigned(message.protectedHeader, context, message.payload);
-  if (!verifier.verify(signed, message.signature)) {
+  const signed = sigStructure(message.protectedHeader, context, message.payload);
+  if (!withEncoded(signed, (bytes) => verifier.verify(bytes, message.signature))) {
     throw new VerificationError('signature-invalid', `the signature of a ${context.type} does not verify`);
   }
 }

@@ -1,11 +1,11 @@
 /** The protocol's hash with domain separation (protocol §2), and HKDF (RFC 5869), over a suite's SHA-256 and HMAC. */
 import { concatBytes } from './bytes.js';
-import { encode, type CborItem } from './cbor.js';
+import { withEncoded, type CborItem } from './cbor.js';
 import type { Suite } from './suite.js';
 
 /** H(label, …) = SHA-256(deterministic CBOR of ["gridring1/" + label, …]); 32 bytes. */
 export const hash = (suite: Suite, label: string, ...items: readonly CborItem[]): Uint8Array =>
-  suite.sha256(encode([`gridring1/${label}`, ...items]));
+  withEncoded([`gridring1/${label}`, ...items], (bytes) => suite.sha256(bytes));
 
 /** RFC 5869 §2.2; 32 bytes. */
 export const hkdfExtract = (suite: Suite, salt: Uint8Array, inputKey: Uint8Array): Uint8Array =>
