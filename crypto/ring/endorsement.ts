@@ -15,7 +15,7 @@ import type { Signer, Suite } from '../suite.js';
 import type { KeyName } from './schedule.js';
 
 /** Which key, and which record of it. */
-export interface Endorsement extends KeyName {
+interface Endorsement extends KeyName {
   /** H(record, the record's bytes), 32 bytes. */
   readonly recordHash: Uint8Array;
 }
