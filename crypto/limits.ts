@@ -9,6 +9,8 @@ export const limits = {
   /** A membership list with the certificates that it names. */
   membership: 256_000,
   certificate: 2_000,
+  /** The proof of an epoch: list, record and endorsement. */
+  proof: 360_500,
   /** A grant or one sealed reading. */
   envelope: 4_096,
   /** What a meter uploads at once. */

@@ -1,9 +1,9 @@
 /** The backend's REST API as gateways and readers use it. */
-import { fromBase64Url } from '../crypto/bytes.js';
+import { fromBase64Url, toHex } from '../crypto/bytes.js';
 import { parseCertificate, verifyChain, type Certificate, type VerifiedCertificate } from '../crypto/certificate.js';
 import { MalformedError, UnavailableError } from '../crypto/errors.js';
 import type { Suite } from '../crypto/suite.js';
-import { coseType } from './bindings/media-types.js';
+import { cborType, coseType } from './bindings/media-types.js';
 import { refusalOf } from './bindings/peer-refusal.js';
 import { systemNowS } from './runtime.js';
 
@@ -43,9 +43,30 @@ export class BackendClient {
     await this.#post('memberships', bundle);
   }
 
-  /** @throws PeerRefusal, UnavailableError */
-  async recordEpoch(record: Uint8Array): Promise<void> {
-    await this.#post('epochs', record);
+  /** @returns the endorsement bundle, to be verified. @throws PeerRefusal, UnavailableError */
+  recordEpoch(record: Uint8Array): Promise<Uint8Array> {
+    return this.#post('epochs', record);
+  }
+
+  /**
+   * The newest membership bundle of a group, to be verified; undefined while it is the list of the hash that is known.
+   * @throws PeerRefusal `group-unknown`, UnavailableError
+   */
+  async membership(gid: Uint8Array, knownListHash?: Uint8Array): Promise<Uint8Array | undefined> {
+    const headers = {
+      ...(await this.#authorization()),
+      accept: cborType,
+      ...(knownListHash && { 'if-none-match': `W/"${toHex(knownListHash)}"` }),
+    };
+    const response = await this.#fetch(`groups/${toHex(gid)}/membership`, { headers });
+    return response.status === 304 ? undefined : new Uint8Array(await response.arrayBuffer());
+  }
+
+  /** The proof of an epoch, to be verified. @throws PeerRefusal `epoch-unknown`, UnavailableError */
+  async proof(gid: Uint8Array, epoch: number, attempt: number): Promise<Uint8Array> {
+    const headers = { ...(await this.#authorization()), accept: cborType };
+    const response = await this.#fetch(`groups/${toHex(gid)}/epochs/${epoch}.${attempt}/proof`, { headers });
+    return new Uint8Array(await response.arrayBuffer());
   }
 
   /** @returns the signed receipt. @throws PeerRefusal, UnavailableError */
@@ -90,7 +111,8 @@ export class BackendClient {
     } catch (cause) {
       throw new UnavailableError('backend-unreachable', `the backend at ${url} does not answer`, cause);
     }
-    if (!response.ok) throw refusalOf(response.status, new Uint8Array(await response.arrayBuffer()));
+    if (!response.ok && response.status !== 304)
+      throw refusalOf(response.status, new Uint8Array(await response.arrayBuffer()));
     return response;
   }
 }

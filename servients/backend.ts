@@ -16,6 +16,7 @@ import { openDataFolder } from './data-folder.js';
 import { Access } from './rest/access.js';
 import { backendUrn, directoryUrn, type RestContext } from './rest/context.js';
 import { epochJson } from './rest/epoch-json.js';
+import { publishedJson } from './rest/memberships.js';
 import { mountRoutes } from './rest/routes.js';
 import { systemNowS } from './runtime.js';
 import { openBackendStore, type OpenBackendStore } from './stores/sqlite/backend-store.js';
@@ -92,6 +93,7 @@ async function makeContext(
     log.warn('a reader of events did not read and was cut off');
   });
   const epochRecorded = hub.topic();
+  const membershipPublished = hub.topic();
   const backend = await Backend.load({
     suite,
     identity,
@@ -103,11 +105,15 @@ async function makeContext(
     onEpochRecorded: (row) => {
       epochRecorded.publish(JSON.stringify(epochJson(row)));
     },
+    onMembershipPublished: (membership) => {
+      membershipPublished.publish(JSON.stringify(publishedJson(membership)));
+    },
   });
   const directory = new Directory({ store: store.directory, nowS, newId: () => `urn:uuid:${randomUUID()}` });
   const roots = trustedRoots.filter((root) => root.role === 'ca');
   const access = new Access(makeTokenVerifier({ suite, trustedRoots: roots, audience }), backend, nowS);
-  return { backend, directory, store: store.backend, access, identity, suite, version, nowS, hub, epochRecorded };
+  const topics = { hub, epochRecorded, membershipPublished };
+  return { backend, directory, store: store.backend, access, identity, suite, version, nowS, ...topics };
 }
 
 async function listen(app: FastifyInstance, { address, port }: BackendOptions['listen']): Promise<number> {

@@ -18,6 +18,7 @@ import {
   type ListRole,
   type Membership,
 } from '../crypto/membership.js';
+import { encodeEndorsementBundle, signEndorsement } from '../crypto/ring/endorsement.js';
 import { announcementOf, verifyRecord } from '../crypto/ring/record.js';
 import type { Parts } from './parts.js';
 import type { BackendStore, EpochRow } from './stores.js';
@@ -26,6 +27,8 @@ import { verifyUpload } from './upload.js';
 export interface BackendParts extends Omit<Parts, 'random'> {
   readonly store: BackendStore;
   readonly onEpochRecorded: (row: EpochRow) => void;
+  /** Hears of every list that is newer than all before it. */
+  readonly onMembershipPublished: (membership: Membership) => void;
 }
 
 type EpochNumber = Pick<EpochRow, 'epoch' | 'attempt'>;
@@ -75,46 +78,51 @@ export class Backend {
    * @throws MalformedError, VerificationError, ConflictError `membership-rollback`, `membership-conflict`
    */
   async publishMembership(bundle: Uint8Array): Promise<Membership> {
-    const { suite, trustedRoots, store, nowS } = this.#parts;
+    const { suite, trustedRoots, store, nowS, onMembershipPublished } = this.#parts;
     const membership = verifyMembership({ suite, trustedRoots, nowS: nowS() }, bundle);
     const { list, listHash } = membership;
     const current = this.#newest.get(toHex(list.gid));
     if (current && compareLists(current.list, list) === 0 && !equalBytes(current.listHash, listHash)) {
       throw new ConflictError('membership-conflict', 'another list of the same version and revision is known');
     }
-    if (!(await store.saveMembership(list.gid, list, listHash, bundle))) {
-      const order = `${list.version}.${list.revision}`;
-      throw new ConflictError('membership-rollback', `list ${order} is older than the one that is known`);
+    const { version, revision } = list;
+    if (!(await store.saveMembership(list.gid, { version, revision, listHash, publishedS: nowS() }, bundle))) {
+      throw new ConflictError('membership-rollback', `list ${version}.${revision} is older than the one that is known`);
     }
     this.#remember(membership);
+    if (!current || compareLists(current.list, list) < 0) onMembershipPublished(membership);
     return membership;
   }
 
   /**
-   * Verifies a whole record and keeps it; the same record again is fine. A record under an older list is taken (it was
-   * delayed), unless a newer list was in use by then.
+   * Verifies a whole record, signs that it did, and keeps both. The same record again is answered with the same. It may
+   * come late, after those of later epochs, and under an older list, unless a newer one was in use before it.
+   * @returns the endorsement bundle
    * @throws MalformedError, VerificationError, ConflictError `membership-unknown`, `membership-rollback`, `epoch-stale`
    */
-  async recordEpoch(gateway: VerifiedCertificate, record: Uint8Array): Promise<EpochRow> {
-    const { suite, store, nowS, onEpochRecorded } = this.#parts;
+  async recordEpoch(gateway: VerifiedCertificate, record: Uint8Array): Promise<Uint8Array> {
+    const { suite, identity, store, nowS, onEpochRecorded } = this.#parts;
     const { listHash } = announcementOf(record);
     const membership = await this.#membershipByHash(listHash);
     if (!membership) throw new ConflictError('membership-unknown', 'the record rests on a list that is not known here');
     this.requireRole(gateway, 'coordinator');
     const { name, roster, announcement } = verifyRecord(suite, membership, record, nowS());
-    await this.#requireListNotOlder(membership, name);
     const row: EpochRow = {
       ...name,
       listHash,
+      listVersion: membership.list.version,
+      listRevision: membership.list.revision,
       members: roster.length,
       reason: announcement.reason,
       recordedS: nowS(),
     };
-    if ((await store.saveEpoch(row, record)) === 'stored') {
-      this.#lastEpochUnder.set(toHex(listHash), row);
+    const signed = encodeEndorsementBundle(signEndorsement(suite, identity, name, record), identity.certificates);
+    const { endorsement, fresh } = await store.saveEpoch(row, { record, endorsement: signed });
+    if (fresh) {
+      this.#rememberEpoch(row);
       onEpochRecorded(row);
     }
-    return row;
+    return endorsement;
   }
 
   /**
@@ -158,8 +166,7 @@ export class Backend {
     if (newest) this.#restoreList(gid, newest);
     for (const row of await store.epochs(gid, Number.MAX_SAFE_INTEGER)) {
       const key = toHex(row.listHash);
-      if (this.#lastEpochUnder.has(key)) continue;
-      this.#lastEpochUnder.set(key, row);
+      if (!this.#rememberEpoch(row)) continue;
       const bundle = this.#byHash.has(key) ? undefined : await store.membershipByHash(row.listHash);
       if (bundle) this.#restoreList(gid, bundle);
     }
@@ -190,6 +197,15 @@ export class Backend {
     if (!newest || compareLists(newest.list, list) <= 0) this.#newest.set(gid, membership);
   }
 
+  /** @returns whether it is the last of those known under its list */
+  #rememberEpoch(row: EpochRow): boolean {
+    const key = toHex(row.listHash);
+    const last = this.#lastEpochUnder.get(key);
+    if (last && compareEpochs(last, row) >= 0) return false;
+    this.#lastEpochUnder.set(key, row);
+    return true;
+  }
+
   /**
    * Members of the newest list deliver what they like; one that has left, what it sealed in an epoch that was recorded
    * while it was in.
@@ -201,15 +217,6 @@ export class Backend {
       const last = this.#lastEpochUnder.get(toHex(membership.listHash));
       return last !== undefined && compareEpochs(last, { epoch, attempt }) >= 0;
     });
-  }
-
-  async #requireListNotOlder({ list }: Membership, name: EpochNumber): Promise<void> {
-    const [last] = await this.#parts.store.epochs(list.gid, 1);
-    const known = last && this.#byHash.get(toHex(last.listHash));
-    if (known && compareEpochs(name, last) > 0 && compareLists(list, known.list) < 0) {
-      const order = `${known.list.version}.${known.list.revision}`;
-      throw new ConflictError('membership-rollback', `list ${order} was in use before this epoch`);
-    }
   }
 
   async #membershipByHash(listHash: Uint8Array): Promise<Membership | undefined> {

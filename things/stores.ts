@@ -121,9 +121,31 @@ export interface EpochRow {
   readonly attempt: number;
   readonly th2: Uint8Array;
   readonly listHash: Uint8Array;
+  readonly listVersion: number;
+  readonly listRevision: number;
   readonly members: number;
   readonly reason: string;
   readonly recordedS: number;
+}
+
+/** The record of an epoch, and the bundle by which the backend endorses it. */
+export interface EndorsedRecord {
+  readonly record: Uint8Array;
+  readonly endorsement: Uint8Array;
+}
+
+/** What is kept of an epoch that was recorded; the endorsement is null where an earlier version recorded it. */
+export interface StoredRecord {
+  readonly record: Uint8Array;
+  readonly endorsement: Uint8Array | null;
+  readonly listHash: Uint8Array;
+}
+
+/** A membership list, without its contents. */
+export interface ListRow extends ListOrder {
+  readonly listHash: Uint8Array;
+  /** When it was first brought here. */
+  readonly publishedS: number;
 }
 
 export interface SealedReadingRow {
@@ -137,19 +159,26 @@ export interface SealedReadingRow {
 
 export interface BackendStore {
   /** Takes a list if all of the group come before it. @returns whether it is now the newest */
-  saveMembership(gid: Uint8Array, order: ListOrder, listHash: Uint8Array, bundle: Uint8Array): Promise<boolean>;
+  saveMembership(gid: Uint8Array, list: ListRow, bundle: Uint8Array): Promise<boolean>;
   loadMembership(gid: Uint8Array): Promise<Uint8Array | undefined>;
   membershipByHash(listHash: Uint8Array): Promise<Uint8Array | undefined>;
+  /** Of a group, the newest first. */
+  membershipLists(gid: Uint8Array): Promise<readonly ListRow[]>;
   groups(): Promise<readonly Uint8Array[]>;
 
   /**
-   * Epochs advance by compare-and-swap: the record is stored if (epoch, attempt) is above every stored one of the group.
-   * @returns 'stored', or 'known' for the same record again
-   * @throws ConflictError `epoch-stale`
+   * By compare-and-swap: one record for each (epoch, attempt) of a group, in whatever order they come, if the lists ascend
+   * with the epochs. The same epoch again (by its th2) changes nothing.
+   * @returns the endorsement that is stored, and whether it is so only now
+   * @throws ConflictError `epoch-stale` where another record is there, `membership-rollback`
    */
-  saveEpoch(row: EpochRow, record: Uint8Array): Promise<'stored' | 'known'>;
+  saveEpoch(
+    row: EpochRow,
+    endorsed: EndorsedRecord,
+  ): Promise<{ readonly endorsement: Uint8Array; readonly fresh: boolean }>;
+  /** The newest first. */
   epochs(gid: Uint8Array, limit: number): Promise<readonly EpochRow[]>;
-  loadRecord(gid: Uint8Array, epoch: number, attempt: number): Promise<Uint8Array | undefined>;
+  loadEpoch(gid: Uint8Array, epoch: number, attempt: number): Promise<StoredRecord | undefined>;
 
   /** As `GatewayStore.accept`, keeping every item. */
   accept(items: readonly StoredItem[], nowS: number): Promise<{ readonly fresh: number }>;

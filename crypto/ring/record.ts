@@ -17,6 +17,7 @@ import {
   parseRosterBundle,
   parseTokenBundle,
   type Announcement,
+  type ConfirmationEntry,
   type MessageType,
 } from './messages.js';
 import { openRoster, verifyConfirmationOf, verifyShareOf, verifyTokenOf, type Ring } from './roster.js';
@@ -37,6 +38,8 @@ export interface VerifiedRecord {
   readonly sid: Uint8Array;
   /** certHashes in ring order: who holds the key. */
   readonly roster: readonly Uint8Array[];
+  /** What each of them signed about the key, in the same order. */
+  readonly confirmations: readonly ConfirmationEntry[];
   readonly groupPublicKey: Uint8Array;
 }
 
@@ -91,12 +94,14 @@ export function verifyRecord(suite: Suite, membership: Membership, record: Uint8
   const confirmationsMessage = parseSign1(confirmationsBytes, limits.bundle);
   verify(confirmationsMessage, 'confirmations', th2);
   const { gid, epoch, attempt } = announcement;
+  const { confirmations, groupPublicKey } = verifyConfirmations(suite, ring, th2, confirmationsMessage);
   return {
     announcement,
     name: { gid, epoch, attempt, th2 },
     sid: ring.sid,
     roster: ring.members.map(({ certHash }) => certHash),
-    groupPublicKey: verifyConfirmations(suite, ring, th2, confirmationsMessage),
+    confirmations,
+    groupPublicKey,
   };
 }
 
@@ -118,7 +123,12 @@ function verifyTokens(suite: Suite, ring: Ring, { payload }: Sign1): Uint8Array 
   return secondTranscript(suite, ring.th1, entries);
 }
 
-function verifyConfirmations(suite: Suite, { sid, members }: Ring, th2: Uint8Array, { payload }: Sign1): Uint8Array {
+function verifyConfirmations(
+  suite: Suite,
+  { sid, members }: Ring,
+  th2: Uint8Array,
+  { payload }: Sign1,
+): { readonly confirmations: readonly ConfirmationEntry[]; readonly groupPublicKey: Uint8Array } {
   const { sessionRef, entries } = parseConfirmationBundle(payload);
   assertReference(sid, sessionRef);
   const groupPublicKey = entries[0]?.groupPublicKey;
@@ -130,5 +140,5 @@ function verifyConfirmations(suite: Suite, { sid, members }: Ring, th2: Uint8Arr
     const entry = entries[i];
     if (entry) verifyConfirmationOf(suite, { sid, th2 }, certificate, entry);
   });
-  return groupPublicKey;
+  return { confirmations: entries, groupPublicKey };
 }

@@ -18,6 +18,7 @@ export interface RestContext {
   readonly nowS: () => number;
   readonly hub: SseHub;
   readonly epochRecorded: SseTopic;
+  readonly membershipPublished: SseTopic;
 }
 
 /** `urn:gridring:backend:<id>` */

@@ -1,14 +1,73 @@
-/** POST /api/v1/epochs: the record of an epoch, from a gateway. */
-import type { FastifyInstance } from 'fastify';
+/** Epochs: POST of a record by a gateway, answered with the endorsement; the epochs of a group, their records and proofs. */
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { equalBytes, fromHex, toHex } from '../../crypto/bytes.js';
+import { NotFoundError } from '../../crypto/errors.js';
+import { encodeProof } from '../../crypto/ring/proof.js';
 import type { RestContext } from './context.js';
 import { epochJson } from './epoch-json.js';
-import { messageBody, messageOf } from './messages.js';
-import { noQuery } from './validation.js';
+import { unknownGroup } from './groups.js';
+import { answerMessage, messageBody, messageOf, sendMessage } from './messages.js';
+import { gidParam, noQuery, pageLimit, pathParams, queryFields } from './validation.js';
+import { mayAudit } from './visible-meters.js';
 
-export function epochRoutes(scope: FastifyInstance, { backend, access }: RestContext): void {
+const epochKey = { type: 'string', pattern: '^[0-9]{1,10}\\.[0-9]{1,3}$' };
+
+interface EpochParams {
+  readonly gid: string;
+  /** `<epoch>.<attempt>` */
+  readonly key: string;
+}
+
+export function epochRoutes(scope: FastifyInstance, { backend, store, access }: RestContext): void {
   scope.post(
     '/epochs',
     { onRequest: access.certified('gateway'), schema: { querystring: noQuery, body: messageBody('record') } },
-    async (request) => epochJson(await backend.recordEpoch(access.certificateOf(request), messageOf(request))),
+    async (request, reply) => {
+      const endorsement = await backend.recordEpoch(access.certificateOf(request), messageOf(request));
+      return answerMessage(request, reply, endorsement);
+    },
   );
+
+  const onRequest = access.certified();
+  scope.get<{ Params: { gid: string }; Querystring: { limit: number } }>(
+    '/groups/:gid/epochs',
+    {
+      onRequest,
+      schema: { params: pathParams({ gid: gidParam }), querystring: queryFields({ limit: pageLimit(500, 50) }) },
+    },
+    async ({ params, query }) => {
+      if (!backend.memberships.some(({ list }) => toHex(list.gid) === params.gid)) throw unknownGroup();
+      return { epochs: (await store.epochs(fromHex(params.gid), query.limit)).map(epochJson) };
+    },
+  );
+
+  const ofEpoch = {
+    onRequest,
+    schema: { params: pathParams({ gid: gidParam, key: epochKey }), querystring: noQuery },
+  };
+  const load = ({ params: { gid, key } }: FastifyRequest<{ Params: EpochParams }>) => {
+    const [epoch = 0, attempt = 0] = key.split('.').map(Number);
+    return store.loadEpoch(fromHex(gid), epoch, attempt);
+  };
+
+  scope.get<{ Params: EpochParams }>('/groups/:gid/epochs/:key/record', ofEpoch, async (request, reply) => {
+    const found = await load(request);
+    if (!found) throw unknownEpoch();
+    return sendMessage(request, reply, found.record);
+  });
+
+  scope.get<{ Params: EpochParams }>('/groups/:gid/epochs/:key/proof', ofEpoch, async (request, reply) => {
+    const found = await load(request);
+    const membership = found && (await store.membershipByHash(found.listHash));
+    const list = backend
+      .listsOf(fromHex(request.params.gid))
+      .find(({ listHash }) => found && equalBytes(listHash, found.listHash));
+    if (!membership || !list || !mayAudit(backend, access.certificateOf(request), list)) throw unknownEpoch();
+    const { record, endorsement } = found;
+    if (!endorsement) throw unknownEpoch();
+    return sendMessage(request, reply, encodeProof({ membership, record, endorsement }));
+  });
 }
+
+const unknownEpoch = (): NotFoundError =>
+  new NotFoundError('epoch-unknown', 'no record of that epoch and attempt that you may see');

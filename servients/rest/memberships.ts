@@ -5,6 +5,7 @@
 import type { FastifyInstance } from 'fastify';
 import { toHex } from '../../crypto/bytes.js';
 import { LimitError } from '../../crypto/errors.js';
+import type { Membership } from '../../crypto/membership.js';
 import type { RestContext } from './context.js';
 import { messageBody, messageOf } from './messages.js';
 import { noQuery } from './validation.js';
@@ -26,8 +27,15 @@ export function membershipRoutes(scope: FastifyInstance, { backend }: RestContex
       },
     },
     async (request) => {
-      const { list, listHash } = await backend.publishMembership(messageOf(request));
-      return { gid: toHex(list.gid), listVersion: list.version, listHash: toHex(listHash) };
+      return publishedJson(await backend.publishMembership(messageOf(request)));
     },
   );
 }
+
+/** As td/schemas/membership-published.schema.json describes it. */
+export const publishedJson = ({ list, listHash }: Membership): object => ({
+  gid: toHex(list.gid),
+  listVersion: list.version,
+  listRevision: list.revision,
+  listHash: toHex(listHash),
+});

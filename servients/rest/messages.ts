@@ -3,11 +3,9 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { fromBase64Url, toBase64Url } from '../../crypto/bytes.js';
 import { MalformedError } from '../../crypto/errors.js';
 import { resolveReference } from '../../td/references.js';
-import { coseType, jsonType } from '../bindings/media-types.js';
+import { cborType, coseType, jsonType } from '../bindings/media-types.js';
 import { negotiate } from '../bindings/http-negotiate.js';
 import { HttpRefusal } from '../bindings/http-problem.js';
-
-const cborType = 'application/cbor';
 
 /** JSON and COSE, and nothing else. */
 export function parseMessages(scope: FastifyInstance): void {

@@ -1,4 +1,4 @@
-/** Whose sealed readings a caller may fetch. They stay sealed: this keeps even their number and times to those concerned. */
+/** What a caller may know of meters: their sealed readings' number and times, and who was in the group, is for those concerned. */
 import { equalBytes, toHex } from '../../crypto/bytes.js';
 import type { VerifiedCertificate } from '../../crypto/certificate.js';
 import { VerificationError } from '../../crypto/errors.js';
@@ -41,13 +41,33 @@ export const findMeter = (meters: readonly VisibleMeter[], name: string): Visibl
   meters.find(({ id }) => id === name || id === `urn:gridring:meter:${name}`);
 
 function sightOf(list: MembershipList, { certHash }: VerifiedCertificate): Sight | undefined {
-  if (findEntry(list, certHash, 'coordinator') ?? findEntry(list, certHash, 'operator')) return () => true;
+  if (seesWholeGroup(list, certHash)) return () => true;
   if (!findEntry(list, certHash, 'reader')) return undefined;
-  const rules = list.policy.readings.filter(({ reader }) => equalBytes(reader, certHash));
-  if (rules.some(({ meters }) => meters === null)) return () => true;
-  const readable = new Set(rules.flatMap(({ meters }) => meters ?? []).map(toHex));
+  const readable = new Set(
+    rulesFor(list, certHash)
+      .flatMap(({ meters }) => meters ?? [])
+      .map(toHex),
+  );
   return (meter) => readable.has(toHex(meter));
 }
+
+function seesWholeGroup(list: MembershipList, certHash: Uint8Array): boolean {
+  if (findEntry(list, certHash, 'coordinator') ?? findEntry(list, certHash, 'operator')) return true;
+  return !!findEntry(list, certHash, 'reader') && rulesFor(list, certHash).some(({ meters }) => meters === null);
+}
+
+const rulesFor = ({ policy }: MembershipList, certHash: Uint8Array): MembershipList['policy']['readings'] =>
+  policy.readings.filter(({ reader }) => equalBytes(reader, certHash));
+
+/**
+ * Who may see a list that is no longer the newest, and so who was in the group then: whoever stands in it, and who sees
+ * all of the group by the current one.
+ */
+export const mayAudit = (backend: Backend, { certHash }: VerifiedCertificate, { list }: Membership): boolean =>
+  list.entries.some((entry) => equalBytes(entry.certHash, certHash)) ||
+  backend.currentMemberships.some(
+    (current) => equalBytes(current.list.gid, list.gid) && seesWholeGroup(current.list, certHash),
+  );
 
 const membersOf = ({ list, certificates }: Membership): readonly VisibleMeter[] =>
   list.entries.flatMap(({ certHash }, i) => {

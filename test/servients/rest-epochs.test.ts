@@ -1,5 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { fromBase64Url, toHex } from '../../crypto/bytes.js';
+import { roleBit, type ListEntry } from '../../crypto/membership.js';
+import { recordHashOf, verifyEndorsement } from '../../crypto/ring/endorsement.js';
+import { verifyProof } from '../../crypto/ring/proof.js';
 import { encodeRecord, parseRecord, verifyRecord } from '../../crypto/ring/record.js';
 import { suiteP256, suiteX25519 } from '../../crypto/suite-node.js';
 import { makeNeighbourhood, nowS, type Principal } from '../support/neighbourhood.js';
@@ -15,9 +18,15 @@ import {
 } from './rest-server.js';
 
 const path = '/api/v1/epochs';
+const iso = new Date(nowS * 1000).toISOString();
+
+interface Listed {
+  readonly keyName: string;
+}
 
 describe.each([suiteX25519, suiteP256])('the record of an epoch, suite $name', (suite) => {
   const n = makeNeighbourhood(suite, 3);
+  const check = { suite, trustedRoots: [n.root], nowS };
   const gid = toHex(n.gid);
   const founding = agree(n);
   const second = agree(n, { players: founding.players, epoch: 2, reason: 'periodic' });
@@ -45,30 +54,88 @@ describe.each([suiteX25519, suiteP256])('the record of an epoch, suite $name', (
     backend.call('GET', `/api/v1/${resource}`, { as: n.household, headers });
 
   it('is verified, kept, listed, and given back to whoever wants to verify it again', async () => {
-    const recorded = await record(first);
-    expect(recorded.status).toBe(200);
-    expectFits('epoch-recorded', recorded.body);
-    expect(recorded.body).toMatchObject({ gid, epoch: 1, attempt: 1, members: 3, reason: 'founding' });
+    expect((await record(first)).status).toBe(200);
     expect((await record(asJson(next))).status).toBe(200);
 
-    const { body } = await get(`groups/${gid}/epochs?limit=5`);
-    expect((body as { readonly epochs: readonly object[] }).epochs).toMatchObject([{ epoch: 2 }, { epoch: 1 }]);
+    const { epochs } = (await get(`groups/${gid}/epochs?limit=5`)).body as { readonly epochs: readonly Listed[] };
+    for (const listed of epochs) expectFits('epoch-recorded', listed);
+    const times = { recordedAt: iso, endorsedAt: iso, provisional: false };
+    expect(epochs).toMatchObject([
+      { gid, epoch: 2, attempt: 1, members: 3, reason: 'periodic', listVersion: 1, ...times },
+      { gid, epoch: 1, attempt: 1, members: 3, reason: 'founding', listVersion: 1, ...times },
+    ]);
     expect((await get(`groups/${gid}/epochs?limit=1`)).body).toMatchObject({ epochs: [{ epoch: 2 }] });
     expect((await get('groups')).body).toMatchObject({ groups: [{ epoch: 2, attempt: 1, members: 3 }] });
 
     const { message } = (await get(`groups/${gid}/epochs/1.1/record`)).body as { readonly message: string };
     const verified = verifyRecord(suite, n.membership(), fromBase64Url(message), nowS);
-    expect(toHex(verified.name.th2.subarray(0, 8))).toBe((recorded.body as { readonly keyName: string }).keyName);
+    expect(toHex(verified.name.th2.subarray(0, 8))).toBe(epochs[1]?.keyName);
     const raw = await get(`groups/${gid}/epochs/2.1/record`, { accept: 'application/cbor' });
     expect(raw.body).toEqual(next);
   });
 
-  it('is taken once: the same again is answered alike, also out of order; anything else is stale', async () => {
+  it('is answered with the backend’s endorsement, which a member verifies with nothing but the root', async () => {
+    const answer = await record(first);
+    expect(answer.headers.get('content-type')).toBe('application/cose');
+    const endorsement = verifyEndorsement(check, answer.body as Uint8Array);
+    expect(endorsement).toMatchObject({ ...founding.published.name, recordHash: recordHashOf(suite, first) });
+    expect(endorsement.backend.certHash).toEqual(n.backend.certHash);
+    const inJson = (await record(asJson(first))).body as { readonly message: string };
+    expect(fromBase64Url(inJson.message)).toEqual(answer.body);
+  });
+
+  it('is taken once: the same again is answered with the same endorsement, also after a restart', async () => {
     const answer = await record(first);
     expect((await record(next)).status).toBe(200);
+    backend.clockS += 60;
+    backend = await backend.restart();
     expect((await record(first)).body).toEqual(answer.body);
     const another = agree(n, { epoch: 1, reason: 'founding' }).published.record;
     expectProblem(await record(another), 409, 'epoch-stale');
+  });
+
+  it('may come after those of later epochs, and is listed in its place', async () => {
+    expect((await record(next)).status).toBe(200);
+    expect((await record(first)).status).toBe(200);
+    expect((await get(`groups/${gid}/epochs`)).body).toMatchObject({ epochs: [{ epoch: 2 }, { epoch: 1 }] });
+    expect((await get('groups')).body).toMatchObject({ groups: [{ epoch: 2 }] });
+  });
+
+  it('is proven by one file, with the list that it rests on and the endorsement', async () => {
+    await record(first);
+    await publish(n.bundle(withoutThird));
+    const answer = await get(`groups/${gid}/epochs/1.1/proof`, { accept: 'application/cbor' });
+    const proof = verifyProof(check, answer.body as Uint8Array);
+    expect(proof.holders.map(({ certificate }) => certificate.id).sort()).toEqual(['meter-01', 'meter-02', 'meter-03']);
+    expect(proof.membership.list.version).toBe(1);
+    expectProblem(await get(`groups/${gid}/epochs/2.1/proof`), 404, 'epoch-unknown');
+    expectProblem(await get(`groups/${gid}/epochs/1/proof`), 400, 'input-invalid');
+  });
+
+  it('is proven to those who stood in its list or see the whole group, and to no other household', async () => {
+    await record(first);
+    const newcomer = n.certify('reader', 'household-9');
+    const auditor = n.certify('reader', 'auditor');
+    const { policy, entries, ...list } = n.list({ version: 2 });
+    const asReader = ({ certHash }: Principal): ListEntry => ({ certHash, roles: roleBit.reader, hpkeKey: null });
+    const readings = [
+      ...policy.readings.slice(1),
+      { reader: newcomer.certHash, meters: [n.meters[0]!.certHash] },
+      { reader: auditor.certHash, meters: null },
+    ];
+    const later = {
+      ...list,
+      policy: { ...policy, readings },
+      entries: [...entries, asReader(newcomer), asReader(auditor)],
+    };
+    const proofFor = (as: Principal): Promise<Answer> =>
+      backend.call('GET', `/api/v1/groups/${gid}/epochs/1.1/proof`, { as });
+    expectProblem(await proofFor(newcomer), 404, 'epoch-unknown');
+    await publish(n.bundle(later, [newcomer, auditor]));
+    expectProblem(await proofFor(newcomer), 404, 'epoch-unknown');
+    for (const caller of [n.household, n.gateway, n.operator, n.meters[0]!, auditor]) {
+      expect((await proofFor(caller)).status).toBe(200);
+    }
   });
 
   it('that was tampered with is refused, whichever of its bytes it is', async () => {

@@ -35,7 +35,7 @@ describe('a membership list', () => {
     const first = await publish(asJson(bundle));
     expect(first.status).toBe(200);
     expectFits('membership-published', first.body);
-    expect(first.body).toEqual({ gid, listVersion: 1, listHash: toHex(n.membership().listHash) });
+    expect(first.body).toEqual({ gid, listVersion: 1, listRevision: 0, listHash: toHex(n.membership().listHash) });
     expect((await publish(bundle)).body).toEqual(first.body);
   });
 
@@ -51,12 +51,42 @@ describe('a membership list', () => {
     expectProblem(await get(`groups/${gid}/membership`, { accept: 'text/html' }), 406, 'not-acceptable');
   });
 
+  it('is not sent again to who names the one that it has, in either form, until there is a newer', async () => {
+    await publish(n.bundle(n.list()));
+    const etag = (await get(`groups/${gid}/membership`)).headers.get('etag');
+    expect(etag).toBe(`W/"${toHex(n.membership().listHash)}"`);
+    const again = (headers: Readonly<Record<string, string>> = {}): Promise<Answer> =>
+      get(`groups/${gid}/membership`, { 'if-none-match': `"other", ${String(etag)}`, ...headers });
+    for (const accept of ['application/json', 'application/cbor']) {
+      expect(await again({ accept })).toMatchObject({ status: 304, body: new Uint8Array(0) });
+    }
+    await publish(n.bundle(n.list({ version: 2 })));
+    expect((await again()).status).toBe(200);
+  });
+
+  it('leaves its version, hash and time, newest first, when a newer one comes', async () => {
+    await publish(n.bundle(n.list()));
+    backend.clockS += 60;
+    await publish(n.bundle(n.list({ version: 4 })));
+    backend.clockS += 60;
+    await publish(n.bundle(n.list({ version: 4 })));
+    const hashOf = (version: number): string => toHex(n.membership(n.list({ version })).listHash);
+    const at = (timeS: number): string => new Date(timeS * 1000).toISOString();
+    const { body } = await get(`groups/${gid}/lists`);
+    expect(body).toEqual({
+      lists: [
+        { listVersion: 4, listRevision: 0, listHash: hashOf(4), publishedAt: at(nowS + 60) },
+        { listVersion: 1, listRevision: 0, listHash: hashOf(1), publishedAt: at(nowS) },
+      ],
+    });
+  });
+
   it('that is newer takes the place of the older, and shows in groups and policies', async () => {
     await publish(n.bundle(n.list()));
     await publish(n.bundle(n.list({ version: 2, policy: { epochFloor: 9, profile: 'constrained' } })));
     const groups = await get('groups');
     expectFits('backend-groups', groups.body);
-    expect(groups.body).toEqual({ groups: [{ gid, suite: 1, listVersion: 2 }] });
+    expect(groups.body).toEqual({ groups: [{ gid, suite: 1, listVersion: 2, listRevision: 0 }] });
     const policies = await get('policies');
     expectFits('policies', policies.body);
     expect(policies.body).toMatchObject({
@@ -174,6 +204,7 @@ describe('a group', () => {
   it('that nobody has heard of has no list, no epochs and no records', async () => {
     const nobody = '00'.repeat(16);
     expectProblem(await get(`groups/${nobody}/membership`), 404, 'group-unknown');
+    expectProblem(await get(`groups/${nobody}/lists`), 404, 'group-unknown');
     expectProblem(await get(`groups/${nobody}/epochs`), 404, 'group-unknown');
     expectProblem(await get(`groups/${nobody}/epochs/1.1/record`), 404, 'epoch-unknown');
   });

@@ -38,8 +38,12 @@ interface EventReader {
   rest(): Promise<string>;
 }
 
-async function listen(running: TestBackend, headers: Readonly<Record<string, string>> = {}): Promise<EventReader> {
-  const response = await running.request('GET', '/api/v1/events', {
+async function listen(
+  running: TestBackend,
+  headers: Readonly<Record<string, string>> = {},
+  resource = 'events',
+): Promise<EventReader> {
+  const response = await running.request('GET', `/api/v1/${resource}`, {
     as: n.meters[0]!,
     headers: { accept: 'text/event-stream', ...headers },
   });
@@ -136,12 +140,23 @@ describe('the event stream', () => {
     const running = await start();
     const events = await listen(running);
     expect(events.response.headers.get('content-type')).toBe('text/event-stream');
-    const recorded = await record(running, 0);
+    await record(running, 0);
     await record(running, 0);
     await record(running, 1);
     const told = dataOf(await events.until('"epoch":2'));
-    expect(told).toEqual([recorded.body, expect.objectContaining({ epoch: 2, reason: 'periodic' })]);
+    expect(told).toMatchObject([{ epoch: 1 }, { epoch: 2, reason: 'periodic' }]);
     expectFits('epoch-recorded', told[0]);
+  });
+
+  it('tells who listens for lists of every newer one, once', async () => {
+    const running = await start();
+    const events = await listen(running, {}, 'events/memberships');
+    const publish = (version: number): Promise<unknown> =>
+      running.call('POST', '/api/v1/memberships', { body: n.bundle(n.list({ version })) });
+    for (const version of [1, 2, 2, 3]) await publish(version);
+    const told = dataOf(await events.until('"listVersion":3'));
+    expect(told).toMatchObject([{ listVersion: 2 }, { listVersion: 3 }]);
+    expectFits('membership-published', told[0]);
   });
 
   it('gives a listener that comes back what it has missed', async () => {

@@ -2,9 +2,11 @@
 import { HttpClientFactory } from '@node-wot/binding-http';
 import { Servient } from '@node-wot/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { fromBase64Url } from '../../crypto/bytes.js';
+import { verifyEndorsement } from '../../crypto/ring/endorsement.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
 import { makeThing } from '../../td/make-td.js';
-import { makeNeighbourhood } from '../support/neighbourhood.js';
+import { makeNeighbourhood, nowS } from '../support/neighbourhood.js';
 import { agree } from '../support/ring.js';
 import { TestMeter, uploadOf } from './rest-meters.js';
 import { asJson, expectFits, startBackend, tokenFor, type TestBackend } from './rest-server.js';
@@ -57,7 +59,9 @@ describe('an unmodified WoT client that knows only the well-known address', () =
     const listed = await thing.invokeAction('publishMembership', asJson(n.bundle(n.list())));
     expectFits('membership-published', await listed?.value());
     const recorded = await (await thing.invokeAction('recordEpoch', asJson(published.record)))?.value();
-    expectFits('epoch-recorded', recorded);
+    const { message: endorsement } = recorded as { readonly message: string };
+    const check = { suite: n.suite, trustedRoots: [n.root], nowS };
+    expect(verifyEndorsement(check, fromBase64Url(endorsement))).toMatchObject({ epoch: 1, attempt: 1 });
     const upload = uploadOf(new TestMeter(n, players[0]!).measure(2));
     const receipt = await (await thing.invokeAction('uploadReadings', asJson(upload)))?.value();
     expect(receipt).toEqual({ message: expect.any(String) as string });

@@ -43,7 +43,8 @@ const openAndWrite: Readonly<Record<StoreRole, () => Promise<Closable>>> = {
   },
   backend: async () => {
     const store = openBackendStore(path);
-    await store.backend.saveMembership(bytes(16), { version: 1, revision: 0 }, bytes(32), bytes(10));
+    const list = { version: 1, revision: 0, listHash: bytes(32), publishedS: nowS };
+    await store.backend.saveMembership(bytes(16), list, bytes(10));
     return store;
   },
 };
@@ -101,6 +102,26 @@ describe.each(roles)('the database of a %s', (role) => {
     expect(error).toBeInstanceOf(SetupError);
     expect(error).toMatchObject({ code: 'data-corrupt' });
   });
+});
+
+it('an epoch that an earlier backend kept without endorsement is endorsed when its record comes again', async () => {
+  const [gid, listHash, th2] = [bytes(16), bytes(32), bytes(32)];
+  const connection = new DatabaseSync(path);
+  migrate(connection, path, 'backend', migrationsOf('backend').slice(0, 2));
+  connection.prepare('INSERT INTO membership_list VALUES (?, 1, 0, ?, ?)').run(gid, listHash, bytes(10));
+  connection
+    .prepare(`INSERT INTO epoch VALUES (?, 7, 1, ?, ?, 3, 'founding', ?, ?)`)
+    .run(gid, th2, listHash, nowS, bytes(100));
+  connection.close();
+  const store = openBackendStore(path);
+  const { backend } = store;
+  expect(await backend.membershipLists(gid)).toMatchObject([{ version: 1, publishedS: nowS }]);
+  expect(await backend.loadEpoch(gid, 7, 1)).toMatchObject({ endorsement: null });
+  const [row] = await backend.epochs(gid, 1);
+  const endorsement = bytes(100);
+  expect(await backend.saveEpoch(row!, { record: bytes(100), endorsement })).toEqual({ endorsement, fresh: false });
+  expect(await backend.loadEpoch(gid, 7, 1)).toMatchObject({ endorsement });
+  store.close();
 });
 
 it('a database of another program is refused and left as it was', () => {

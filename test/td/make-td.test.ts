@@ -88,6 +88,7 @@ describe('a Thing behind plain routes', () => {
         'POST /api/v1/readings',
         'POST /api/v1/memberships',
         'SSE /api/v1/events',
+        'SSE /api/v1/events/memberships',
       ]),
     );
   });

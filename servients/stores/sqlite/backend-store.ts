@@ -1,7 +1,16 @@
 import { equalBytes } from '../../../crypto/bytes.js';
 import { ConflictError } from '../../../crypto/errors.js';
 import { compareLists, type ListOrder } from '../../../crypto/membership.js';
-import type { BackendStore, DirectoryStore, EpochRow, SealedReadingRow, StoredItem } from '../../../things/stores.js';
+import type {
+  BackendStore,
+  DirectoryStore,
+  EndorsedRecord,
+  EpochRow,
+  ListRow,
+  SealedReadingRow,
+  StoredItem,
+  StoredRecord,
+} from '../../../things/stores.js';
 import { openStore, type Closable, type Database, type Statement, type StoreOptions } from './database.js';
 import { deliveries } from './deliveries.js';
 import { SqliteDirectoryStore } from './directory-store.js';
@@ -25,10 +34,14 @@ export interface OpenBackendStore extends Closable {
   readonly directory: DirectoryStore;
 }
 
+type StoredEpoch = StoredRecord & Pick<EpochRow, 'th2'>;
 type EpochKey = [gid: Uint8Array, epoch: number, attempt: number];
 type ReadingCount = Awaited<ReturnType<BackendStore['readingCounts']>>[number];
 
-const epochColumns = `gid, epoch, attempt, th2, list_hash AS listHash, members, reason, recorded_s AS recordedS`;
+const epochColumns = `gid, epoch, attempt, th2, list_hash AS listHash, version AS listVersion,
+  revision AS listRevision, members, reason, recorded_s AS recordedS`;
+const epochAndList = `epoch JOIN membership_list USING (gid, list_hash)`;
+const listOrder = `SELECT version, revision FROM ${epochAndList} WHERE gid = ?`;
 const readingColumns = `cert_hash AS meter, sequence, epoch, attempt, received_s AS receivedS, message`;
 
 class SqliteBackendStore implements BackendStore {
@@ -39,15 +52,27 @@ class SqliteBackendStore implements BackendStore {
     ListOrder & { readonly listHash: Uint8Array; readonly bundle: Uint8Array }
   >;
   readonly #saveMembership: Statement<
-    [gid: Uint8Array, version: number, revision: number, listHash: Uint8Array, bundle: Uint8Array]
+    [gid: Uint8Array, version: number, revision: number, listHash: Uint8Array, bundle: Uint8Array, publishedS: number]
   >;
+  readonly #membershipLists: Statement<[gid: Uint8Array], ListRow>;
   readonly #membershipByHash: Statement<[listHash: Uint8Array], { readonly bundle: Uint8Array }>;
   readonly #groups: Statement<[], { readonly gid: Uint8Array }>;
   readonly #saveEpoch: Statement<
-    [...EpochKey, Uint8Array, Uint8Array, members: number, reason: string, recordedS: number, record: Uint8Array]
+    [
+      ...EpochKey,
+      th2: Uint8Array,
+      listHash: Uint8Array,
+      members: number,
+      reason: string,
+      recordedS: number,
+      record: Uint8Array,
+      endorsement: Uint8Array,
+    ]
   >;
-  readonly #epoch: Statement<EpochKey, { readonly th2: Uint8Array; readonly record: Uint8Array }>;
-  readonly #epochAbove: Statement<EpochKey, unknown>;
+  readonly #epoch: Statement<EpochKey, StoredEpoch>;
+  readonly #endorse: Statement<[endorsement: Uint8Array, ...EpochKey]>;
+  readonly #listBelow: Statement<EpochKey, ListOrder>;
+  readonly #listAbove: Statement<EpochKey, ListOrder>;
   readonly #epochs: Statement<[gid: Uint8Array, limit: number], EpochRow>;
   readonly #readings: Statement<[meter: Uint8Array, afterSequence: number, limit: number], SealedReadingRow>;
   readonly #lastReadings: Statement<[meter: Uint8Array, limit: number], SealedReadingRow>;
@@ -62,18 +87,28 @@ class SqliteBackendStore implements BackendStore {
        WHERE gid = ? ORDER BY version DESC, revision DESC LIMIT 1`,
     );
     this.#saveMembership = database.prepare(
-      'INSERT INTO membership_list (gid, version, revision, list_hash, bundle) VALUES (?, ?, ?, ?, ?)',
+      `INSERT INTO membership_list (gid, version, revision, list_hash, bundle, published_s) VALUES (?, ?, ?, ?, ?, ?)`,
+    );
+    this.#membershipLists = database.prepare(
+      `SELECT version, revision, list_hash AS listHash, published_s AS publishedS FROM membership_list
+       WHERE gid = ? ORDER BY version DESC, revision DESC`,
     );
     this.#membershipByHash = database.prepare('SELECT bundle FROM membership_list WHERE list_hash = ?');
     this.#groups = database.prepare('SELECT DISTINCT gid FROM membership_list ORDER BY gid');
     this.#saveEpoch = database.prepare(
-      `INSERT INTO epoch (gid, epoch, attempt, th2, list_hash, members, reason, recorded_s, record)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO epoch (gid, epoch, attempt, th2, list_hash, members, reason, recorded_s, record, endorsement)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     );
-    this.#epoch = database.prepare('SELECT th2, record FROM epoch WHERE gid = ? AND epoch = ? AND attempt = ?');
-    this.#epochAbove = database.prepare('SELECT 1 FROM epoch WHERE gid = ? AND (epoch, attempt) > (?, ?) LIMIT 1');
+    this.#endorse = database.prepare('UPDATE epoch SET endorsement = ? WHERE gid = ? AND epoch = ? AND attempt = ?');
+    this.#epoch = database.prepare(
+      `SELECT th2, list_hash AS listHash, record, endorsement FROM epoch WHERE gid = ? AND epoch = ? AND attempt = ?`,
+    );
+    this.#listBelow = database.prepare(
+      `${listOrder} AND (epoch, attempt) < (?, ?) ORDER BY epoch DESC, attempt DESC LIMIT 1`,
+    );
+    this.#listAbove = database.prepare(`${listOrder} AND (epoch, attempt) > (?, ?) ORDER BY epoch, attempt LIMIT 1`);
     this.#epochs = database.prepare(
-      `SELECT ${epochColumns} FROM epoch WHERE gid = ? ORDER BY epoch DESC, attempt DESC LIMIT ?`,
+      `SELECT ${epochColumns} FROM ${epochAndList} WHERE gid = ? ORDER BY epoch DESC, attempt DESC LIMIT ?`,
     );
     this.#readings = database.prepare(
       `SELECT ${readingColumns} FROM reading JOIN meter ON meter.id = reading.meter
@@ -93,12 +128,13 @@ class SqliteBackendStore implements BackendStore {
     );
   }
 
-  async saveMembership(gid: Uint8Array, order: ListOrder, listHash: Uint8Array, bundle: Uint8Array): Promise<boolean> {
+  async saveMembership(gid: Uint8Array, list: ListRow, bundle: Uint8Array): Promise<boolean> {
+    const { version, revision, listHash, publishedS } = list;
     return this.#database.transaction(() => {
       const newest = this.#newestMembership.get(gid);
-      const ahead = newest === undefined ? 1 : compareLists(order, newest);
+      const ahead = newest === undefined ? 1 : compareLists(list, newest);
       if (newest !== undefined && ahead <= 0) return ahead === 0 && equalBytes(listHash, newest.listHash);
-      this.#saveMembership.run(gid, order.version, order.revision, listHash, bundle);
+      this.#saveMembership.run(gid, version, revision, listHash, bundle, publishedS);
       return true;
     });
   }
@@ -111,31 +147,50 @@ class SqliteBackendStore implements BackendStore {
     return this.#database.read(() => this.#membershipByHash.get(listHash))?.bundle;
   }
 
+  async membershipLists(gid: Uint8Array): Promise<readonly ListRow[]> {
+    return this.#database.read(() => this.#membershipLists.all(gid));
+  }
+
   async groups(): Promise<readonly Uint8Array[]> {
     return this.#database.read(() => this.#groups.all()).map(({ gid }) => gid);
   }
 
-  async saveEpoch(row: EpochRow, record: Uint8Array): Promise<'stored' | 'known'> {
-    const { gid, epoch, attempt, th2, listHash, members, reason, recordedS } = row;
+  async saveEpoch(
+    row: EpochRow,
+    { record, endorsement }: EndorsedRecord,
+  ): Promise<{ readonly endorsement: Uint8Array; readonly fresh: boolean }> {
+    const { gid, epoch, attempt, th2, listHash, listVersion, listRevision, members, reason, recordedS } = row;
+    const key: EpochKey = [gid, epoch, attempt];
     return this.#database.transaction(() => {
-      const same = this.#epoch.get(gid, epoch, attempt);
+      const same = this.#epoch.get(...key);
       // th2 binds the whole session; the signatures in a record may differ.
-      if (same !== undefined && equalBytes(same.th2, th2)) return 'known';
-      if (same !== undefined || this.#epochAbove.get(gid, epoch, attempt) !== undefined) {
-        throw new ConflictError('epoch-stale', `epoch ${epoch}, attempt ${attempt} is not above every recorded one`);
+      if (same !== undefined && equalBytes(same.th2, th2)) {
+        if (same.endorsement === null) this.#endorse.run(endorsement, ...key);
+        return { endorsement: same.endorsement ?? endorsement, fresh: false };
       }
-      this.#saveEpoch.run(gid, epoch, attempt, th2, listHash, members, reason, recordedS, record);
-      return 'stored';
+      if (same !== undefined) {
+        throw new ConflictError('epoch-stale', `another record of epoch ${epoch}, attempt ${attempt} is known`);
+      }
+      const list = { version: listVersion, revision: listRevision };
+      const [below, above] = [this.#listBelow.get(...key), this.#listAbove.get(...key)];
+      if ((below && compareLists(list, below) < 0) || (above && compareLists(list, above) > 0)) {
+        const order = `${listVersion}.${listRevision}`;
+        throw new ConflictError(
+          'membership-rollback',
+          `epoch ${epoch} is under list ${order}, out of the lists' order`,
+        );
+      }
+      this.#saveEpoch.run(...key, th2, listHash, members, reason, recordedS, record, endorsement);
+      return { endorsement, fresh: true };
     });
   }
 
-  /** Newest first. */
   async epochs(gid: Uint8Array, limit: number): Promise<readonly EpochRow[]> {
     return this.#database.read(() => this.#epochs.all(gid, limit));
   }
 
-  async loadRecord(gid: Uint8Array, epoch: number, attempt: number): Promise<Uint8Array | undefined> {
-    return this.#database.read(() => this.#epoch.get(gid, epoch, attempt))?.record;
+  async loadEpoch(gid: Uint8Array, epoch: number, attempt: number): Promise<StoredEpoch | undefined> {
+    return this.#database.read(() => this.#epoch.get(gid, epoch, attempt));
   }
 
   async accept(items: readonly StoredItem[], nowS: number): Promise<{ readonly fresh: number }> {

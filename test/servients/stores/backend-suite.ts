@@ -1,21 +1,38 @@
 import { describe, expect, it } from 'vitest';
-import type { BackendStore, EpochRow } from '../../../things/stores.js';
+import type { BackendStore, EndorsedRecord, EpochRow, ListRow } from '../../../things/stores.js';
 import { describeAccept } from './accept-suite.js';
 import { placesOf, type StoreFactory } from './factory.js';
 import { bytes, gid as sampleGid, grant, nowS, reading, readings } from './samples.js';
 
-const epochRow = (gid: Uint8Array, epoch: number, attempt: number): EpochRow => ({
+const epochRow = (gid: Uint8Array, epoch: number, attempt: number, listVersion = 1): EpochRow => ({
   gid,
   epoch,
   attempt,
   th2: bytes(32),
-  listHash: bytes(32),
+  listHash: hashOf(listVersion),
+  listVersion,
+  listRevision: 0,
   members: 5,
   reason: 'periodic',
   recordedS: nowS,
 });
 
-const authority = (version: number) => ({ version, revision: 0 });
+const listRow = (version: number, listHash = bytes(32), revision = 0): ListRow => ({
+  version,
+  revision,
+  listHash,
+  publishedS: nowS + version,
+});
+const hashOf = (version: number): Uint8Array => new Uint8Array(32).fill(version);
+
+/** Epochs rest on lists that are there. */
+async function withLists(store: BackendStore, ...versions: readonly number[]): Promise<Uint8Array> {
+  const gid = bytes(16);
+  for (const version of versions) await store.saveMembership(gid, listRow(version, hashOf(version)), bytes(10));
+  return gid;
+}
+
+const endorsed = (record = bytes(10)): EndorsedRecord => ({ record, endorsement: bytes(10) });
 
 export function describeBackendStore(name: string, factory: StoreFactory<BackendStore>): void {
   describe(name, () => {
@@ -24,31 +41,33 @@ export function describeBackendStore(name: string, factory: StoreFactory<Backend
     it('takes a membership list only if it is newer than all of its group', async () => {
       const store = await places.store();
       const [gid, hash1, hash3, newest] = [bytes(16), bytes(32), bytes(32), bytes(1_000)];
-      expect(await store.saveMembership(gid, authority(1), hash1, bytes(10))).toBe(true);
-      expect(await store.saveMembership(gid, authority(3), hash3, newest)).toBe(true);
-      expect(await store.saveMembership(gid, authority(2), bytes(32), bytes(10))).toBe(false);
-      expect(await store.saveMembership(gid, authority(3), bytes(32), bytes(10))).toBe(false);
-      expect(await store.saveMembership(gid, authority(1), hash1, bytes(10))).toBe(false);
+      expect(await store.saveMembership(gid, listRow(1, hash1), bytes(10))).toBe(true);
+      expect(await store.saveMembership(gid, listRow(3, hash3), newest)).toBe(true);
+      expect(await store.saveMembership(gid, listRow(2), bytes(10))).toBe(false);
+      expect(await store.saveMembership(gid, listRow(3), bytes(10))).toBe(false);
+      expect(await store.saveMembership(gid, listRow(1, hash1), bytes(10))).toBe(false);
       expect(await store.loadMembership(gid)).toEqual(newest);
     });
 
     it('orders lists by version and then by revision', async () => {
       const store = await places.store();
       const [gid, hash, newest] = [bytes(16), bytes(32), bytes(1_000)];
-      expect(await store.saveMembership(gid, { version: 1, revision: 7 }, bytes(32), bytes(10))).toBe(true);
-      expect(await store.saveMembership(gid, { version: 2, revision: 0 }, bytes(32), bytes(10))).toBe(true);
-      expect(await store.saveMembership(gid, { version: 2, revision: 2 }, hash, newest)).toBe(true);
-      expect(await store.saveMembership(gid, { version: 2, revision: 1 }, bytes(32), bytes(10))).toBe(false);
-      expect(await store.saveMembership(gid, { version: 2, revision: 2 }, bytes(32), bytes(10))).toBe(false);
-      expect(await store.saveMembership(gid, { version: 2, revision: 2 }, hash, newest)).toBe(true);
+      const save = (version: number, revision: number, listHash = bytes(32)) =>
+        store.saveMembership(gid, listRow(version, listHash, revision), listHash === hash ? newest : bytes(10));
+      expect(await save(1, 7)).toBe(true);
+      expect(await save(2, 0)).toBe(true);
+      expect(await save(2, 2, hash)).toBe(true);
+      expect(await save(2, 1)).toBe(false);
+      expect(await save(2, 2)).toBe(false);
+      expect(await save(2, 2, hash)).toBe(true);
       expect(await store.loadMembership(gid)).toEqual(newest);
     });
 
     it('says of the newest list, published again, that it is the newest', async () => {
       const store = await places.store();
       const [gid, hash, bundle] = [bytes(16), bytes(32), bytes(100)];
-      await store.saveMembership(gid, authority(4), hash, bundle);
-      expect(await store.saveMembership(gid, authority(4), hash, bundle)).toBe(true);
+      await store.saveMembership(gid, listRow(4, hash), bundle);
+      expect(await store.saveMembership(gid, listRow(4, hash), bundle)).toBe(true);
     });
 
     it('finds superseded lists by their hash, and every group', async () => {
@@ -56,9 +75,9 @@ export function describeBackendStore(name: string, factory: StoreFactory<Backend
       const [a, b] = [Uint8Array.of(1), Uint8Array.of(2)];
       const [hash, bundle] = [bytes(32), bytes(500)];
       const first = await place.open();
-      await first.store.saveMembership(b, authority(1), hash, bundle);
-      await first.store.saveMembership(b, authority(2), bytes(32), bytes(10));
-      await first.store.saveMembership(a, authority(1), bytes(32), bytes(10));
+      await first.store.saveMembership(b, listRow(1, hash), bundle);
+      await first.store.saveMembership(b, listRow(2), bytes(10));
+      await first.store.saveMembership(a, listRow(1), bytes(10));
       await first.close();
       const { store } = await place.open();
       expect(await store.membershipByHash(hash)).toEqual(bundle);
@@ -66,36 +85,60 @@ export function describeBackendStore(name: string, factory: StoreFactory<Backend
       expect(await store.groups()).toEqual([a, b]);
     });
 
-    it('advances epochs by compare-and-swap, and knows a record that comes again', async () => {
+    it('keeps every list of a group with the time it came, the newest first', async () => {
       const store = await places.store();
       const gid = bytes(16);
-      const [low, high] = [epochRow(gid, 4, 2), epochRow(gid, 5, 0)];
-      const record = bytes(9_000);
-      expect(await store.saveEpoch(low, bytes(10))).toBe('stored');
-      expect(await store.saveEpoch(high, record)).toBe('stored');
-      expect(await store.saveEpoch(high, record)).toBe('known');
-      expect(await store.saveEpoch(low, bytes(10))).toBe('known');
-      expect(await store.loadRecord(gid, 5, 0)).toEqual(record);
-      expect(await store.loadRecord(gid, 6, 0)).toBeUndefined();
-      for (const stale of [epochRow(gid, 5, 0), epochRow(gid, 4, 2), epochRow(gid, 4, 3), epochRow(gid, 1, 0)]) {
-        await expect(store.saveEpoch(stale, bytes(10))).rejects.toMatchObject({ code: 'epoch-stale' });
+      const [first, third] = [listRow(1), listRow(3)];
+      for (const list of [first, third]) await store.saveMembership(gid, list, bytes(10));
+      await store.saveMembership(gid, { ...third, publishedS: nowS + 900 }, bytes(10));
+      expect(await store.membershipLists(gid)).toEqual([third, first]);
+      expect(await store.membershipLists(bytes(16))).toEqual([]);
+    });
+
+    it('keeps one record for each epoch, with the endorsement that it was first given', async () => {
+      const store = await places.store();
+      const gid = await withLists(store, 1);
+      const row = epochRow(gid, 5, 1);
+      const first = endorsed(bytes(9_000));
+      expect(await store.saveEpoch(row, first)).toEqual({ endorsement: first.endorsement, fresh: true });
+      expect(await store.saveEpoch(row, endorsed())).toEqual({ endorsement: first.endorsement, fresh: false });
+      const { listHash } = row;
+      expect(await store.loadEpoch(gid, 5, 1)).toMatchObject({ ...first, listHash });
+      expect(await store.loadEpoch(gid, 6, 1)).toBeUndefined();
+      await expect(store.saveEpoch(epochRow(gid, 5, 1), endorsed())).rejects.toMatchObject({ code: 'epoch-stale' });
+      const other = await withLists(store, 1);
+      expect((await store.saveEpoch(epochRow(other, 5, 1), endorsed())).fresh).toBe(true);
+    });
+
+    it('takes a record that comes late, if the lists ascend with the epochs', async () => {
+      const store = await places.store();
+      const gid = await withLists(store, 1, 2, 3, 4, 5);
+      const save = (epoch: number, attempt: number, listVersion: number) =>
+        store.saveEpoch(epochRow(gid, epoch, attempt, listVersion), endorsed());
+      await save(4, 2, 2);
+      await save(9, 1, 4);
+      for (const late of [save(5, 1, 2), save(4, 1, 2), save(8, 1, 4), save(1, 1, 1), save(6, 1, 3)]) {
+        expect((await late).fresh).toBe(true);
       }
-      expect(await store.saveEpoch(epochRow(bytes(16), 1, 0), bytes(10))).toBe('stored');
+      for (const other of [save(10, 1, 3), save(7, 1, 2), save(7, 1, 5), save(3, 1, 3)]) {
+        await expect(other).rejects.toMatchObject({ code: 'membership-rollback' });
+      }
+      expect((await store.epochs(gid, 2)).map(({ epoch }) => epoch)).toEqual([9, 8]);
     });
 
     it('lets one of two different records for one epoch win', async () => {
       const place = await places.place();
       const [one, two] = [(await place.open()).store, (await place.open()).store];
-      const gid = bytes(16);
-      const outcomes = await Promise.allSettled([one, two].map((s) => s.saveEpoch(epochRow(gid, 1, 0), bytes(10))));
+      const gid = await withLists(one, 1);
+      const outcomes = await Promise.allSettled([one, two].map((s) => s.saveEpoch(epochRow(gid, 1, 0), endorsed())));
       expect(outcomes.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
     });
 
     it('lists epochs, the newest first', async () => {
       const store = await places.store();
-      const gid = bytes(16);
+      const gid = await withLists(store, 1);
       const rows = [epochRow(gid, 1, 0), epochRow(gid, 1, 1), epochRow(gid, 2, 0)];
-      for (const row of rows) await store.saveEpoch(row, bytes(10));
+      for (const row of rows) await store.saveEpoch(row, endorsed());
       expect(await store.epochs(gid, 10)).toEqual(rows.toReversed());
       expect(await store.epochs(gid, 2)).toEqual(rows.toReversed().slice(0, 2));
     });
