@@ -106,7 +106,7 @@ async function startMeter(
     readingIntervalS: 60,
     sourceName: 'none',
   });
-  await meter.updateMembership(membershipBundle);
+  await meter.groups.updateMembership(membershipBundle);
   const instance = { id: `urn:gridring:meter:${identity.id}`, title: identity.id, version };
   return (await exposeThing(servient, makeThing('meter', instance), meter)).getThingDescription();
 }

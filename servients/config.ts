@@ -32,6 +32,8 @@ export interface GatewayConfig extends CommonConfig, ServerFiles {
 }
 
 export interface MeterConfig extends ServerFiles {
+  readonly callable: boolean;
+  readonly wakeIntervalS: number;
   readonly gatewayTd?: string;
   readonly listen: { readonly scheme: 'coap' | 'http'; readonly address: string; readonly port: number };
   readonly source: {

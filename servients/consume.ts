@@ -1,4 +1,4 @@
-/** Invokes actions that carry protocol messages, on any binding. */
+/** Invokes actions that carry protocol messages, and reads properties, on any binding. */
 import { STATUS_CODES } from 'node:http';
 import { fromBase64Url, toBase64Url } from '../crypto/bytes.js';
 import { GridringError, NotFoundError, UnavailableError } from '../crypto/errors.js';
@@ -34,6 +34,18 @@ export async function invokeMessage(
     }
   }
   throw new NotFoundError('form-missing', `no form of ${action} takes messages on a binding that is here`);
+}
+
+/**
+ * Reads a property, as the schema of the Thing's description has it: the peer's own, so it proves nothing.
+ * @throws as `invokeMessage`
+ */
+export async function readValue(thing: WoT.ConsumedThing, property: string): Promise<unknown> {
+  try {
+    return await (await thing.readProperty(property)).value();
+  } catch (error) {
+    throw refusalFrom(error);
+  }
 }
 
 async function bytesOf(output: WoT.ActionInteractionOutput | undefined, json: boolean): Promise<Uint8Array> {

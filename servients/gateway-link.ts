@@ -2,9 +2,10 @@
 import type { Servient } from '@node-wot/core';
 import { GridringError, SetupError, UnavailableError } from '../crypto/errors.js';
 import { validateTd } from '../td/validate-td.js';
-import { invokeMessage } from './consume.js';
+import type { Submission } from '../things/round-follower.js';
+import { invokeMessage, readValue } from './consume.js';
 
-export type GatewayAction = 'enrol' | 'submitReadings';
+type GatewayAction = 'enrol' | 'submitReadings' | Submission['action'];
 
 export class GatewayLink {
   readonly #servient: Servient;
@@ -17,10 +18,19 @@ export class GatewayLink {
   }
 
   /** @throws GridringError with the gateway's code where it refused; UnavailableError where it is silent */
-  async invoke(action: GatewayAction, message: Uint8Array): Promise<Uint8Array> {
+  invoke(action: GatewayAction, message: Uint8Array): Promise<Uint8Array> {
+    return this.#ask((gateway) => invokeMessage(gateway, action, message));
+  }
+
+  /** The value of the property `round`, unchecked. @throws as `invoke` */
+  round(): Promise<unknown> {
+    return this.#ask((gateway) => readValue(gateway, 'round'));
+  }
+
+  async #ask<T>(question: (gateway: WoT.ConsumedThing) => Promise<T>): Promise<T> {
     this.#gateway ??= this.#consume();
     try {
-      return await invokeMessage(await this.#gateway, action, message);
+      return await question(await this.#gateway);
     } catch (error) {
       if (!(error instanceof GridringError) || error instanceof UnavailableError) this.#gateway = undefined;
       throw error;

@@ -20,12 +20,26 @@ export interface RoutedThing extends ThingInstance {
   readonly tokenAlgorithm: 'EdDSA' | 'ES256';
 }
 
+const affordances = new Set(['properties', 'actions', 'events']);
+
 /** The Thing Model with every reference to a payload schema replaced by the schema. */
 export const thingModel = (kind: ThingKind): JsonObject => resolveReference(`${kind}.tm.json`) as JsonObject;
 
 /** What `WoT.produce` takes: everything but forms, which the bindings add. */
 export function makeThing(kind: 'meter' | 'gateway', instance: ThingInstance): ExposedThingInit {
   return instantiate(thingModel(kind), instance);
+}
+
+/**
+ * The complete Thing Description of a meter that nobody can call: it offers nothing, and its gateway is where to ask. The
+ * gateway has the meter as a member: `collection` of RFC 6573, as TD 1.1 §5.3.4.1 lists it.
+ */
+export function makeUncallableTd(instance: ThingInstance, gatewayTd: string): ThingDescription {
+  const model = Object.entries(thingModel('meter')).filter(([name]) => !affordances.has(name));
+  return {
+    ...instantiate(Object.fromEntries(model), instance),
+    links: [{ rel: 'collection', href: gatewayTd, type: 'application/td+json' }],
+  } as unknown as ThingDescription;
 }
 
 /** The complete Thing Description, forms included. */

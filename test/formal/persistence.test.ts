@@ -48,7 +48,7 @@ describe('a meter on a real store', () => {
     const place = await places.place();
     const [own, other] = [await place.open(), await place.open()];
     meter = await meterOn(own.store);
-    await meter.updateMembership(n.bundle(n.list()));
+    await meter.groups.updateMembership(n.bundle(n.list()));
     stored = async () => decodeMemberState((await other.store.loadMember(n.gid))!);
     stop = () => own.close();
     restarted = async () => meterOn((await place.open()).store);

@@ -1,0 +1,177 @@
+/** One meter at work: it reads its source, is called or wakes up, and delivers. */
+import type { Reading } from '../crypto/envelope/senml.js';
+import { GridringError } from '../crypto/errors.js';
+import type { Meter } from '../things/meter.js';
+import { nextLookS } from '../things/round-follower.js';
+import type { MeterUplink } from './meter-uplink.js';
+import { backoffMs, codeOf, sleep, systemNowS, type Runtime } from './runtime.js';
+import type { ReadingSource } from './sources/source.js';
+
+export interface MeterSummary {
+  readonly id: string;
+  /** Sequence of the last reading: how many there ever were. */
+  readonly lastSequence: number;
+  /** Sealed readings that the gateway does not have yet. */
+  readonly pendingReadings: number;
+  readonly keyed: boolean;
+}
+
+export interface MeterProcessParts {
+  readonly id: string;
+  readonly meter: Meter;
+  readonly uplink: MeterUplink;
+  readonly source: ReadingSource;
+  readonly reportIntervalMs: number;
+  /** Undefined for a meter that can be called at any time. */
+  readonly wakeIntervalMs: number | undefined;
+  readonly runtime: Runtime;
+  readonly pendingReadings: () => Promise<number>;
+  readonly release: () => Promise<void>;
+}
+
+export class MeterProcess {
+  readonly #parts: MeterProcessParts;
+  readonly #reading = new AbortController();
+  readonly #running = new AbortController();
+  #wakeUplink = new AbortController();
+  #lastLookS = 0;
+  readonly #loops: readonly Promise<void>[];
+
+  constructor(parts: MeterProcessParts) {
+    this.#parts = parts;
+    const { wakeIntervalMs } = parts;
+    const uplink =
+      wakeIntervalMs === undefined ? [this.#deliver(), this.#keepUp()] : [this.#sleepAndWake(wakeIntervalMs)];
+    this.#loops = [this.#read(), this.#tick(), ...uplink];
+  }
+
+  async close(drainMs: number): Promise<MeterSummary> {
+    const { id, meter, pendingReadings, release } = this.#parts;
+    this.#reading.abort();
+    this.#wakeUplink.abort();
+    await Promise.race([this.#drained(), sleep(drainMs, AbortSignal.timeout(drainMs))]);
+    this.#running.abort();
+    await Promise.race([Promise.allSettled(this.#loops), sleep(500, AbortSignal.timeout(500))]);
+    const { lastSequence, keyed } = meter;
+    const summary = { id, lastSequence, pendingReadings: await pendingReadings(), keyed };
+    await release();
+    return summary;
+  }
+
+  async #drained(): Promise<void> {
+    while (!this.#running.signal.aborted && (await this.#parts.meter.nextUpload()) !== undefined) {
+      await sleep(20, this.#running.signal);
+    }
+  }
+
+  /** Readings wait at their source until there is a key, and until they are on disk. */
+  async #read(): Promise<void> {
+    const { meter, source } = this.#parts;
+    const { signal } = this.#reading;
+    while (!meter.keyed && !signal.aborted) await sleep(100, signal);
+    if (!meter.keyed) return;
+    for await (const reading of source.readings(meter.lastReading ?? undefined, signal)) {
+      if (!(await this.#report(reading, signal))) return;
+      this.#wakeUplink.abort();
+    }
+  }
+
+  /** @returns whether it is on disk; not when the process stops first, and the source gives it again after a restart */
+  async #report(reading: Reading, signal: AbortSignal): Promise<boolean> {
+    for (let failures = 0; ; failures++) {
+      try {
+        await this.#parts.meter.report(reading);
+        return true;
+      } catch (error) {
+        if (!(error instanceof GridringError)) throw error;
+        this.#warn(error, 'a reading cannot be kept yet; it waits');
+        await sleep(backoffMs(failures), signal);
+        if (signal.aborted) return false;
+      }
+    }
+  }
+
+  /** Enrols, then uploads whatever there is, for as long as the meter runs. */
+  async #deliver(): Promise<void> {
+    const { uplink } = this.#parts;
+    const { signal } = this.#running;
+    for (let failures = 0; !signal.aborted;) {
+      try {
+        await uplink.enrolIfDue();
+        // A gateway that was away may have begun something meanwhile.
+        if (failures > 0) this.#lastLookS = 0;
+        failures = 0;
+        if (!(await uplink.uploadOnce())) await this.#waitForReadings();
+      } catch (error) {
+        this.#warn(error, 'the gateway cannot be served; trying again');
+        await sleep(backoffMs(failures++), signal);
+      }
+    }
+  }
+
+  async #waitForReadings(): Promise<void> {
+    const either = AbortSignal.any([this.#wakeUplink.signal, this.#running.signal]);
+    await sleep(60_000, either);
+    this.#wakeUplink = new AbortController();
+    if (!this.#reading.signal.aborted) await sleep(this.#parts.reportIntervalMs, this.#reading.signal);
+  }
+
+  /** A meter that can be called asks by itself only for what it seems to have missed. */
+  async #keepUp(): Promise<void> {
+    const { meter, uplink } = this.#parts;
+    const { signal } = this.#running;
+    let [waitingSinceS, looks]: [number | undefined, number] = [undefined, 0];
+    this.#lastLookS = systemNowS();
+    while (!signal.aborted) {
+      await sleep(1_000, signal);
+      if (meter.groups.waitingSinceS !== waitingSinceS) [waitingSinceS, looks] = [meter.groups.waitingSinceS, 0];
+      if (!uplink.enrolled || systemNowS() < nextLookS(waitingSinceS, this.#lastLookS, looks)) continue;
+      await this.#follow();
+      this.#lastLookS = systemNowS();
+      looks += 1;
+    }
+  }
+
+  async #follow(): Promise<void> {
+    try {
+      await this.#parts.uplink.follow();
+    } catch (error) {
+      this.#warn(error, 'the rounds of the gateway cannot be read');
+    }
+    if (!this.#parts.uplink.enrolled) this.#wakeUplink.abort();
+  }
+
+  /**
+   * A meter that cannot be called: at each waking one step in every group, then its readings. What a round needs is kept
+   * in memory from one waking to the next. When it is told to stop it delivers once more.
+   */
+  async #sleepAndWake(wakeIntervalMs: number): Promise<void> {
+    const { uplink } = this.#parts;
+    const [running, reading] = [this.#running.signal, this.#reading.signal];
+    for (let failures = 0; !running.aborted;) {
+      try {
+        await uplink.enrolIfDue();
+        if (!reading.aborted) await uplink.follow();
+        while (await uplink.uploadOnce());
+        failures = 0;
+      } catch (error) {
+        failures += 1;
+        this.#warn(error, 'the gateway cannot be served; trying again at the next waking');
+      }
+      await sleep(reading.aborted ? backoffMs(failures) : wakeIntervalMs, reading.aborted ? running : reading);
+    }
+  }
+
+  async #tick(): Promise<void> {
+    const { signal } = this.#running;
+    while (!signal.aborted) {
+      await sleep(1_000, signal);
+      await this.#parts.meter.groups.tick();
+    }
+  }
+
+  #warn(error: unknown, message: string): void {
+    const { id, runtime } = this.#parts;
+    runtime.log.warn({ meter: id, code: codeOf(error), err: error }, message);
+  }
+}
