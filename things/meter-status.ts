@@ -25,6 +25,7 @@ export function keyStatusOf({ gid, round, active, highWater }: MemberState): obj
       members: active.roster.length,
       since: isoTime(active.sinceS),
       provisional: active.provisional,
+      receiveOnly: active.receiveOnly,
     };
   }
   const members = 'ring' in round ? round.ring.members.length : round.kind === 'confirmed' ? round.roster.length : 0;

@@ -24,9 +24,10 @@ const maxGroups = 64;
 /** @throws MalformedError `round-malformed`; what the messages are is not looked at */
 export function parseRounds(value: unknown): readonly GroupRound[] {
   try {
-    const { groups } = value as { readonly groups: readonly Readonly<Record<string, unknown>>[] };
-    if (groups.length > maxGroups) throw new TypeError('too many groups');
-    return Array.from(groups, parseGroup);
+    const { groups } = value as { readonly groups: unknown };
+    if (!Array.isArray(groups) || groups.length > maxGroups)
+      throw new TypeError('no list of groups, or a very long one');
+    return groups.map(parseGroup);
   } catch (cause) {
     throw new MalformedError('round-malformed', 'the gateway shows its rounds in no form that is known here', cause);
   }

@@ -51,7 +51,9 @@ describe('what a configuration leaves out has a default', () => {
 
   test('of every meter of a process', () => {
     const listen = { scheme: 'coap', address: '127.0.0.1', port: 0 };
-    const meters = [{ ...meter.meters[0], listen, source: { kind: 'csv', dayIndex: 0, speed: 1 } }];
+    const meters = [
+      { ...meter.meters[0], callable: true, wakeIntervalS: 60, listen, source: { kind: 'csv', dayIndex: 0, speed: 1 } },
+    ];
     expect(judge('meter', meter)).toEqual({ ...meter, suite: 'x25519', reportIntervalS: 0, meters });
   });
 });
