@@ -8,6 +8,8 @@ export const limits = {
   endorsement: 8_400,
   /** A membership list with the certificates that it names. */
   membership: 256_000,
+  /** A delegation of changes to a list, or a change under one. */
+  delegation: 8_000,
   certificate: 2_000,
   /** The proof of an epoch: list, record and endorsement. */
   proof: 360_500,
@@ -26,6 +28,8 @@ export const limits = {
   ringMembersHard: 64,
   /** Entries of a membership list, of whatever role. */
   membershipEntries: 1_024,
+  /** Certificates in a membership bundle that no entry names, read before its signature is checked: authority and CAs. */
+  membershipCas: 16,
   /** How far ahead of the high water mark an announced epoch may be (protocol §5). */
   epochAhead: 1_024,
   /** Clock difference that is forgiven, in seconds (protocol §7). */

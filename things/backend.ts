@@ -4,16 +4,13 @@
  */
 import { equalBytes, toHex } from '../crypto/bytes.js';
 import type { VerifiedCertificate } from '../crypto/certificate.js';
-import { parseSign1 } from '../crypto/cose.js';
 import { signReceipt } from '../crypto/envelope/reading.js';
 import { ConflictError, GridringError, VerificationError } from '../crypto/errors.js';
-import { limits } from '../crypto/limits.js';
 import {
   assertListValid,
   compareLists,
   findEntry,
-  parseMembershipBundle,
-  parseMembershipList,
+  lastValidS,
   verifyMembership,
   type ListRole,
   type Membership,
@@ -184,9 +181,7 @@ export class Backend {
   /** As at the last moment of the list's validity, where that is over. */
   #verifyStored(bundle: Uint8Array): Membership {
     const { suite, trustedRoots, nowS } = this.#parts;
-    const { payload } = parseSign1(parseMembershipBundle(bundle).listMessage, limits.membership);
-    const { notAfterS } = parseMembershipList(payload);
-    return verifyMembership({ suite, trustedRoots, nowS: Math.min(nowS(), notAfterS) }, bundle);
+    return verifyMembership({ suite, trustedRoots, nowS: Math.min(nowS(), lastValidS(bundle)) }, bundle);
   }
 
   #remember(membership: Membership): void {

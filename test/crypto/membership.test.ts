@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { CertificateCache } from '../../crypto/certificate/cache.js';
 import { parseCertificate } from '../../crypto/certificate.js';
+import { toHex } from '../../crypto/bytes.js';
 import { encode } from '../../crypto/cbor.js';
 import { sign1 } from '../../crypto/cose.js';
 import { limits } from '../../crypto/limits.js';
@@ -193,6 +195,52 @@ describe.each(suites)('a membership list, suite $name', (suite) => {
     const late = at(makePlayers({ ...n, meters: [expired] }, { membership }), 0);
     const { announcementMessage } = throughShares(n, { membership }).collecting;
     expect(refusal(() => play(late, onAnnouncement, announcementMessage))).toBe('not-listed');
+  });
+
+  it('costs whoever is sent a forged one a few certificates, not all that stand in it', () => {
+    let keysRead = 0;
+    const counting = { ...suite, verifier: (key: Uint8Array) => (keysRead++, suite.verifier(key)) };
+    const posing = { signer: n.gateway.signer, kid: n.authority.kid };
+    const strangers = Array.from({ length: 3 }, (_, i) => n.certify('meter', `meter-${60 + i}`, { seed: `stuffed ${i}` }).certificate.der);
+    const stuffed = Array.from({ length: 90 }, (_, i) => at(strangers, i % 3));
+    const forged = encodeMembershipBundle(signMembershipList(suite, posing, n.list()), [...certificates, ...stuffed]);
+    expect(refusal(() => verifyMembership({ ...check, suite: counting }, forged))).toBe('signature-invalid');
+    expect(keysRead).toBe(limits.membershipCas);
+    const alone = encodeMembershipBundle(signMembershipList(suite, posing, n.list()), certificates);
+    keysRead = 0;
+    expect(refusal(() => verifyMembership({ ...check, suite: counting }, alone))).toBe('signature-invalid');
+    expect(keysRead).toBe(3);
+  });
+
+  it('is read once in a process of many members, whose newest lists crowd out the oldest', () => {
+    let keysRead = 0;
+    const counting = { ...suite, verifier: (key: Uint8Array) => (keysRead++, suite.verifier(key)) };
+    const certificateCache = new CertificateCache();
+    const bundle = n.bundle(n.list());
+    const verifications = [0, 1].map(() => verifyMembership({ ...check, suite: counting, certificateCache }, bundle));
+    expect(keysRead).toBe(certificates.length);
+    expect(verifications[1]).toEqual(verifications[0]);
+    const { certificate } = n.authority;
+    for (let i = 0; i < 2_048; i++) certificateCache.add({ ...certificate, certHash: Uint8Array.of(i >> 8, i) });
+    expect(certificateCache.get(toHex(certificate.certHash))).toBeUndefined();
+    expect(certificateCache.get('0001')).toBeDefined();
+  });
+
+  it('is refused with more members than a ring holds, saying that cells are the way', () => {
+    const members = Array.from({ length: 65 }, (_, i) => ({
+      certHash: suite.sha256(Uint8Array.of(i)),
+      roles: roleBit.member,
+      hpkeKey: null,
+    }));
+    const list = (entries: AuthorityList['entries']): Uint8Array => encodeMembershipList({ ...n.list(), entries });
+    expect(verdict(signedPayload(list(members)))).toBe('members-too-many');
+    expect(() => parseMembershipList(list(members))).toThrow(/split the group into cells/);
+    expect(memberCount(parseMembershipList(list(members.slice(1))))).toBe(64);
+  });
+
+  it('makes nobody a member and an operator at once', () => {
+    const entries = n.list().entries.map((entry) => ({ ...entry, roles: entry.roles === 1 ? 5 : entry.roles }));
+    expect(verdict(signMembershipList(suite, n.authority, { ...n.list(), entries }))).toBe('membership-malformed');
   });
 
   it('is refused unread where it is too large or carries what is no certificate', () => {

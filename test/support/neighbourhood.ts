@@ -10,6 +10,7 @@ import {
   signMembershipList,
   unchangedList,
   verifyMembership,
+  type AuthorityList,
   type Membership,
   type MembershipList,
   type Policy,
@@ -69,8 +70,8 @@ export interface Neighbourhood {
     readonly add?: readonly Principal[];
   }): MembershipList;
   /** The signed list with certificates, as `updateMembership` carries it. */
-  bundle(list: MembershipList, extra?: readonly Principal[]): Uint8Array;
-  membership(list?: MembershipList, extra?: readonly Principal[]): Membership;
+  bundle(list: AuthorityList, extra?: readonly Principal[]): Uint8Array;
+  membership(list?: AuthorityList, extra?: readonly Principal[]): Membership;
   memberContext(principal: Principal, membership?: Membership, random?: Random): MemberContext;
   coordinatorContext(membership?: Membership): CoordinatorContext;
 }
