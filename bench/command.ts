@@ -5,11 +5,13 @@ import { limits } from '../crypto/limits.js';
 import type { Suite } from '../crypto/suite.js';
 import { suiteByName } from '../crypto/suite-node.js';
 import { measureEpochBytes, measureReadingBytes } from './bytes.js';
-import { measureFounding } from './founding.js';
-import type { StoreKind } from './neighbourhood.js';
+import { measureChurn } from './churn.js';
+import { measureFounding, type FoundingRow } from './founding.js';
+import type { Network, StoreKind } from './neighbourhood.js';
 import { measurePeers } from './peers/measure.js';
 import { measureProfiles } from './profiles.js';
 import {
+  churnTable,
   epochBytesTables,
   foundingTable,
   machineLine,
@@ -29,14 +31,16 @@ interface Options {
   readonly suite: readonly Suite[];
   readonly blocks?: number;
   readonly runs?: number;
+  readonly networks?: readonly Network[];
+  readonly pairs?: number;
   readonly peerRuns?: number;
   readonly json?: true;
 }
 
 /** How often each thing is measured where the options do not say: all subjects together stay below two minutes. */
 const repeats = {
-  one: { blocks: 9, runs: 20, peerRuns: 5 },
-  all: { blocks: 3, runs: 6, peerRuns: 1 },
+  one: { blocks: 9, runs: 20, networks: ['loopback', 'impaired'], pairs: 10, peerRuns: 5 },
+  all: { blocks: 3, runs: 6, networks: ['loopback'], pairs: 3, peerRuns: 1 },
 } as const;
 
 /** Numbers of members of each measurement, where the options do not say. */
@@ -44,6 +48,7 @@ const sizes = {
   ring: [3, 10, 25, 32],
   profiles: [10, 32, 64],
   founding: [3, 10, 15, 25, 32],
+  churn: [32],
   peers: [10, 30],
   bytes: [3, 10, 25, 32],
 } as const;
@@ -59,6 +64,8 @@ export async function runBench(args: readonly string[], write: (text: string) =>
     .option('--suite <names>', 'suites, comma-separated', parseSuites, parseSuites('x25519,p256'))
     .option('--blocks <count>', 'ring: measured blocks of about 96 members', parseCount)
     .option('--runs <count>', 'founding: measured agreements', parseCount)
+    .option('--networks <names>', 'founding: loopback, impaired (50 ms, 5 % loss each way)', parseNetworks)
+    .option('--pairs <count>', 'churn: measured leaves, and as many joins', parseCount)
     .option('--peer-runs <count>', 'churn: measured groups of each protocol', parseCount)
     .option('--json', 'print one JSON object');
   command.parse(args, { from: 'user' });
@@ -67,7 +74,7 @@ export async function runBench(args: readonly string[], write: (text: string) =>
 }
 
 async function measure(wanted: readonly Subject[], options: Options, write: (text: string) => void): Promise<void> {
-  const { blocks, runs, peerRuns } = { ...repeats[wanted.length > 1 ? 'all' : 'one'], ...options };
+  const { blocks, runs, networks, pairs, peerRuns } = { ...repeats[wanted.length > 1 ? 'all' : 'one'], ...options };
   const results: Record<string, unknown> = {};
   const show = <Row>(name: string, rows: readonly Row[], tables: (rows: readonly Row[]) => string): void => {
     results[name] = rows;
@@ -81,12 +88,12 @@ async function measure(wanted: readonly Subject[], options: Options, write: (tex
     show('profiles', profiles.flat(), profileTable);
   }
   if (wanted.includes('founding')) {
-    const rows = await each(options, 'founding', (suite, n) =>
-      inTurn(stores.map((store) => () => measureFounding(suite, n, store, runs))),
-    );
-    show('founding', rows.flat(), foundingTable);
+    const rows = await measureFoundings(options, networks, runs);
+    show('founding', rows, foundingTable);
   }
   if (wanted.includes('churn')) {
+    const changes = await each(options, 'churn', (suite, n) => measureChurn(suite, n, 'sqlite', pairs));
+    show('churn', changes.flat(), churnTable);
     const rows = await each(options, 'peers', (suite, n) => measurePeers(suite, n, peerRuns));
     show('peers', rows.flat(), peerTables);
   }
@@ -99,6 +106,28 @@ async function measure(wanted: readonly Subject[], options: Options, write: (tex
     );
   }
   if (options.json) write(JSON.stringify({ machine, ...results }, null, 2));
+}
+
+/** On the bad network they wait nearly all of the time, and so all sizes and suites wait at once. */
+async function measureFoundings(
+  options: Options,
+  networks: readonly Network[],
+  runs: number,
+): Promise<readonly FoundingRow[]> {
+  const measured: FoundingRow[] = [];
+  if (networks.includes('loopback')) {
+    const rows = await each(options, 'founding', (suite, n) =>
+      inTurn(stores.map((store) => () => measureFounding(suite, n, { store, network: 'loopback' }, runs))),
+    );
+    measured.push(...rows.flat());
+  }
+  if (networks.includes('impaired')) {
+    const place = { store: 'sqlite', network: 'impaired' } as const;
+    const sizesOf = options.n ?? sizes.founding;
+    const all = options.suite.flatMap((suite) => sizesOf.map((n) => measureFounding(suite, n, place, runs)));
+    measured.push(...(await Promise.all(all)));
+  }
+  return measured;
 }
 
 const each = <T>(
@@ -126,6 +155,14 @@ function wholeNumber(text: string, min: number, max: number): number {
     throw new InvalidArgumentError(`"${text}" is not a whole number from ${min} to ${max}`);
   }
   return value;
+}
+
+function parseNetworks(text: string): readonly Network[] {
+  return text.split(',').map((name) => {
+    const network = (['loopback', 'impaired'] as const).find((known) => known === name);
+    if (!network) throw new InvalidArgumentError(`"${name}" is not a network: take loopback or impaired`);
+    return network;
+  });
 }
 
 function parseSuites(text: string): readonly Suite[] {

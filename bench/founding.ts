@@ -1,18 +1,18 @@
 /** Wall time of an epoch's agreement over loopback CoAP, from the announcement until the last member has the key. */
-import { performance } from 'node:perf_hooks';
 import type { Suite, SuiteName } from '../crypto/suite.js';
-import { sleep } from '../servients/runtime.js';
-import { EpochRun } from '../things/epoch-run.js';
-import { makeDeployment, nowS, random, type Deployment } from './deployment.js';
-import { startNeighbourhood, type Neighbourhood, type StoreKind } from './neighbourhood.js';
-import { assertOneKey } from './same-key.js';
+import { agree, type Agreement } from './agreement.js';
+import { makeDeployment } from './deployment.js';
+import { startNeighbourhood, type Network, type StoreKind } from './neighbourhood.js';
 import { median, medianInterval, quantile, type Interval } from './statistics.js';
 
 export interface FoundingRow {
   readonly suite: SuiteName;
   readonly members: number;
   readonly store: StoreKind;
+  readonly network: Network;
   readonly runs: number;
+  /** As many as runs where nothing went wrong. */
+  readonly attempts: number;
   /** The first epoch of all, of code that was not run before. */
   readonly firstMs: number;
   readonly minMs: number;
@@ -24,16 +24,9 @@ export interface FoundingRow {
   readonly paperMs: number | null;
   /** medianMs / paperMs. */
   readonly toPaper: number | null;
-  /** Processor time of all members and the coordinator together: median. */
-  readonly cpuMs: number;
+  /** Processor time of all members and the coordinator together: median; null where others run at the same time. */
+  readonly cpuMs: number | null;
 }
-
-interface Run {
-  readonly wallMs: number;
-  readonly cpuMs: number;
-}
-
-const roundDeadlineMs = 60_000;
 
 /** "At a group size of 25, latency remained under 450 ms" (section 5.1, on emulated Cortex-M3 nodes). */
 const paper = { members: 25, ms: 450 } as const;
@@ -42,23 +35,32 @@ const paper = { members: 25, ms: 450 } as const;
 export async function measureFounding(
   suite: Suite,
   members: number,
-  store: StoreKind,
+  place: { readonly store: StoreKind; readonly network: Network },
   runs: number,
 ): Promise<FoundingRow> {
   const deployment = makeDeployment(suite, members);
-  const neighbourhood = await startNeighbourhood(deployment, store);
+  const neighbourhood = await startNeighbourhood(deployment, place);
+  const { membershipBundle, meters } = deployment;
+  const run = (epoch: number): Promise<Agreement> =>
+    agree(deployment, neighbourhood, {
+      epoch,
+      reason: epoch === 1 ? 'founding' : 'periodic',
+      membershipBundle,
+      meters,
+    });
   try {
-    const first = await agree(deployment, neighbourhood, 1);
-    const all: Run[] = [];
-    while (all.length < runs) all.push(await agree(deployment, neighbourhood, all.length + 2));
+    const first = await run(1);
+    const all: Agreement[] = [];
+    while (all.length < runs) all.push(await run(all.length + 2));
     const wallMs = all.map((run) => run.wallMs);
     const medianMs = median(wallMs);
     const paperMs = members === paper.members ? paper.ms : null;
     return {
       suite: suite.name,
       members,
-      store,
+      ...place,
       runs,
+      attempts: all.reduce((sum, { attempts }) => sum + attempts, 0),
       firstMs: first.wallMs,
       minMs: quantile(wallMs, 0),
       medianMs,
@@ -66,36 +68,9 @@ export async function measureFounding(
       p95Ms: quantile(wallMs, 0.95),
       paperMs,
       toPaper: paperMs && medianMs / paperMs,
-      cpuMs: median(all.map((run) => run.cpuMs)),
+      cpuMs: place.network === 'loopback' ? median(all.map((run) => run.cpuMs)) : null,
     };
   } finally {
     await neighbourhood.close();
   }
-}
-
-async function agree(deployment: Deployment, { members, keyOf }: Neighbourhood, epoch: number): Promise<Run> {
-  const { suite, gateway, membership, membershipBundle, meters } = deployment;
-  const failures: unknown[] = [];
-  const cpuBefore = process.cpuUsage();
-  const started = performance.now();
-  const run = new EpochRun(
-    {
-      context: () => ({ suite, self: gateway, membership, nowS: nowS(), random }),
-      membershipBundle,
-      members,
-      reach: () => 'callable',
-      roundDeadlineMs,
-      sleeperDeadlineMs: roundDeadlineMs,
-      sleep,
-      onMemberFailed: (_member, _action, error) => failures.push(error),
-      onProgress: () => undefined,
-    },
-    { epoch, attempt: 1, reason: epoch === 1 ? 'founding' : 'periodic', expiryS: nowS() + 300 },
-  );
-  const active = await run.activate(await run.run());
-  const wallMs = performance.now() - started;
-  const { user, system } = process.cpuUsage(cpuBefore);
-  if (active.length < meters.length) throw new TypeError('a member did not get its key', { cause: failures[0] });
-  assertOneKey(await Promise.all(meters.map(keyOf)));
-  return { wallMs, cpuMs: (user + system) / 1000 };
 }

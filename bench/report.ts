@@ -1,6 +1,7 @@
 /** What is printed: tables of plain text, under the machine that the numbers are of. */
 import { cpus, loadavg } from 'node:os';
 import type { EpochBytesRow, ReadingBytesRow } from './bytes.js';
+import type { ChurnRow } from './churn.js';
 import type { FoundingRow } from './founding.js';
 import type { PeerRow } from './peers/measure.js';
 import type { Event } from './peers/peer.js';
@@ -91,14 +92,16 @@ const shareColumns = [
 const foundingColumns = [
   column<FoundingRow>('suite', (row) => row.suite),
   column<FoundingRow>('n', (row) => row.members),
+  column<FoundingRow>('network', (row) => row.network),
   column<FoundingRow>('store', (row) => row.store),
   column<FoundingRow>('runs', (row) => row.runs),
+  column<FoundingRow>('attempts', (row) => row.attempts),
   column<FoundingRow>('first', (row) => row.firstMs),
   column<FoundingRow>('minimum', (row) => row.minMs),
   column<FoundingRow>('median', (row) => row.medianMs),
   column<FoundingRow>('its 95 % interval', (row) => rangeOf(row.medianIntervalMs)),
   column<FoundingRow>('95 % of runs', (row) => row.p95Ms),
-  column<FoundingRow>('processor', (row) => row.cpuMs),
+  column<FoundingRow>('processor', (row) => row.cpuMs ?? ''),
   column<FoundingRow>('paper', (row) => row.paperMs ?? ''),
   column<FoundingRow>('median / paper', (row) => row.toPaper?.toFixed(2) ?? ''),
 ];
@@ -112,6 +115,22 @@ const profileColumns = [
   column<ProfileRow>('signatures', (row) => row.signatures),
   column<ProfileRow>('verifications', (row) => row.verifications),
   column<ProfileRow>('member', (row) => row.memberUs),
+];
+
+const churnColumns = [
+  column<ChurnRow>('suite', (row) => row.suite),
+  column<ChurnRow>('n', (row) => row.members),
+  column<ChurnRow>('store', (row) => row.store),
+  column<ChurnRow>('change', (row) => row.change),
+  column<ChurnRow>('changes', (row) => row.changes),
+  column<ChurnRow>('a minute', (row) => row.perMinute),
+  column<ChurnRow>('median, ms', (row) => row.medianMs),
+  column<ChurnRow>('its 95 % interval', (row) => rangeOf(row.medianIntervalMs)),
+  column<ChurnRow>('slowest', (row) => row.slowestMs),
+  column<ChurnRow>('processor, ms', (row) => row.cpuMs),
+  column<ChurnRow>('sent, B', (row) => row.sentBytes),
+  column<ChurnRow>('received, B', (row) => row.receivedBytes),
+  column<ChurnRow>('datagrams', (row) => row.datagrams),
 ];
 
 const events = ['create', 'remove', 'add'] as const;
@@ -161,12 +180,19 @@ export const ringTables = (rows: readonly RingRow[]): string =>
   ].join('\n\n');
 
 export const foundingTable = (rows: readonly FoundingRow[]): string =>
-  table('Founding: wall time over loopback CoAP, in ms', foundingColumns, rows);
+  table('Founding: wall time over CoAP, in ms', foundingColumns, rows);
 
 export const profileTable = (rows: readonly ProfileRow[]): string =>
   table(
     'Profiles: public-key operations of one member in one agreement, and its processor time in µs',
     profileColumns,
+    rows,
+  );
+
+export const churnTable = (rows: readonly ChurnRow[]): string =>
+  table(
+    'Churn: one member leaves or joins, from the new list at the gateway to the last key, over loopback CoAP',
+    churnColumns,
     rows,
   );
 
