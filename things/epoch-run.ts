@@ -80,6 +80,8 @@ export interface EpochReport {
 }
 
 const activationTries = 4;
+/** After a first silence; longer after each further one. */
+const retryPauseMs = 1_000;
 
 export class EpochRun {
   readonly #parts: EpochRunParts;
@@ -198,7 +200,7 @@ export class EpochRun {
       } catch (error) {
         this.#parts.onMemberFailed(member, 'activate', error);
         if (tries === activationTries || !(error instanceof UnavailableError)) return false;
-        await this.#parts.sleep(tries * 1_000, this.#stopped.signal);
+        await this.#parts.sleep(tries * retryPauseMs, this.#stopped.signal);
       }
     }
   }
@@ -252,12 +254,20 @@ export class EpochRun {
     return missing(this.#parts.context(), this.#state);
   }
 
+  /** Calls again who was silent, for as long as the round is open: a step that is taken twice gives the same answer. */
   async #call(member: Uint8Array, action: MemberAction, message: Uint8Array, over: AbortSignal): Promise<void> {
-    try {
-      const reply = await this.#invoke(member, action, message);
-      if (!over.aborted) this.accept(reply);
-    } catch (error) {
-      this.#parts.onMemberFailed(member, action, error);
+    const isOver = (): boolean => over.aborted;
+    for (let tries = 1; !isOver(); tries++) {
+      try {
+        const reply = await this.#invoke(member, action, message);
+        if (!isOver()) this.accept(reply);
+        return;
+      } catch (error) {
+        this.#parts.onMemberFailed(member, action, error);
+        if (!(error instanceof UnavailableError)) return;
+        // A signal of its own: many members that listen to one would look like a leak.
+        await this.#parts.sleep(tries * retryPauseMs, AbortSignal.any([over]));
+      }
     }
   }
 

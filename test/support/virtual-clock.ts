@@ -13,6 +13,10 @@ export class VirtualClock {
     this.#nowMs = startS * 1_000;
   }
 
+  get nowMs(): number {
+    return this.#nowMs;
+  }
+
   get nowS(): number {
     return Math.floor(this.#nowMs / 1_000);
   }

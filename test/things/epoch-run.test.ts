@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { ConflictError } from '../../crypto/errors.js';
 import { onAnnouncement } from '../../crypto/ring/member.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
 import {
@@ -22,6 +23,10 @@ const silentIn =
   (action, _message, honest) =>
     silent.includes(action) ? unreachable() : honest();
 
+const refusing = (code: string): never => {
+  throw new ConflictError(code, 'refused');
+};
+
 describe('one attempt at an epoch', () => {
   it('ends with one key for all as soon as all have answered, without waiting for a deadline', async () => {
     const setting = makeRun(n);
@@ -38,6 +43,22 @@ describe('one attempt at an epoch', () => {
     expect(setting.run.state).toMatchObject({ kind: 'published' });
     expect(setting.clock.nowS).toBe(nowS + roundDeadlineMs / 1_000);
     expect(setting.run.report).toMatchObject({ dropouts: [] });
+    expect(positions(setting, setting.run.report!.faithful)).toEqual([0, 1, 3, 4]);
+  });
+
+  it('calls again who was silent, and stops at a refusal', async () => {
+    const silentAtFirst = (times: number, code?: string): Behaviour => {
+      let calls = 0;
+      return (_action, _message, honest) => {
+        calls += 1;
+        if (calls > times) return honest();
+        return code === undefined ? unreachable() : refusing(code);
+      };
+    };
+    const setting = makeRun(n, { behaviours: { 1: silentAtFirst(2), 2: silentAtFirst(1, 'epoch-stale') } });
+    await outcome(setting);
+    expect(setting.calls.filter((call) => call === 'rekey 1')).toHaveLength(3);
+    expect(setting.calls.filter((call) => call === 'rekey 2')).toHaveLength(1);
     expect(positions(setting, setting.run.report!.faithful)).toEqual([0, 1, 3, 4]);
   });
 
