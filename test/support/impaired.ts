@@ -147,7 +147,7 @@ async function enrol(gateway: Gateway, meter: Meter, { certificate: { id } }: Pr
   try {
     const { enrol } = gateway.actions;
     if (enrol?.kind !== 'message') throw new Error('no action enrol');
-    await meter.updateMembership(await enrol.invoke(meter.enrolment(td)));
+    await meter.groups.updateMembership(await enrol.invoke(meter.enrolment(td)));
     return undefined;
   } catch (error) {
     if (error instanceof GridringError) return error.code;
