@@ -14,6 +14,8 @@ export interface MeterSummary {
   /** Sealed readings that the gateway does not have yet. */
   readonly pendingReadings: number;
   readonly keyed: boolean;
+  /** Of the key under which it reports; 0 without one. */
+  readonly epoch: number;
 }
 
 export interface MeterProcessParts {
@@ -52,8 +54,8 @@ export class MeterProcess {
     await Promise.race([this.#drained(), sleep(drainMs, AbortSignal.timeout(drainMs))]);
     this.#running.abort();
     await Promise.race([Promise.allSettled(this.#loops), sleep(500, AbortSignal.timeout(500))]);
-    const { lastSequence, keyed } = meter;
-    const summary = { id, lastSequence, pendingReadings: await pendingReadings(), keyed };
+    const { lastSequence, keyed, epoch } = meter;
+    const summary = { id, lastSequence, pendingReadings: await pendingReadings(), keyed, epoch };
     await release();
     return summary;
   }

@@ -98,6 +98,11 @@ export class Meter implements ThingBehaviour {
     return this.#groups.reporting() !== undefined;
   }
 
+  /** Of the key under which readings are sealed; 0 without one. */
+  get epoch(): number {
+    return this.#groups.reporting()?.active.name.epoch ?? 0;
+  }
+
   /** This meter's own introduction to its gateway. */
   enrolment(td: string): Uint8Array {
     const { suite, identity, nowS } = this.#parts;

@@ -14,6 +14,7 @@ interface Options {
   readonly meters: number;
   readonly suite: SuiteName;
   readonly speed: number;
+  readonly sleepy: number;
   readonly dataDir: string;
   readonly port: number;
   readonly for?: number;
@@ -27,6 +28,12 @@ export function addDemo(program: Command): void {
     .option('--meters <n>', 'how many meters', wholeNumber(2, limits.ringMembers), 15)
     .addOption(new Option('--suite <name>', 'key types').choices(['x25519', 'p256']).default('x25519'))
     .option('--speed <x>', 'how much faster than life the readings are replayed', numberFrom(1), 60)
+    .option(
+      '--sleepy <n>',
+      'how many meters cannot be called, and wake up every 5 s',
+      wholeNumber(0, limits.ringMembers),
+      0,
+    )
     .option('--data-dir <folder>', 'keys, databases and logs', 'gridring-data')
     .option('--port <n>', 'first of the ports that are used', wholeNumber(1, 65_000), defaultPort)
     .option('--for <seconds>', 'stop by itself, that long after everything has started', numberFrom(1))
@@ -42,7 +49,7 @@ The folder is kept: a second start goes on with the same identities and the next
     });
 }
 
-async function demo({ meters, suite, speed, dataDir, port, for: forSeconds, json }: Options): Promise<number> {
+async function demo({ meters, suite, speed, sleepy, dataDir, port, for: forSeconds, json }: Options): Promise<number> {
   const stop = new AbortController();
   const requestStop = (): void => {
     stop.abort();
@@ -58,7 +65,7 @@ async function demo({ meters, suite, speed, dataDir, port, for: forSeconds, json
     if (event.event === 'running' && forSeconds !== undefined) setTimeout(requestStop, forSeconds * 1000).unref();
     print(event);
   };
-  const plan = { folder, suite: suiteByName(suite), meters, speed, port };
+  const plan = { folder, suite: suiteByName(suite), meters, speed, sleepy, port };
   const summary = await runDemo(plan, { log: makeLog('error'), emit, version: softwareVersion() }, stop.signal);
   emit({ ...summary });
   return summary.ok ? exitCodes.done : exitCodes.failed;

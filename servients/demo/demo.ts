@@ -28,6 +28,7 @@ interface MeterResult {
   readonly id: string;
   readonly lastSequence: number;
   readonly pendingReadings: number;
+  readonly epoch: number;
 }
 
 /** The last resort: roles deliver what they have for half a second, and a busy machine must not cut that short. */
@@ -78,7 +79,15 @@ export async function runDemo(plan: DemoPlan, runtime: Runtime, stop: AbortSigna
     const cast = await Promise.race([starting, aborted(stop)]);
     if (!cast) {
       starting.catch(() => undefined);
-      return summaryOf({ members: plan.meters, epoch, sent: 0, pending: 0, tally: noTally, inOrder: false });
+      return summaryOf({
+        members: plan.meters,
+        epoch,
+        confirmed: 0,
+        sent: 0,
+        pending: 0,
+        tally: noTally,
+        inOrder: false,
+      });
     }
     runtime.emit({ event: 'running', backendUrl: deployment.backendUrl, readers: deployment.readers });
     await watch(cast.witness, runtime, over);
@@ -142,10 +151,12 @@ async function finish(
   await witness.look();
   await backend.stop(killAfterMs);
   const results = (meterEnd?.['meters'] ?? []) as readonly MeterResult[];
+  const epoch = newestEpoch();
   const atMeters = results.reduce((sum, { pendingReadings }) => sum + pendingReadings, 0);
   return summaryOf({
     members,
-    epoch: newestEpoch(),
+    epoch,
+    confirmed: results.filter((meter) => epoch !== undefined && meter.epoch === epoch['epoch']).length,
     sent: results.reduce((sum, { id, lastSequence }) => sum + lastSequence - witness.startOf(id), 0),
     pending: atMeters + Number(gatewayEnd?.['pendingReadings'] ?? 0),
     tally: witness.tally,
@@ -156,6 +167,8 @@ async function finish(
 interface Outcome {
   readonly members: number;
   readonly epoch: RuntimeEvent | undefined;
+  /** Meters that have its key: those that sleep too, whom the gateway does not hear of. */
+  readonly confirmed: number;
   readonly sent: number;
   /** In outboxes: some of it may be stored already, where a receipt was on its way at the end. */
   readonly pending: number;
@@ -164,12 +177,11 @@ interface Outcome {
   readonly inOrder: boolean;
 }
 
-function summaryOf({ members, epoch, sent, pending, tally, inOrder }: Outcome): DemoSummary {
+function summaryOf({ members, epoch, confirmed, sent, pending, tally, inOrder }: Outcome): DemoSummary {
   const { readingsStored, readingsOpened, chainBreaks } = tally;
   const missing = Math.max(0, sent - readingsStored);
   const readingsPending = Math.min(missing, pending);
   const readingsLost = missing - readingsPending;
-  const confirmed = Number(epoch?.['confirmed'] ?? 0);
   return {
     event: 'summary',
     members,

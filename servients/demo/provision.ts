@@ -25,6 +25,8 @@ export interface DemoPlan {
   readonly suite: Suite;
   readonly meters: number;
   readonly speed: number;
+  /** How many of the meters cannot be called, and wake up now and then. */
+  readonly sleepy: number;
   /** The backend's port; the others follow it. */
   readonly port: number;
 }
@@ -176,7 +178,10 @@ const identityFiles = (folder: string) => ({
 });
 
 /** Ports and speed may differ from start to start, so configurations are written anew. */
-function writeConfigs({ folder, suite, speed, port }: DemoPlan, meterIds: readonly string[]): Deployment['configs'] {
+function writeConfigs(
+  { folder, suite, speed, sleepy, port }: DemoPlan,
+  meterIds: readonly string[],
+): Deployment['configs'] {
   const common = { suite: suite.name, root: '../ca/root.pem' };
   const own = { dataDir: 'data', certificate: 'certificate.pem', key: 'key.pem' };
   const gatewayCoapPort = port + 2;
@@ -206,6 +211,7 @@ function writeConfigs({ folder, suite, speed, port }: DemoPlan, meterIds: readon
         certificate: join(id, 'certificate.pem'),
         key: join(id, 'key.pem'),
         ...(isHttpMeter(index, meterIds.length) && { gatewayTd: `http://${address}:${port + 1}/.well-known/wot` }),
+        ...(isSleepy(index, meterIds.length, sleepy) && { callable: false, wakeIntervalS }),
         listen: { scheme: isHttpMeter(index, meterIds.length) ? 'http' : 'coap', address, port: port + 10 + index },
         source: { kind: 'csv', dayIndex: index, speed },
       })),
@@ -215,3 +221,7 @@ function writeConfigs({ folder, suite, speed, port }: DemoPlan, meterIds: readon
 
 /** The last two of a neighbourhood speak HTTP and JSON, so that both bindings are seen at work. */
 const isHttpMeter = (index: number, count: number): boolean => index >= Math.max(2, count - 2);
+
+/** From the second on, so that the first, which is called in every example, is the last to fall asleep. */
+const isSleepy = (index: number, count: number, sleepy: number): boolean => (index + count - 1) % count < sleepy;
+const wakeIntervalS = 5;
