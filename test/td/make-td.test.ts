@@ -1,6 +1,6 @@
 import { Servient } from '@node-wot/core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { makeTd, makeThing, thingModel, type ThingKind } from '../../td/make-td.js';
+import { makeTd, makeThing, makeUncallableTd, thingModel, type ThingKind } from '../../td/make-td.js';
 import { validateTd } from '../../td/validate-td.js';
 import { withForms } from './with-forms.js';
 
@@ -43,6 +43,19 @@ describe('a Thing for a binding to expose', () => {
     const first = makeThing('meter', instanceOf('meter'));
     Object.assign(first.actions?.['rekey'] ?? {}, { description: 'changed' });
     expect(makeThing('meter', instanceOf('meter')).actions?.['rekey']?.description).not.toBe('changed');
+  });
+});
+
+describe('a meter that nobody can call', () => {
+  const gatewayTd = 'coap://192.0.2.1/.well-known/wot';
+  const td = makeUncallableTd(instanceOf('meter'), gatewayTd);
+
+  test('has a valid Thing Description, which offers nothing and leads to its gateway', async () => {
+    expect(validateTd(td)).toEqual({ valid: true, td });
+    expect([td.properties, td.actions, td.events]).toEqual([undefined, undefined, undefined]);
+    expect(td).toMatchObject({ ...instanceOf('meter'), version: { instance: '0.1.0', model: '1.0.0' } });
+    expect(td.links).toMatchObject([{ rel: 'collection', href: gatewayTd }]);
+    expect(await wot.consume(td)).toBeDefined();
   });
 });
 
