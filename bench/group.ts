@@ -1,14 +1,8 @@
 /** Epoch after epoch of a group whose coordinator and members are all in memory, with nothing between them. */
 import { toHex } from '../crypto/bytes.js';
-import {
-  announce,
-  closeShares,
-  onConfirmation,
-  onShare,
-  onToken,
-  type CoordinatorContext,
-} from '../crypto/ring/coordinator.js';
 import type { Membership } from '../crypto/membership.js';
+import type { CoordinatorContext } from '../crypto/ring/coordinator-state.js';
+import { announce, closeShares, onConfirmation, onShare, onToken } from '../crypto/ring/coordinator.js';
 import type { MemberContext, MemberStep } from '../crypto/ring/member-context.js';
 import { encodeMemberState, newMemberState, type EpochKey, type MemberState } from '../crypto/ring/member-state.js';
 import { onAnnouncement, onConfirmations, onMembership, onRoster, onTokens } from '../crypto/ring/member.js';

@@ -6,6 +6,8 @@ export const limits = {
   bundle: 24_000,
   /** A backend's endorsement with its certificates: a leaf and three more. */
   endorsement: 8_400,
+  /** A verdict with its evidence: two bundles and the reveals of a full cell. */
+  verdict: 40_000,
   /** A membership list with the certificates that it names. */
   membership: 256_000,
   /** A delegation of changes to a list, or a change under one. */

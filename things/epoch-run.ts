@@ -4,6 +4,14 @@
  */
 import { equalBytes } from '../crypto/bytes.js';
 import { ConflictError, GridringError, UnavailableError, VerificationError } from '../crypto/errors.js';
+import type { Judgement } from '../crypto/ring/blame.js';
+import type {
+  CollectingShares,
+  CoordinatorContext,
+  CoordinatorState,
+  Inconsistent,
+  Published,
+} from '../crypto/ring/coordinator-state.js';
 import {
   announce,
   closeShares,
@@ -12,11 +20,8 @@ import {
   onConfirmation,
   onShare,
   onToken,
-  type CollectingShares,
-  type CoordinatorContext,
-  type CoordinatorState,
-  type Published,
 } from '../crypto/ring/coordinator.js';
+import { findings, onTokensReply } from '../crypto/ring/inconsistent.js';
 import type { Reason } from '../crypto/ring/messages.js';
 
 export type MemberAction = 'rekey' | 'agree' | 'confirm' | 'activate' | 'updateMembership' | 'endorse';
@@ -67,16 +72,18 @@ export interface EpochPlan {
 /** A member that answered round 1 and did not come through a later round in the time that it had. */
 interface Dropout {
   readonly member: Uint8Array;
-  readonly round: 'tokens' | 'confirmations';
+  readonly round: 'tokens' | 'confirmations' | 'reveals';
 }
 
 /** How an attempt went, for whoever decides whom to ask the next time. It blames nobody who was never reached. */
 export interface EpochReport {
   /** Whether there is an epoch now. */
   readonly agreed: boolean;
-  /** Members of the roster that answered every round they were asked in. */
+  /** Members of the roster that did their part in every round they were asked in. */
   readonly faithful: readonly Uint8Array[];
   readonly dropouts: readonly Dropout[];
+  /** Who is convicted, with the proof: `message` is for `verifyVerdict`. */
+  readonly verdict: (Judgement & { readonly message: Uint8Array }) | null;
 }
 
 const activationTries = 4;
@@ -134,6 +141,8 @@ export class EpochRun {
         this.#state = onConfirmation(context, this.#state, message);
         break;
       case 'inconsistent':
+        this.#state = onTokensReply(context, this.#state, message);
+        break;
       case 'published':
         throw new ConflictError('wrong-round', 'no round is open');
     }
@@ -154,7 +163,7 @@ export class EpochRun {
   }
 
   /**
-   * Runs the three rounds.
+   * Runs the three rounds, and where the tokens do not fit, one more that asks who is to blame.
    * @returns the published epoch
    * @throws VerificationError `roster-minority`; ConflictError `members-missing`, `tokens-inconsistent`, `epoch-stopped`
    */
@@ -172,11 +181,13 @@ export class EpochRun {
     if (this.#state.kind === 'shares') this.#state = closeShares(context(), this.#state);
     this.#parts.onProgress();
     if (this.#state.kind === 'tokens') await this.#round('agree', this.#roster());
-    if (this.#state.kind === 'inconsistent') {
-      throw new ConflictError('tokens-inconsistent', `the tokens do not fit together: ${this.#state.fault.reason}`);
-    }
     this.#parts.onProgress();
     if (this.#state.kind === 'confirmations') await this.#round('confirm', this.#roster());
+    if (this.#state.kind === 'inconsistent') {
+      this.#parts.onProgress();
+      await this.#round('confirm', this.#missing());
+      throw new ConflictError('tokens-inconsistent', `the tokens do not fit together: ${this.#state.fault.reason}`);
+    }
     if (this.#state.kind !== 'published') throw this.#missingError();
     return this.#state;
   }
@@ -232,9 +243,10 @@ export class EpochRun {
     if (this.#stopped.signal.aborted) throw new ConflictError('epoch-stopped', 'the attempt was stopped');
   }
 
-  /** A roster may go without who does not answer; tokens and confirmations are needed of all. */
+  /** A roster may go without who does not answer, and so may a verdict; tokens and confirmations are needed of all. */
   #canStillSucceed(): boolean {
-    return this.#state.kind === 'shares' || this.#missing().every((member) => this.#hasTime(member));
+    const needsAll = this.#state.kind === 'tokens' || this.#state.kind === 'confirmations';
+    return !needsAll || this.#missing().every((member) => this.#hasTime(member));
   }
 
   #closeIfNobodyIsLeft(): void {
@@ -288,14 +300,40 @@ export class EpochRun {
   }
 
   #reportNow(): EpochReport {
-    const round = this.#state.kind;
-    const absent = this.#missing();
-    const isAbsent = (member: Uint8Array): boolean => absent.some((other) => equalBytes(other, member));
-    const dropouts = round === 'tokens' || round === 'confirmations' ? absent.filter((m) => !this.#hasTime(m)) : [];
+    const state = this.#state;
+    switch (state.kind) {
+      case 'shares':
+        return { agreed: false, faithful: [], dropouts: [], verdict: null };
+      case 'tokens':
+      case 'confirmations':
+        return { agreed: false, ...this.#sortOut(this.#missing(), state.kind), verdict: null };
+      case 'published':
+        return { agreed: true, faithful: this.#roster(), dropouts: [], verdict: null };
+      case 'inconsistent':
+        return { agreed: false, ...this.#findings(state) };
+      default:
+        return state satisfies never;
+    }
+  }
+
+  #findings(state: Inconsistent): Omit<EpochReport, 'agreed'> {
+    const { judgement, verdict, faithful, failing } = findings(this.#parts.context(), state);
+    const round = judgement ? 'reveals' : 'confirmations';
     return {
-      agreed: round === 'published',
-      faithful: this.#roster().filter((member) => !isAbsent(member)),
-      dropouts: dropouts.map((member) => ({ member, round: round === 'tokens' ? round : 'confirmations' })),
+      faithful,
+      dropouts: this.#sortOut(failing, round).dropouts,
+      verdict: judgement && verdict && { ...judgement, message: verdict },
+    };
+  }
+
+  /** Who failed has dropped out, unless it still had time to answer. */
+  #sortOut(failing: readonly Uint8Array[], round: Dropout['round']): Pick<EpochReport, 'faithful' | 'dropouts'> {
+    const isOf = (members: readonly Uint8Array[], member: Uint8Array): boolean =>
+      members.some((other) => equalBytes(other, member));
+    const pending = this.#missing().filter((member) => this.#hasTime(member));
+    return {
+      faithful: this.#roster().filter((member) => !isOf(failing, member)),
+      dropouts: failing.filter((member) => !isOf(pending, member)).map((member) => ({ member, round })),
     };
   }
 

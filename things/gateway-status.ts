@@ -1,7 +1,7 @@
 /** What a gateway shows of itself: values of its properties, as their schemas describe them. No key is ever in them. */
 import { equalBytes, toBase64Url, toHex } from '../crypto/bytes.js';
 import { findEntry, type Membership } from '../crypto/membership.js';
-import type { CoordinatorState } from '../crypto/ring/coordinator.js';
+import type { CoordinatorState } from '../crypto/ring/coordinator-state.js';
 import type { KeyName } from '../crypto/ring/schedule.js';
 import type { EpochRun } from './epoch-run.js';
 import type { EnrolledMeter, OutboxStatus } from './stores.js';

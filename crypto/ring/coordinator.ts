@@ -3,88 +3,44 @@
  * sign, checks all of it, and hands it out in bundles.
  */
 import { equalBytes, toHex } from '../bytes.js';
-import { parseSign1, sign1, verifySign1, type Sign1 } from '../cose.js';
+import { parseSign1, verifySign1 } from '../cose.js';
 import { ConflictError, VerificationError } from '../errors.js';
 import { limits } from '../limits.js';
-import { certificateOf, findEntry, roleBit, type Membership } from '../membership.js';
-import type { Random, Signer, Suite } from '../suite.js';
+import { certificateOf, findEntry, roleBit } from '../membership.js';
+import type { Suite } from '../suite.js';
+import {
+  announced,
+  inOrder,
+  signed,
+  verifyInSession,
+  wrongRound,
+  type CollectingConfirmations,
+  type CollectingShares,
+  type CollectingTokens,
+  type CoordinatorContext,
+  type CoordinatorState,
+  type Inconsistent,
+  type Published,
+} from './coordinator-state.js';
+import { inconsistent, onObjection, unheard } from './inconsistent.js';
 import {
   contextOf,
   encodeAnnouncement,
   encodeConfirmationBundle,
   encodeRosterBundle,
   encodeTokenBundle,
-  parseConfirmation,
   parseShare,
   parseToken,
+  parseTokensReply,
   type Announcement,
-  type ConfirmationEntry,
-  type MessageType,
   type Reason,
   type RosterEntry,
   type TokenEntry,
 } from './messages.js';
 import { encodeRecord } from './record.js';
-import { openRoster, ringIndexOf, type Ring, type RingMember } from './roster.js';
-import { announcementId, inRingOrder, secondTranscript, type KeyName } from './schedule.js';
-import { publicTokenFault, type TokenFault } from './verdict.js';
-
-export interface CoordinatorContext {
-  readonly suite: Suite;
-  readonly self: { readonly certHash: Uint8Array; readonly kid: Uint8Array; readonly signer: Signer };
-  readonly membership: Membership;
-  readonly nowS: number;
-  readonly random: Random;
-}
-
-interface Announced {
-  readonly announcement: Announcement;
-  readonly annId: Uint8Array;
-  readonly announcementMessage: Uint8Array;
-}
-
-/** Shares by index of the membership list. */
-export interface CollectingShares extends Announced {
-  readonly kind: 'shares';
-  readonly shares: ReadonlyMap<number, RosterEntry>;
-}
-
-interface InSession extends Announced {
-  readonly ring: Ring;
-  readonly rosterMessage: Uint8Array;
-}
-
-/** Tokens by position in the ring. */
-export interface CollectingTokens extends InSession {
-  readonly kind: 'tokens';
-  readonly tokens: ReadonlyMap<number, TokenEntry & { readonly signature: Uint8Array }>;
-}
-
-export interface CollectingConfirmations extends InSession {
-  readonly kind: 'confirmations';
-  readonly tokensMessage: Uint8Array;
-  /** The bundle with all signatures, for the record. */
-  readonly signedTokensMessage: Uint8Array;
-  readonly th2: Uint8Array;
-  readonly confirmations: ReadonlyMap<number, ConfirmationEntry>;
-}
-
-/** The tokens or the group keys do not fit by their public values alone: this attempt is over. */
-export interface Inconsistent extends InSession {
-  readonly kind: 'inconsistent';
-  readonly signedTokensMessage: Uint8Array;
-  readonly fault: TokenFault | { readonly reason: 'key'; readonly accused: null };
-}
-
-export interface Published extends InSession {
-  readonly kind: 'published';
-  readonly tokensMessage: Uint8Array;
-  readonly confirmationsMessage: Uint8Array;
-  readonly name: KeyName;
-  readonly record: Uint8Array;
-}
-
-export type CoordinatorState = CollectingShares | CollectingTokens | CollectingConfirmations | Inconsistent | Published;
+import { openRoster, type Ring } from './roster.js';
+import { announcementId, inRingOrder, secondTranscript } from './schedule.js';
+import { publicTokenFault } from './verdict.js';
 
 /** Announces an attempt. The caller has saved (epoch, attempt) before: it is never announced twice. */
 export function announce(
@@ -201,20 +157,22 @@ function closeTokens(
   const entries = inOrder(ring, tokens);
   const bundleOf = (all: readonly TokenEntry[]): Uint8Array =>
     signed(context, 'tokens', ring.th1, encodeTokenBundle({ sessionRef: ring.sid.slice(0, 8), entries: all }));
-  const session = { ...announced(state), ring, rosterMessage, signedTokensMessage: bundleOf(entries) };
-  const fault = publicTokenFault(suite, ring, entries);
-  if (fault) return { ...session, kind: 'inconsistent', fault };
-  return {
-    ...session,
-    kind: 'confirmations',
-    tokensMessage: bundleOf(entries.map((entry) => ({ ...entry, signature: null }))),
+  const session = {
+    ...announced(state),
+    ring,
+    rosterMessage,
+    signedTokensMessage: bundleOf(entries),
+    tokens: entries,
     th2: secondTranscript(suite, ring.th1, entries),
-    confirmations: new Map(),
   };
+  const fault = publicTokenFault(suite, ring, entries);
+  if (fault) return inconsistent(session, fault);
+  const tokensMessage = bundleOf(entries.map((entry) => ({ ...entry, signature: null })));
+  return { ...session, kind: 'confirmations', tokensMessage, confirmations: new Map() };
 }
 
 /**
- * Round 3: takes a member's confirmation; the last one makes the record. The MACs are for members to check. Group keys
+ * Round 3: takes a member's confirmation; the last one makes the record. An abort or a reveal ends the round. The MACs are for members to check. Group keys
  * are compared at the end only: who comes first with a false one must not make the honest look late.
  * @throws MalformedError, VerificationError `confirmation-transcript`, ConflictError `wrong-round`, `confirmation-equivocation`
  */
@@ -224,8 +182,9 @@ export function onConfirmation(
   bytes: Uint8Array,
 ): CollectingConfirmations | Published | Inconsistent {
   const message = parseSign1(bytes, limits.memberMessage);
-  const confirmation = parseConfirmation(message.payload);
-  const { sessionRef, th2, mac, groupPublicKey } = confirmation;
+  const reply = parseTokensReply(message.payload);
+  if (reply.kind !== 'confirmation') return onObjection(context, state, bytes);
+  const { sessionRef, th2, mac, groupPublicKey } = reply;
   const index = verifyInSession(context, state, message, sessionRef, 'confirmation', state.th2);
   if (!equalBytes(th2, state.th2)) throw new VerificationError('confirmation-transcript', 'it confirms other tokens');
   const known = state.confirmations.get(index);
@@ -244,12 +203,14 @@ function closeConfirmations(
   state: CollectingConfirmations,
   confirmations: CollectingConfirmations['confirmations'],
 ): Published | Inconsistent {
-  const { ring, rosterMessage, signedTokensMessage } = state;
-  if (new Set([...confirmations.values()].map(({ groupPublicKey }) => toHex(groupPublicKey))).size > 1) {
-    const session = { ...announced(state), ring, rosterMessage, signedTokensMessage };
-    return { ...session, kind: 'inconsistent', fault: { reason: 'key', accused: null } };
+  const byKey = new Map<string, readonly number[]>();
+  for (const [position, { groupPublicKey }] of confirmations) {
+    const key = toHex(groupPublicKey);
+    byKey.set(key, [...(byKey.get(key) ?? []), position]);
   }
-  return publish(context, state, confirmations);
+  if (byKey.size === 1) return publish(context, state, confirmations);
+  const majority = [...byKey.values()].find((positions) => positions.length * 2 > confirmations.size) ?? [];
+  return inconsistent(state, { reason: 'key', accused: null }, new Set(majority));
 }
 
 function publish(
@@ -274,13 +235,16 @@ function publish(
   };
 }
 
-/** Members of the roster whose message of this round has not come; in round 1, members of the list without a share. */
-export function missing({ membership }: CoordinatorContext, state: CoordinatorState): readonly Uint8Array[] {
+/**
+ * Members of the roster whose message of this round has not come; in round 1, members of the list without a share; after
+ * it, who can still help to tell who is to blame.
+ */
+export function missing(context: CoordinatorContext, state: CoordinatorState): readonly Uint8Array[] {
   const absent = (present: ReadonlyMap<number, unknown>, ring: Ring): readonly Uint8Array[] =>
     ring.members.filter((_, i) => !present.has(i)).map(({ certHash }) => certHash);
   switch (state.kind) {
     case 'shares':
-      return membership.list.entries
+      return context.membership.list.entries
         .filter(({ roles }, i) => (roles & roleBit.member) !== 0 && !state.shares.has(i))
         .map(({ certHash }) => certHash);
     case 'tokens':
@@ -288,6 +252,7 @@ export function missing({ membership }: CoordinatorContext, state: CoordinatorSt
     case 'confirmations':
       return absent(state.confirmations, state.ring);
     case 'inconsistent':
+      return unheard(context, state);
     case 'published':
       return [];
     default:
@@ -312,41 +277,3 @@ export function currentMessage(state: CoordinatorState): Uint8Array {
       return state satisfies never;
   }
 }
-
-const announced = ({ announcement, annId, announcementMessage }: Announced): Announced => ({
-  announcement,
-  annId,
-  announcementMessage,
-});
-
-/** Who of the roster signed it. @throws VerificationError, ConflictError `wrong-round` */
-function verifyInSession(
-  { suite, membership, nowS }: CoordinatorContext,
-  { ring }: InSession,
-  message: Sign1,
-  sessionRef: Uint8Array,
-  type: MessageType,
-  context: Uint8Array,
-): number {
-  if (!equalBytes(sessionRef, ring.sid.subarray(0, 8))) throw wrongRound(type);
-  const signer: RingMember | undefined = ring.members.find(({ certificate }) =>
-    equalBytes(certificate.kid, message.kid),
-  );
-  if (!signer) throw new VerificationError('not-listed', `a ${type} of nobody in the roster`);
-  const { verifier } = certificateOf(membership, signer.certHash, 'member', nowS);
-  verifySign1(suite, verifier, message, contextOf(type, context));
-  return ringIndexOf(ring, signer.certHash);
-}
-
-function inOrder<T>({ members }: Ring, byIndex: ReadonlyMap<number, T>): readonly T[] {
-  return members.flatMap((_, i) => {
-    const entry = byIndex.get(i);
-    return entry === undefined ? [] : [entry];
-  });
-}
-
-const signed = ({ suite, self }: CoordinatorContext, type: MessageType, context: Uint8Array, payload: Uint8Array) =>
-  sign1(suite, self.signer, self.kid, contextOf(type, context), payload);
-
-const wrongRound = (what: string): ConflictError =>
-  new ConflictError('wrong-round', `this ${what} belongs to no open round`);

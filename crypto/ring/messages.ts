@@ -16,6 +16,7 @@ export type MessageType =
   | 'roster'
   | 'tokens'
   | 'confirmations'
+  | 'verdict'
   | 'rekeyRequest';
 
 /** gid for announcements and requests; annId in round 1; th1 in round 2; th2 in round 3. */
@@ -177,6 +178,20 @@ export function parseAbort(payload: Uint8Array): Abort {
     reason: abortReasons[oneOf(reason, what, [0, 1, 2])],
     accused: nullOr(accused, (certHash) => bytesOf(certHash, what, 32)),
   };
+}
+
+/** What a member may answer a bundle of tokens with. */
+export type TokensReply =
+  | ({ readonly kind: 'confirmation' } & Confirmation)
+  | ({ readonly kind: 'abort' } & Abort)
+  | ({ readonly kind: 'reveal' } & Reveal);
+
+/** Told apart by their number of fields; the type is also under the signature. @throws MalformedError */
+export function parseTokensReply(payload: Uint8Array): TokensReply {
+  const { length } = arrayOf(decodeStrict(payload, limits.memberMessage), 'answer to a token bundle');
+  if (length === 2) return { kind: 'reveal', ...parseReveal(payload) };
+  if (length === 3) return { kind: 'abort', ...parseAbort(payload) };
+  return { kind: 'confirmation', ...parseConfirmation(payload) };
 }
 
 export interface RosterEntry {

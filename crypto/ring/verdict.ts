@@ -16,12 +16,8 @@ export interface TokenFault {
  * show the same tag for it.
  */
 export function publicTokenFault(suite: Suite, ring: Ring, tokens: readonly TokenParts[]): TokenFault | null {
-  for (const [i, member] of ring.members.entries()) {
-    const opening = tokens[i]?.opening;
-    if (!opening || !equalBytes(commitmentTo(suite, ring.annId, member.certHash, opening), member.commitment)) {
-      return { reason: 'commitment', accused: member.certHash };
-    }
-  }
+  const liar = ring.members.find((_, i) => !opensCommitment(suite, ring, tokens, i));
+  if (liar) return { reason: 'commitment', accused: liar.certHash };
   const sum = tokens.reduce<Uint8Array>((total, { token }) => xorBytes(total, token), new Uint8Array(32));
   if (sum.some((byte) => byte !== 0)) return { reason: 'sum', accused: null };
   const tagsAgree = tokens.every(({ rightTag }, i) => {
@@ -29,6 +25,18 @@ export function publicTokenFault(suite: Suite, ring: Ring, tokens: readonly Toke
     return right !== undefined && equalBytes(rightTag, right.leftTag);
   });
   return tagsAgree ? null : { reason: 'tag', accused: null };
+}
+
+/** Whether the member at a position has opened what its share committed to. */
+export function opensCommitment(
+  suite: Suite,
+  { annId, members }: Ring,
+  tokens: readonly TokenParts[],
+  position: number,
+): boolean {
+  const [member, parts] = [members[position], tokens[position]];
+  if (!member || !parts) return false;
+  return equalBytes(commitmentTo(suite, annId, member.certHash, parts.opening), member.commitment);
 }
 
 /**

@@ -1,6 +1,7 @@
 /** The models let a member crash between any two steps: what it has answered is on disk by then, and the ephemeral never. */
 import { beforeEach, describe, expect, it } from 'vitest';
-import { announce, closeShares, onShare, onToken, type CollectingShares } from '../../crypto/ring/coordinator.js';
+import type { CollectingShares } from '../../crypto/ring/coordinator-state.js';
+import { announce, closeShares, onShare, onToken } from '../../crypto/ring/coordinator.js';
 import { decodeMemberState, type MemberState } from '../../crypto/ring/member-state.js';
 import { onAnnouncement, onRoster } from '../../crypto/ring/member.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';

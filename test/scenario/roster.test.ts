@@ -2,7 +2,8 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { limits } from '../../crypto/limits.js';
 import { equalBytes } from '../../crypto/bytes.js';
 import type { MembershipList, Policy } from '../../crypto/membership.js';
-import { announce, closeShares, onShare, type CollectingTokens } from '../../crypto/ring/coordinator.js';
+import type { CollectingTokens } from '../../crypto/ring/coordinator-state.js';
+import { announce, closeShares, onShare } from '../../crypto/ring/coordinator.js';
 import { onAnnouncement, onMembership, onRoster, onTokens } from '../../crypto/ring/member.js';
 import { encodeRosterBundle, encodeShare, parseShare, type RosterEntry } from '../../crypto/ring/messages.js';
 import {

@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { toBase64Url, toHex } from '../../crypto/bytes.js';
-import type { Published } from '../../crypto/ring/coordinator.js';
+import type { Published } from '../../crypto/ring/coordinator-state.js';
 import { encodeEndorsementBundle, signEndorsement } from '../../crypto/ring/endorsement.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
 import { EpochRun } from '../../things/epoch-run.js';

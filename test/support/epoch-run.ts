@@ -3,7 +3,7 @@ import { equalBytes, toHex } from '../../crypto/bytes.js';
 import { GridringError, UnavailableError } from '../../crypto/errors.js';
 import type { Membership } from '../../crypto/membership.js';
 import { onAnnouncement, onConfirmations, onRoster, onTokens } from '../../crypto/ring/member.js';
-import type { Published } from '../../crypto/ring/coordinator.js';
+import type { Published } from '../../crypto/ring/coordinator-state.js';
 import { EpochRun, type MemberAction, type Reach } from '../../things/epoch-run.js';
 import { at } from './forge.js';
 import { nowS, type Neighbourhood } from './neighbourhood.js';
@@ -18,7 +18,12 @@ const rounds: Readonly<Partial<Record<MemberAction, MemberRound>>> = {
 };
 
 /** What a member that is not honest, or cannot be heard, does instead; `honest` gives what it should have answered. */
-export type Behaviour = (action: MemberAction, message: Uint8Array, honest: () => Uint8Array) => Uint8Array;
+export type Behaviour = (
+  action: MemberAction,
+  message: Uint8Array,
+  honest: () => Uint8Array,
+  player: Player,
+) => Uint8Array;
 
 export const unreachable = (): never => {
   throw new UnavailableError('unreachable', 'the member does not answer');
@@ -42,6 +47,8 @@ export interface Options {
   /** By position in the list of meters; callable when not said. */
   readonly reach?: Readonly<Record<number, Reach>>;
   readonly behaviours?: Readonly<Record<number, Behaviour>>;
+  /** Of everybody, instead. */
+  readonly behaviour?: Behaviour;
 }
 
 export const roundDeadlineMs = 5_000;
@@ -63,8 +70,10 @@ export function makeRun(n: Neighbourhood, options: Options = {}): Setting {
         invoke: async (member, action, message) => {
           const i = indexOf(member);
           calls.push(`${action} ${String(i)}`);
-          const honest = (): Uint8Array => stepOf(at(players, i), action, message, clock);
-          return behaviours[i]?.(action, message, honest) ?? honest();
+          const player = at(players, i);
+          const honest = (): Uint8Array => stepOf(player, action, message, clock);
+          const behave = options.behaviour ?? behaviours[i];
+          return behave ? behave(action, message, honest, player) : honest();
         },
       },
       reach: (member) => reach[indexOf(member)] ?? 'callable',

@@ -5,7 +5,7 @@ import { parseSign1, sign1 } from '../../crypto/cose.js';
 import { GridringError } from '../../crypto/errors.js';
 import { limits } from '../../crypto/limits.js';
 import type { Membership } from '../../crypto/membership.js';
-import type { CollectingConfirmations, CollectingTokens, Published } from '../../crypto/ring/coordinator.js';
+import type { CollectingConfirmations, CollectingTokens, Published } from '../../crypto/ring/coordinator-state.js';
 import type { MemberContext } from '../../crypto/ring/member-context.js';
 import type { MemberState } from '../../crypto/ring/member-state.js';
 import {

@@ -15,7 +15,7 @@ import {
   type MembershipList,
   type Policy,
 } from '../../crypto/membership.js';
-import type { CoordinatorContext } from '../../crypto/ring/coordinator.js';
+import type { CoordinatorContext } from '../../crypto/ring/coordinator-state.js';
 import type { MemberContext } from '../../crypto/ring/member-context.js';
 import type { AgreementKey, Random, Signer, Suite } from '../../crypto/suite.js';
 

@@ -1,15 +1,11 @@
 /** Runs an honest ring in memory, keeping every message of it: the ground that attacks in tests start from. */
-import {
-  announce,
-  closeShares,
-  onConfirmation,
-  onShare,
-  onToken,
-  type CollectingConfirmations,
-  type CollectingShares,
-  type CollectingTokens,
-  type Published,
-} from '../../crypto/ring/coordinator.js';
+import type {
+  CollectingConfirmations,
+  CollectingShares,
+  CollectingTokens,
+  Published,
+} from '../../crypto/ring/coordinator-state.js';
+import { announce, closeShares, onConfirmation, onShare, onToken } from '../../crypto/ring/coordinator.js';
 import type { MemberContext, MemberStep } from '../../crypto/ring/member-context.js';
 import { newMemberState, type EpochKey, type MemberState } from '../../crypto/ring/member-state.js';
 import { onAnnouncement, onConfirmations, onRoster, onTokens } from '../../crypto/ring/member.js';

@@ -39,6 +39,8 @@ export class VirtualClock {
 
   /** Lets time pass until the work has settled. @throws Error when the work waits for nothing that will come */
   async until<T>(work: Promise<T>): Promise<T> {
+    // It may be refused while nobody looks.
+    work.catch(() => undefined);
     const running = Symbol();
     for (;;) {
       await new Promise(setImmediate);

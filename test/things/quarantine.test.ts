@@ -28,11 +28,13 @@ const failed = (...dropouts: readonly number[]): EpochReport => ({
   agreed: false,
   faithful: members.filter((_, i) => !dropouts.includes(i)),
   dropouts: dropouts.map((i) => ({ member: member(i), round: 'tokens' })),
+  verdict: null,
 });
 const agreedBy = (...faithful: readonly number[]): EpochReport => ({
   agreed: true,
   faithful: faithful.map(member),
   dropouts: [],
+  verdict: null,
 });
 const after = (quarantine: Quarantine, ...reports: readonly EpochReport[]): Quarantine =>
   reports.reduce((before, report) => afterAttempt(before, report, list, nowS), quarantine);

@@ -21,16 +21,8 @@ import {
   verifyMembership,
   type Membership,
 } from '../../crypto/membership.js';
-import {
-  announce,
-  closeShares,
-  onConfirmation,
-  onShare,
-  onToken,
-  type CoordinatorContext,
-  type CoordinatorState,
-  type Published,
-} from '../../crypto/ring/coordinator.js';
+import type { CoordinatorContext, CoordinatorState, Published } from '../../crypto/ring/coordinator-state.js';
+import { announce, closeShares, onConfirmation, onShare, onToken } from '../../crypto/ring/coordinator.js';
 import type { MemberContext } from '../../crypto/ring/member-context.js';
 import {
   newMemberState,
