@@ -27,11 +27,16 @@ export interface EpochBytesRow {
   readonly record: number;
   /** The signed list with the certificates that it names, which a member is given once. */
   readonly membership: number;
+  /** What a member keeps of a group on disk beside the list, with an active and a previous key. */
+  readonly state: number;
+  /** The same when it is largest, with a key pending as well. */
+  readonly stateRekeying: number;
 }
 
 export function measureEpochBytes(suite: Suite, members: number): EpochBytesRow {
   const deployment = makeDeployment(suite, members);
-  const messages = new Group(deployment).run((_part, work) => work());
+  const group = new Group(deployment);
+  const messages = group.run((_part, work) => work());
   const largest = (all: readonly Uint8Array[]): number => Math.max(...all.map(({ length }) => length));
   const announcement = messages.announcement.length;
   const [share, token, confirmation] = [
@@ -56,7 +61,21 @@ export function measureEpochBytes(suite: Suite, members: number): EpochBytesRow 
     received: announcement + rosterBundle + tokenBundle + confirmationBundle,
     record: messages.record.length,
     membership: deployment.membershipBundle.length,
+    ...measureState(group),
   };
+}
+
+/** Of a group that has agreed once. */
+function measureState(group: Group): { readonly state: number; readonly stateRekeying: number } {
+  group.run((_part, work) => work());
+  const state = group.memberState.length;
+  const underWay: number[] = [];
+  group.run((_part, work) => {
+    const result = work();
+    underWay.push(group.memberState.length);
+    return result;
+  });
+  return { state, stateRekeying: Math.max(...underWay) };
 }
 
 /** Of one day of the shipped readings, each sealed by itself. */

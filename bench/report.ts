@@ -162,6 +162,8 @@ const totalColumns = [
   column<EpochBytesRow>('received', (row) => row.received),
   column<EpochBytesRow>('record', (row) => row.record),
   column<EpochBytesRow>('membership list', (row) => row.membership),
+  column<EpochBytesRow>('state', (row) => row.state),
+  column<EpochBytesRow>('rekeying', (row) => row.stateRekeying),
 ];
 
 const readingColumns = [
