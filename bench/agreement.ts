@@ -26,8 +26,8 @@ export interface Agreement {
   readonly attempts: number;
 }
 
-/** Longer than all retransmissions of a message (RFC 7252 §4.8.2: 45 s from the first to the last). */
-export const roundDeadlineMs = 60_000;
+/** As a gateway's configuration has it by default. */
+const roundDeadlineMs = 90_000;
 const maxAttempts = 3;
 
 /** @throws GridringError when the last attempt fails, TypeError when a member did not get the key of the others */

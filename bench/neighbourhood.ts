@@ -17,7 +17,6 @@ import type { Members } from '../things/epoch-run.js';
 import { Meter } from '../things/meter.js';
 import type { Identity } from '../things/parts.js';
 import type { MeterStore } from '../things/stores.js';
-import { roundDeadlineMs } from './agreement.js';
 import { nowS, random, type Deployment } from './deployment.js';
 import { MemoryMeterStore } from './memory-store.js';
 
@@ -50,7 +49,7 @@ export async function startNeighbourhood(
 ): Promise<Neighbourhood> {
   const folder = mkdtempSync(join(tmpdir(), 'gridring-bench-'));
   const gateway = new Servient();
-  gateway.addClientFactory(new CoapClientFactory({ deadlineMs: roundDeadlineMs }));
+  gateway.addClientFactory(new CoapClientFactory());
   const closers: (() => unknown)[] = [
     () => gateway.shutdown(),
     () => {
