@@ -42,6 +42,8 @@ export class VirtualClock {
     // It may be refused while nobody looks.
     work.catch(() => undefined);
     const running = Symbol();
+    // It may fail while nobody looks; it is looked at below.
+    work.catch(() => undefined);
     for (;;) {
       await new Promise(setImmediate);
       if ((await Promise.race([work, Promise.resolve(running)])) !== running) return work;
