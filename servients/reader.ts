@@ -37,6 +37,17 @@ export interface FetchedReadings {
 
 const pageSize = 500;
 
+/** The backend of a key file, to which the reader shows who it is. */
+export function backendOf(keys: ReaderKeys, nowS: () => number): BackendClient {
+  const { suite, root, backend, certificate, certificates, secret } = keys;
+  const intermediates = certificates
+    .slice(1)
+    .map((der) => parseCertificate(suite, der))
+    .filter((above): above is CaCertificate => above.role === 'ca');
+  const token = makeTokenSource({ suite, secret, certificate, intermediates }, backend.audience, nowS);
+  return new BackendClient({ suite, trustedRoots: [root], url: backend.url, token });
+}
+
 export class Reader {
   readonly #keys: ReaderKeys;
   readonly #backend: BackendClient;
@@ -45,14 +56,8 @@ export class Reader {
   readonly #readingKeys = new Map<string, Map<string, Uint8Array>>();
 
   constructor(keys: ReaderKeys) {
-    const { suite, root, backend, certificate, certificates, secret } = keys;
-    const intermediates = certificates
-      .slice(1)
-      .map((der) => parseCertificate(suite, der))
-      .filter((above): above is CaCertificate => above.role === 'ca');
-    const token = makeTokenSource({ suite, secret, certificate, intermediates }, backend.audience, systemNowS);
     this.#keys = keys;
-    this.#backend = new BackendClient({ suite, trustedRoots: [root], url: backend.url, token });
+    this.#backend = backendOf(keys, systemNowS);
   }
 
   /** The meters that the policy lets this reader read. @throws PeerRefusal, UnavailableError */

@@ -26,7 +26,7 @@ export const encodeProof = ({ membership, record, endorsement }: Proof): Uint8Ar
   encode([membership, record, endorsement]);
 
 /** @throws MalformedError */
-function parseProof(bytes: Uint8Array): Proof {
+export function parseProof(bytes: Uint8Array): Proof {
   const what = 'proof of an epoch';
   const [membership, record, endorsement] = arrayOf(decodeStrict(bytes, limits.proof), what, 3);
   return {
@@ -37,7 +37,7 @@ function parseProof(bytes: Uint8Array): Proof {
 }
 
 /** A member that holds the key, and what it signed to say so. */
-interface KeyHolder {
+export interface KeyHolder {
   readonly certificate: VerifiedCertificate;
   /** Its confirmation as it sent it: a COSE_Sign1 that stands by itself. */
   readonly confirmation: Uint8Array;

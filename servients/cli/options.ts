@@ -55,3 +55,9 @@ export function timeRange(text: string): Range {
 }
 
 const longestMs = 3_600_000;
+
+/** A group's id in hex. */
+export function groupId(text: string): string {
+  if (!/^[0-9a-f]{32}$/i.test(text)) throw new InvalidArgumentError('32 hex digits are needed.');
+  return text.toLowerCase();
+}

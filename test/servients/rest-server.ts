@@ -14,7 +14,7 @@ import { runBackend, type BackendOptions, type RunningBackend } from '../../serv
 import { makeTokenSource } from '../../servients/bindings/token.js';
 import { nowS, type Neighbourhood, type Principal } from '../support/neighbourhood.js';
 
-const audience = 'urn:test:backend';
+export const audience = 'urn:test:backend';
 
 export interface Answer {
   readonly status: number;
@@ -42,7 +42,7 @@ export interface TestBackend extends RunningBackend {
   remove(): Promise<void>;
 }
 
-const issuingOf = ({ suite, certificates }: Neighbourhood): CaCertificate => {
+export const issuingOf = ({ suite, certificates }: Neighbourhood): CaCertificate => {
   const issuing = parseCertificate(suite, certificates[0]!);
   if (issuing.role !== 'ca') throw new Error('the first certificate is the issuing CA');
   return issuing;

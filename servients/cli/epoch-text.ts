@@ -1,0 +1,118 @@
+/** Epochs and their proofs as people and programs read them. */
+import { toBase64Url, toHex } from '../../crypto/bytes.js';
+import type { VerifiedProof } from '../../crypto/ring/proof.js';
+import type { Readability } from '../key-holders.js';
+
+const isoTime = (timeS: number): string => new Date(timeS * 1000).toISOString();
+const keyNameOf = ({ record }: VerifiedProof): string => toHex(record.name.th2.subarray(0, 8));
+const listOf = ({ membership: { list } }: VerifiedProof): string => `${list.version}.${list.revision}`;
+const coordinatorOf = ({ membership, record }: VerifiedProof): string => {
+  const { coordinator } = record.announcement;
+  const index = membership.list.entries.findIndex(({ certHash }) => toHex(certHash) === toHex(coordinator));
+  return `urn:gridring:gateway:${membership.certificates[index]?.id ?? toHex(coordinator)}`;
+};
+const endorserOf = ({ endorsement }: VerifiedProof): string => `urn:gridring:backend:${endorsement.backend.id}`;
+const nameOf = ({ record: { name } }: VerifiedProof): string => `epoch ${name.epoch}, attempt ${name.attempt}`;
+const ids = ({ holders }: VerifiedProof): string => holders.map(({ certificate }) => certificate.id).join(', ');
+
+const aligned = (rows: readonly (readonly [string, string])[]): readonly string[] => {
+  const width = Math.max(...rows.map(([label]) => label.length));
+  return rows.map(([label, value]) => `${label.padEnd(width)}  ${value}`);
+};
+
+/** `recordedAt` is the backend's word. */
+export const epochLines = (proof: VerifiedProof, recordedAt: string): readonly string[] => [
+  `${nameOf(proof)}, of group ${toHex(proof.record.name.gid)}`,
+  ...aligned([
+    ['reason', proof.record.announcement.reason],
+    ['announced by', coordinatorOf(proof)],
+    ['recorded', recordedAt],
+    ['list', `${listOf(proof)} (${toHex(proof.membership.listHash.subarray(0, 8))})`],
+    ['profile', proof.membership.list.policy.profile],
+    ['key', keyNameOf(proof)],
+    ['public key', toHex(proof.record.groupPublicKey)],
+    ['state', `endorsed by ${endorserOf(proof)}`],
+    ['members', `${proof.holders.length}, in ring order: ${ids(proof)}`],
+  ]),
+];
+
+/** What has been checked, in its order. */
+export const checkLines = (proof: VerifiedProof): readonly string[] => {
+  const n = proof.holders.length;
+  const signatures = `${n} signatures`;
+  return [
+    `${nameOf(proof)}, of group ${toHex(proof.record.name.gid)}: the proof verifies`,
+    ...aligned([
+      ['membership list', `${listOf(proof)}, signed by the authority, valid at ${isoTime(proof.asAtS)}`],
+      ['announcement', `${proof.record.announcement.reason}, signed by ${coordinatorOf(proof)}`],
+      ['roster', `${n} members of the list, a quorum, in ring order: ${ids(proof)}`],
+      ['shares', signatures],
+      ['tokens', `${signatures}; commitments open, the sum is zero, both ends of each edge agree`],
+      ['confirmations', `${signatures} of one key, ${keyNameOf(proof)}`],
+      ['endorsement', `signed by ${endorserOf(proof)} for this record`],
+    ]),
+  ];
+};
+
+export const epochJson = (proof: VerifiedProof): object => {
+  const { name, announcement, groupPublicKey } = proof.record;
+  const { list, listHash } = proof.membership;
+  return {
+    gid: toHex(name.gid),
+    epoch: name.epoch,
+    attempt: name.attempt,
+    keyName: keyNameOf(proof),
+    th2: toHex(name.th2),
+    groupPublicKey: toHex(groupPublicKey),
+    reason: announcement.reason,
+    announcedBy: coordinatorOf(proof),
+    listVersion: list.version,
+    listRevision: list.revision,
+    listHash: toHex(listHash),
+    profile: list.policy.profile,
+    provisional: false,
+    endorsedBy: endorserOf(proof),
+    asAt: isoTime(proof.asAtS),
+    members: proof.holders.map(({ certificate }) => ({
+      id: `urn:gridring:meter:${certificate.id}`,
+      certHash: toHex(certificate.certHash),
+    })),
+  };
+};
+
+export function readabilityLines(meter: string, answer: Readability): readonly string[] {
+  const { proof, holder, listed } = answer;
+  const verdict = holder
+    ? [
+        `yes: ${meter} holds the key of ${nameOf(proof)} (${keyNameOf(proof)})`,
+        `     it confirmed that key with its signature, in the record endorsed by ${endorserOf(proof)}`,
+      ]
+    : [
+        `no: ${meter} does not hold the key of ${nameOf(proof)} (${keyNameOf(proof)})`,
+        `    all who do signed for it: ${ids(proof)}`,
+        `    list ${listOf(proof)} ${listed ? 'names it, but it took no part' : 'does not name it'}`,
+      ];
+  return [...verdict, ...removalLines(answer)];
+}
+
+function removalLines({ removal }: Readability): readonly string[] {
+  if (!removal) return [];
+  const { list, firstEpoch, tookS } = removal;
+  const removed = `list ${list.listVersion}.${list.listRevision}, published ${list.publishedAt}, removed it`;
+  return [
+    firstEpoch
+      ? `    ${removed}; epoch ${firstEpoch.epoch}, recorded ${firstEpoch.recordedAt}, is the first without it: ${String(tookS)} s`
+      : `    ${removed}; no epoch without it is recorded yet`,
+  ];
+}
+
+export const readabilityJson = ({ proof, holder, listed, removal }: Readability): object => ({
+  canRead: holder !== undefined,
+  listed,
+  ...(holder && { confirmation: toBase64Url(holder.confirmation) }),
+  ...(removal && {
+    removedBy: removal.list,
+    ...(removal.firstEpoch && { firstEpochWithout: removal.firstEpoch.epoch, tookS: removal.tookS }),
+  }),
+  ...epochJson(proof),
+});

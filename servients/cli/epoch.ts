@@ -1,0 +1,155 @@
+/** `gridring epoch`: which keys there were, who holds them, and the proof of it. */
+import { readFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { GridringError, SetupError } from '../../crypto/errors.js';
+import { limits } from '../../crypto/limits.js';
+import { parseProof, verifyProof, type VerifiedProof } from '../../crypto/ring/proof.js';
+import { announcementOf } from '../../crypto/ring/record.js';
+import { suiteById } from '../../crypto/suite-node.js';
+import { EpochLog, type ListedEpoch } from '../epoch-log.js';
+import { readCertificates, writePublic } from '../identity-files.js';
+import { holderNamed, readabilityOf } from '../key-holders.js';
+import { readReaderFile } from '../reader-file.js';
+import { systemNowS } from '../runtime.js';
+import { checkLines, epochJson, epochLines, readabilityLines, readabilityJson } from './epoch-text.js';
+import { baseUrl, groupId } from './options.js';
+import { exitCodes, printJson, printLine, reportError, table } from './output.js';
+
+interface Options {
+  readonly reader: string;
+  readonly backend?: string;
+  readonly group?: string;
+  readonly json?: true;
+}
+
+export function addEpoch(program: Command): void {
+  const epoch = program
+    .command('epoch')
+    .description('epochs of the group key: who holds which key, and the proof of it');
+  const verb = (name: string, description: string): Command =>
+    epoch.command(name).description(description).option('--json', 'print JSON');
+  const online = (name: string, description: string): Command =>
+    verb(name, description)
+      .requiredOption('--reader <file>', 'key file of a reader')
+      .option('--backend <url>', 'another backend than the one in the key file', baseUrl)
+      .option('--group <gid>', 'the group, where the backend has several', groupId);
+
+  online('ls', 'list the recorded epochs, the newest first').action(ls);
+  online('show', 'verify and show an epoch; the newest, where none is named')
+    .argument('[epoch]', 'its number, or number.attempt')
+    .action(show);
+  online('export', 'write the proof of an epoch into a file')
+    .argument('<epoch>', 'its number, or number.attempt')
+    .option('-o, --out <file>', 'where to; epoch-N.cbor otherwise')
+    .action(exportProof);
+  online('can-read', 'tell whether a meter holds the key of an epoch, with the proof')
+    .argument('<meter>', 'its id, or the hash of its certificate in hex')
+    .argument('[epoch]', 'its number, or number.attempt; the newest otherwise')
+    .action(canRead);
+  verb('verify', 'check the proof of an epoch with nothing but the root certificate')
+    .argument('<file>', 'as "export" wrote it')
+    .requiredOption('--root <file>', 'certificate of the root, PEM')
+    .option('--meter <id>', 'tell also whether this meter holds the key')
+    .action(verify);
+}
+
+function logOf({ reader, backend }: Options): EpochLog {
+  const keys = readReaderFile(reader);
+  const moved = backend === undefined ? keys : { ...keys, backend: { ...keys.backend, url: backend } };
+  return new EpochLog(moved, systemNowS);
+}
+
+const groupOf = async (log: EpochLog, { group }: Options): Promise<string> => group ?? (await log.onlyGroup());
+
+async function ls(options: Options): Promise<void> {
+  const log = logOf(options);
+  const groups = options.group === undefined ? await log.groups() : [options.group];
+  for (const gid of groups) {
+    const epochs = await log.epochs(gid);
+    if (options.json) for (const epoch of epochs) printJson(epoch);
+    else {
+      if (groups.length > 1) printLine(`group ${gid}`);
+      printLine(epochs.length > 0 ? table([columns, ...epochs.map(toRow)]) : 'no epoch is recorded yet');
+    }
+  }
+}
+
+const columns = ['EPOCH', 'REASON', 'MEMBERS', 'LIST', 'KEY', 'RECORDED', 'STATE'];
+
+const toRow = ({ epoch, attempt, reason, members, keyName, recordedAt, provisional, ...list }: ListedEpoch) => [
+  `${epoch}.${attempt}`,
+  reason,
+  String(members),
+  `${list.listVersion}.${list.listRevision}`,
+  keyName,
+  recordedAt,
+  provisional ? 'provisional' : 'endorsed',
+];
+
+async function show(name: string | undefined, options: Options): Promise<void> {
+  const log = logOf(options);
+  const listed = await log.find(await groupOf(log, options), name);
+  const proof = await log.proof(listed);
+  if (options.json) printJson({ event: 'epoch', ...epochJson(proof), recordedAt: listed.recordedAt });
+  else for (const line of epochLines(proof, listed.recordedAt)) printLine(line);
+}
+
+async function exportProof(name: string, options: Options & { readonly out?: string }): Promise<void> {
+  const log = logOf(options);
+  const listed = await log.find(await groupOf(log, options), name);
+  const { epoch, attempt } = listed;
+  const { bytes } = await log.proof(listed);
+  const file = options.out ?? `epoch-${epoch}.cbor`;
+  writePublic(file, bytes);
+  if (options.json) printJson({ event: 'proof-written', file, epoch, attempt, bytes: bytes.length });
+  else printLine(`proof of epoch ${epoch}, attempt ${attempt}: ${file}, ${bytes.length} bytes`);
+}
+
+async function canRead(meter: string, name: string | undefined, options: Options): Promise<void> {
+  const log = logOf(options);
+  const answer = await readabilityOf(log, await groupOf(log, options), meter, name);
+  if (options.json) printJson({ event: 'can-read', meter, ...readabilityJson(answer) });
+  else for (const line of readabilityLines(meter, answer)) printLine(line);
+}
+
+interface VerifyOptions {
+  readonly root: string;
+  readonly meter?: string;
+  readonly json?: true;
+}
+
+/** Whatever does not verify is a finding of this command, and no fault in its use. */
+function verify(file: string, { root, meter, json }: VerifyOptions): void {
+  const bytes = readBytes(file);
+  let proof: VerifiedProof;
+  try {
+    const suite = suiteById(announcementOf(parseProof(bytes).record).suite);
+    const trustedRoots = readCertificates(suite, root, 'root certificate');
+    proof = verifyProof({ suite, trustedRoots, nowS: systemNowS() }, bytes);
+  } catch (error) {
+    if (!(error instanceof GridringError) || error instanceof SetupError) throw error;
+    reportError(error, json ?? false);
+    process.exitCode = exitCodes.failed;
+    return;
+  }
+  const holder = meter === undefined ? undefined : holderNamed(proof, meter);
+  if (json) {
+    const answer = meter === undefined ? {} : { meter, canRead: holder !== undefined };
+    printJson({ event: 'proof-verified', ...epochJson(proof), ...answer });
+    return;
+  }
+  for (const line of checkLines(proof)) printLine(line);
+  if (meter !== undefined)
+    printLine(`${holder ? 'yes' : 'no'}: ${meter} ${holder ? 'holds' : 'does not hold'} the key`);
+}
+
+function readBytes(file: string): Uint8Array {
+  let bytes: Uint8Array;
+  try {
+    bytes = new Uint8Array(readFileSync(file));
+  } catch (cause) {
+    throw new SetupError('file-unreadable', `proof: ${file} cannot be read; check the path`, cause);
+  }
+  if (bytes.length <= limits.proof) return bytes;
+  throw new SetupError('file-unreadable', `proof: ${file} has more than ${limits.proof} bytes`);
+}
