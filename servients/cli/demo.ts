@@ -142,6 +142,7 @@ function describeRunning(event: RuntimeEvent, line: (topic: string, text: string
     line('readers', `${show(utility)} opens all meters, ${show(household)} one`),
     line('look', `npx gridring things --directory ${String(event['backendUrl'])}`),
     line('look', `npx gridring read --meter meter-01 --reader ${show(household)}`),
+    line('look', `npx gridring epoch show --reader ${show(utility)}`),
     line('logs', `${show(join(utility, '../../logs'))}; Ctrl-C stops everything`),
   ].join('\n');
 }

@@ -6,7 +6,7 @@ import { limits } from '../../crypto/limits.js';
 import { parseProof, verifyProof, type VerifiedProof } from '../../crypto/ring/proof.js';
 import { announcementOf } from '../../crypto/ring/record.js';
 import { suiteById } from '../../crypto/suite-node.js';
-import { EpochLog, type ListedEpoch } from '../epoch-log.js';
+import type { EpochLog, ListedEpoch } from '../epoch-log.js';
 import { readCertificates, writePublic } from '../identity-files.js';
 import { holderNamed, readabilityOf } from '../key-holders.js';
 import { readReaderFile } from '../reader-file.js';
@@ -53,7 +53,9 @@ export function addEpoch(program: Command): void {
     .action(verify);
 }
 
-function logOf({ reader, backend }: Options): EpochLog {
+/** Loaded when it is needed: its schemas take time, which every other verb would pay too. */
+async function logOf({ reader, backend }: Options): Promise<EpochLog> {
+  const { EpochLog } = await import('../epoch-log.js');
   const keys = readReaderFile(reader);
   const moved = backend === undefined ? keys : { ...keys, backend: { ...keys.backend, url: backend } };
   return new EpochLog(moved, systemNowS);
@@ -62,7 +64,7 @@ function logOf({ reader, backend }: Options): EpochLog {
 const groupOf = async (log: EpochLog, { group }: Options): Promise<string> => group ?? (await log.onlyGroup());
 
 async function ls(options: Options): Promise<void> {
-  const log = logOf(options);
+  const log = await logOf(options);
   const groups = options.group === undefined ? await log.groups() : [options.group];
   for (const gid of groups) {
     const epochs = await log.epochs(gid);
@@ -87,7 +89,7 @@ const toRow = ({ epoch, attempt, reason, members, keyName, recordedAt, provision
 ];
 
 async function show(name: string | undefined, options: Options): Promise<void> {
-  const log = logOf(options);
+  const log = await logOf(options);
   const listed = await log.find(await groupOf(log, options), name);
   const proof = await log.proof(listed);
   if (options.json) printJson({ event: 'epoch', ...epochJson(proof), recordedAt: listed.recordedAt });
@@ -95,7 +97,7 @@ async function show(name: string | undefined, options: Options): Promise<void> {
 }
 
 async function exportProof(name: string, options: Options & { readonly out?: string }): Promise<void> {
-  const log = logOf(options);
+  const log = await logOf(options);
   const listed = await log.find(await groupOf(log, options), name);
   const { epoch, attempt } = listed;
   const { bytes } = await log.proof(listed);
@@ -106,7 +108,7 @@ async function exportProof(name: string, options: Options & { readonly out?: str
 }
 
 async function canRead(meter: string, name: string | undefined, options: Options): Promise<void> {
-  const log = logOf(options);
+  const log = await logOf(options);
   const answer = await readabilityOf(log, await groupOf(log, options), meter, name);
   if (options.json) printJson({ event: 'can-read', meter, ...readabilityJson(answer) });
   else for (const line of readabilityLines(meter, answer)) printLine(line);

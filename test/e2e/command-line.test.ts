@@ -1,6 +1,6 @@
 /** Every verb of the command line, in a real shell's terms: what it prints where, and the exit code. */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { validateTd } from '../../td/validate-td.js';
@@ -88,6 +88,43 @@ describe('read', () => {
   });
 });
 
+describe('epoch', () => {
+  it('lists and shows what was agreed, and tells who can read it', async () => {
+    const [ls, show, canRead] = await Promise.all([
+      run('epoch', 'ls', ...key('utility')),
+      run('epoch', 'show', '1', ...key('household-01'), '--json'),
+      run('epoch', 'can-read', 'meter-02', '1', ...key('utility'), '--json'),
+    ]);
+    expect([ls.code, show.code, canRead.code]).toEqual([0, 0, 0]);
+    expect(lines(ls)[0]).toMatch(/^EPOCH +REASON +MEMBERS +LIST +KEY +RECORDED +STATE$/);
+    expect(lines(ls).at(-1)).toMatch(/^1\.1 +founding +2 +1\.0 +[0-9a-f]{16} +\S+ +endorsed$/);
+    expect(JSON.parse(show.out)).toMatchObject({ epoch: 1, endorsedBy: 'urn:gridring:backend:backend' });
+    expect(JSON.parse(canRead.out)).toMatchObject({ canRead: true, confirmation: expect.any(String) as string });
+  });
+
+  it('writes a proof that verifies with the root alone, and no longer when a byte of it is another', async () => {
+    const [proof, forged] = ['proof.cbor', 'forged.cbor'].map((name) => join(folder, name)) as [string, string];
+    expect(await run('epoch', 'export', '1', '--out', proof, ...key('utility'))).toMatchObject({ code: 0 });
+    const bytes = readFileSync(proof);
+    writeFileSync(
+      forged,
+      bytes.map((byte, i) => (i === bytes.length - 1_100 ? byte ^ 1 : byte)),
+    );
+    const root = ['--root', join(folder, 'ca/root.pem')];
+    const [good, bad] = await Promise.all([
+      run('epoch', 'verify', proof, ...root, '--meter', 'meter-01'),
+      run('epoch', 'verify', forged, ...root, '--json'),
+    ]);
+    expect([good.code, bad.code]).toEqual([0, 1]);
+    expect(lines(good)[0]).toMatch(/^epoch 1, attempt 1, of group [0-9a-f]{32}: the proof verifies$/);
+    expect(lines(good).at(-1)).toBe('yes: meter-01 holds the key');
+    expect(JSON.parse(bad.out)).toMatchObject({
+      event: 'error',
+      message: expect.stringMatching(/^(record|endorsement): /) as string,
+    });
+  });
+});
+
 describe('ca', () => {
   it('makes a CA whose keys only their owner reads, and certifies devices', async () => {
     const ca = join(folder, 'other-ca');
@@ -115,14 +152,23 @@ describe('ca', () => {
   });
 });
 
-it.concurrent.each(['demo', 'read', 'things', 'td', 'backend', 'gateway', 'meter', 'ca', 'ca init', 'ca issue'])(
-  '%s --help says how it is used',
-  async (verb) => {
-    const { code, out, errors } = await run(...verb.split(' '), '--help');
-    expect({ code, errors }).toEqual({ code: 0, errors: '' });
-    expect(out).toContain(`Usage: gridring ${verb} [options]`);
-  },
-);
+it.concurrent.each([
+  'demo',
+  'read',
+  'things',
+  'td',
+  'backend',
+  'gateway',
+  'meter',
+  'ca',
+  'ca init',
+  'ca issue',
+  'epoch',
+])('%s --help says how it is used', async (verb) => {
+  const { code, out, errors } = await run(...verb.split(' '), '--help');
+  expect({ code, errors }).toEqual({ code: 0, errors: '' });
+  expect(out).toContain(`Usage: gridring ${verb} [options]`);
+});
 
 describe('exit codes', () => {
   it('are listed where help is asked for', async () => {
