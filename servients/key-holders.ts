@@ -6,7 +6,7 @@ import type { KeyHolder, VerifiedProof } from '../crypto/ring/proof.js';
 import type { EpochLog, ListedEpoch, ListedList, ProvenEpoch } from './epoch-log.js';
 
 /** The list that named a meter no longer, and what came of it; times are the backend's. */
-export interface Removal {
+interface Removal {
   readonly list: ListedList;
   /** The first epoch under that list or a newer one, if there is any yet. */
   readonly firstEpoch: ListedEpoch | undefined;
