@@ -36,7 +36,8 @@ export class Uploads {
   }
 
   /**
-   * Takes a block of the transfer `key` from the address `source`; the whole body with the last one, else undefined.
+   * Takes a block of the transfer `key` from the address `source`; the whole body with the last one, else undefined. The
+   * block before it may come again: its sender has not heard that it arrived.
    * @throws MalformedError `too-large`, `block-malformed`; CoapRefusal `blocks-missing` (4.08) when it is not the next
    */
   add(key: string, source: string, { num, more, size }: Block, payload: Buffer): Buffer | undefined {
@@ -50,6 +51,7 @@ export class Uploads {
     }
     const nowMs = Date.now();
     const known = num === 0 ? undefined : this.#uploads.get(key);
+    if (more && known !== undefined && isLastOf(known, offset, payload)) return undefined;
     if (offset !== (known?.length ?? 0) || (known !== undefined && known.expiresMs <= nowMs)) {
       throw new CoapRefusal('4.08', 'blocks-missing', 'earlier blocks of this transfer are not here; begin again');
     }
@@ -78,6 +80,9 @@ export class Uploads {
     }
   }
 }
+
+const isLastOf = ({ bytes, length }: Upload, offset: number, payload: Buffer): boolean =>
+  offset + payload.length === length && bytes.subarray(offset, length).equals(payload);
 
 /** Grows by doubling: many small blocks must not cost a buffer each. */
 function append(bytes: Buffer, length: number, payload: Buffer): Buffer {

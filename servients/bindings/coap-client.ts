@@ -12,6 +12,7 @@ import { jsonType } from './media-types.js';
 
 export const coapClientDefaults: CoapClientLimits = {
   deadlineMs: 10_000,
+  blockTries: 3,
   transferDeadlineMs: 120_000,
   bodyBytes: sizes.requestBody,
   observeRefreshMs: 60_000,

@@ -22,10 +22,17 @@ type Exchange = (call: CoapCall) => Promise<CoapResponse>;
 export async function transfer(exchange: Exchange, call: CoapCall, maxBytes: number): Promise<CoapResponse> {
   const { payload = new Uint8Array(0) } = call;
   if (payload.length <= maxBlockSize) return download(exchange, call, await exchange(call), maxBytes);
-  // RFC 9175 §3.3: tells apart transfers that run at the same time.
-  const tagged = { ...call, options: [...call.options, [optionNumber.requestTag, randomBytes(4)] as const] };
-  return download(exchange, tagged, await upload(exchange, tagged, payload), maxBytes);
+  for (let tries = uploadTries; ; tries--) {
+    // RFC 9175 §3.3: tells apart transfers that run at the same time.
+    const tagged = { ...call, options: [...call.options, [optionNumber.requestTag, randomBytes(4)] as const] };
+    const response = await upload(exchange, tagged, payload);
+    if (response.code !== incomplete || tries === 1) return download(exchange, tagged, response, maxBytes);
+  }
 }
+
+/** RFC 7959 §2.9.2: the receiver has not all blocks, or had them, gave its answer, and the answer was lost. */
+const incomplete = '4.08';
+const uploadTries = 3;
 
 async function upload(exchange: Exchange, call: CoapCall, payload: Uint8Array): Promise<CoapResponse> {
   let size = maxBlockSize;

@@ -9,6 +9,8 @@ import { Observation, type ObservationHandlers, type ObservationLimits } from '.
 import { accepted, download, transfer } from './coap-transfer.js';
 
 export interface CoapClientLimits extends ObservationLimits {
+  /** How often a block of a transfer is sent, as a new message each time: who gives up one has to begin anew. */
+  readonly blockTries: number;
   /** How long all messages of a block-wise transfer may take together. */
   readonly transferDeadlineMs: number;
   /** Largest response. */
@@ -87,13 +89,33 @@ export class CoapTransport {
     return agent;
   }
 
-  /** Exchanges of one transfer, which share its deadline. */
   #within(agent: CoapAgent): (call: CoapCall) => Promise<CoapResponse> {
-    const { deadlineMs, transferDeadlineMs } = this.#limits;
-    const endMs = Date.now() + transferDeadlineMs;
-    return (call) => agent.exchange(call, Math.max(0, Math.min(deadlineMs, endMs - Date.now())));
+    return persistent((call, deadlineMs) => agent.exchange(call, deadlineMs), this.#limits, Date.now);
   }
 }
+
+/** Exchanges of one transfer that begins now: they share its deadline, and blocks are tried more than once. */
+export function persistent(
+  exchange: (call: CoapCall, deadlineMs: number) => Promise<CoapResponse>,
+  { deadlineMs, transferDeadlineMs, blockTries }: CoapClientLimits,
+  nowMs: () => number,
+): (call: CoapCall) => Promise<CoapResponse> {
+  const endMs = nowMs() + transferDeadlineMs;
+  return async (call) => {
+    for (let tries = isBlock(call) ? blockTries : 1; ; tries--) {
+      const leftMs = Math.max(0, endMs - nowMs());
+      try {
+        return await exchange(call, Math.min(deadlineMs, leftMs));
+      } catch (error) {
+        const isTimeout = error instanceof UnavailableError && error.code === 'peer-timeout';
+        if (!isTimeout || tries === 1 || leftMs <= deadlineMs) throw error;
+      }
+    }
+  };
+}
+
+const isBlock = ({ options }: CoapCall): boolean =>
+  options.some(([number]) => number === optionNumber.block1 || number === optionNumber.block2);
 
 interface CoapUrl {
   readonly host: string;

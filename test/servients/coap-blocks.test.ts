@@ -68,6 +68,16 @@ describe('block-wise transfer, seen from the wire', () => {
     await running.servient.shutdown();
   });
 
+  it('takes a block that comes again under another message id, but not another one in its place', async () => {
+    const block = Buffer.alloc(16, 1);
+    for (const code of ['2.31', '2.31']) expect((await upload(0, true, 16, block)).code).toBe(code);
+    expect((await upload(1, true, 16, Buffer.alloc(16, 2))).code).toBe('2.31');
+    expect((await upload(1, true, 16, Buffer.alloc(16, 2))).code).toBe('2.31');
+    expect((await upload(1, true, 16, Buffer.alloc(16, 3))).code).toBe('4.08');
+    expect((await upload(2, false, 16, Buffer.alloc(3, 3))).code).toBe('2.04');
+    expect(running.received).toEqual([new Uint8Array([...block, ...Buffer.alloc(16, 2), 3, 3, 3])]);
+  });
+
   it('assembles blocks although each comes under a token of its own, and tells of each that it is there', async () => {
     const first = await upload(0, true, 16, Buffer.alloc(16, 1));
     expect(first.code).toBe('2.31');

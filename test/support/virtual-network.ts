@@ -11,6 +11,7 @@ import { blockOption, optionNumber, type Reply } from '../../servients/bindings/
 import { refusalReply } from '../../servients/bindings/coap-refusal.js';
 import { readRequest, type CoapRequest } from '../../servients/bindings/coap-request.js';
 import { coapDefaults } from '../../servients/bindings/coap-server.js';
+import { persistent } from '../../servients/bindings/coap-transport.js';
 import { accepted, transfer } from '../../servients/bindings/coap-transfer.js';
 import { DatagramPath, type Fate, type Impairment } from '../../servients/sim/impairment.js';
 import { between, seededRandom, type SeededRandom } from '../../servients/sim/random.js';
@@ -51,17 +52,18 @@ export class VirtualLink {
 
   /** Invokes an action, block-wise where it must be. @throws PeerRefusal, UnavailableError `peer-timeout` */
   async invoke(action: string, body: Uint8Array): Promise<Uint8Array> {
-    const { deadlineMs, transferDeadlineMs, bodyBytes } = coapClientDefaults;
-    const endMs = this.#clock.nowMs + transferDeadlineMs;
-    const exchange = (call: CoapCall): Promise<CoapResponse> =>
-      this.#exchange(call, Math.max(0, Math.min(deadlineMs, endMs - this.#clock.nowMs)));
+    const exchange = persistent(
+      (call, deadlineMs) => this.#exchange(call, deadlineMs),
+      coapClientDefaults,
+      () => this.#clock.nowMs,
+    );
     const call = {
       remote,
       method: 'POST',
       options: [[optionNumber.uriPath, Buffer.from(action)]],
       payload: body,
     } as const;
-    return new Uint8Array(accepted(await transfer(exchange, call, bodyBytes)).payload);
+    return new Uint8Array(accepted(await transfer(exchange, call, coapClientDefaults.bodyBytes)).payload);
   }
 
   async #exchange(call: CoapCall, deadlineMs: number): Promise<CoapResponse> {
