@@ -28,7 +28,12 @@ export interface GatewayConfig extends CommonConfig, ServerFiles {
   readonly membership: string | readonly string[];
   readonly listen: { readonly address: string; readonly coapPort: number; readonly httpPort: number };
   readonly backend: { readonly url: string; readonly audience: string };
-  readonly group: { readonly windowMs: number; readonly roundDeadlineMs: number; readonly maxAttempts: number };
+  readonly group: {
+    readonly windowMs: number;
+    readonly roundDeadlineMs: number;
+    readonly sleeperDeadlineMs: number;
+    readonly maxAttempts: number;
+  };
 }
 
 export interface MeterConfig extends ServerFiles {

@@ -1,35 +1,24 @@
 /** One group that a gateway coordinates: its membership list, the epoch that is active, and what asks for the next. */
 import { equalBytes, toHex } from '../crypto/bytes.js';
+import { parseSign1 } from '../crypto/cose.js';
 import { ConflictError, GridringError } from '../crypto/errors.js';
+import { limits } from '../crypto/limits.js';
 import { findEntry, type Membership } from '../crypto/membership.js';
-import { EpochRun, type EpochPlan, type MemberAction, type Members, type Reach } from './epoch-run.js';
-import { coordinatorStatusOf, groupOf, isoTime, roundOf, type ActiveEpoch } from './gateway-status.js';
+import type { Published } from '../crypto/ring/coordinator-state.js';
+import { assertEndorses, needsEndorsement, restoreEpoch, type ActiveEpoch } from './active-epoch.js';
+import { Agreement, type AgreementParts } from './agreement.js';
 import type { ThingEmitter } from './behaviour.js';
-import type { Parts } from './parts.js';
-import {
-  ask,
-  begin,
-  dueMs,
-  failed,
-  newSchedule,
-  succeeded,
-  withdraw,
-  type Cause,
-  type RekeySchedule,
-} from './rekey-schedule.js';
-import type { EnrolledMeter, GatewayStore } from './stores.js';
+import type { EpochReport, EpochRun, MemberAction } from './epoch-run.js';
+import { coordinatorStatusOf, groupOf, isoTime, roundOf, type MemberChange } from './gateway-status.js';
+import { KnownLists, type EpochNumber } from './known-lists.js';
+import { ask, begin, dueMs, failed, newSchedule, succeeded, withdraw, type Cause } from './rekey-schedule.js';
+import { isCallable, Roll } from './roll.js';
+import { Serial } from './serial.js';
+import type { AgreedEpoch, Departure, EnrolledMeter } from './stores.js';
 
-export interface CoordinationParts extends Parts {
-  readonly store: GatewayStore;
-  readonly members: Members;
-  /** Milliseconds of a steady clock: for windows and pauses, never for what is signed. */
-  readonly nowMs: () => number;
-  /** Resolves after the time, or at once when the signal is aborted. */
-  readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
+export interface CoordinationParts extends AgreementParts {
   /** How long joins and leaves are gathered before they are followed by a rekey. */
   readonly windowMs: number;
-  readonly roundDeadlineMs: number;
-  readonly maxAttempts: number;
   /** Whether everybody who has enrolled can be found by now; as long as not, a window is not cut short. */
   readonly settled: () => boolean;
   readonly onAgreement: (group: { readonly gid: string; readonly members: number; readonly reason: Cause }) => void;
@@ -37,6 +26,8 @@ export interface CoordinationParts extends Parts {
   readonly onEpoch: (outcome: EpochOutcome) => void;
   /** A rekey came to nothing; the old key stays in use, and it is tried again. */
   readonly onFailed: (failure: { readonly gid: string; readonly code: string; readonly failures: number }) => void;
+  /** A newer list is in force here, and others may not know it yet. */
+  readonly onMembership: (bundle: Uint8Array, membership: Membership) => void;
 }
 
 export interface EpochOutcome {
@@ -48,127 +39,293 @@ export interface EpochOutcome {
   readonly agreementMs: number;
 }
 
-/** How long an announcement may be answered, beyond the rounds' own deadlines. */
-const announcementLifeS = 300;
+/** What all groups of a gateway share. */
+export interface Community {
+  /** Of all groups, by certHash in hex. */
+  readonly enrolled: ReadonlyMap<string, EnrolledMeter>;
+  readonly emitter: () => ThingEmitter | undefined;
+}
+
 /** A sleep without anything due; whatever changes ends it. */
 const idleMs = 3_600_000;
+const handOutTries = 5;
 
 export class Coordination {
   readonly #parts: CoordinationParts;
-  /** Of all groups; which of them are of this one, the list says. */
-  readonly #enrolled: ReadonlyMap<string, EnrolledMeter>;
-  readonly #emitter: () => ThingEmitter | undefined;
-  #membership: Membership;
-  #bundle: Uint8Array;
-  #run: EpochRun | undefined;
+  readonly #community: Community;
+  readonly #lists: KnownLists;
+  readonly #roll: Roll;
+  readonly #changes = new Serial();
+  readonly #closed = new AbortController();
   #active: ActiveEpoch | undefined;
+  #agreement: Agreement | undefined;
   #rekeying: Promise<EpochOutcome> | undefined;
-  #schedule: RekeySchedule = newSchedule;
+  #schedule = newSchedule;
+  #lastFailure: string | undefined;
   /** Enrolled since this process started. */
   readonly #present = new Set<string>();
-  /** Enrolled since the last agreement began, and not in its epoch. */
+  /** Members that only the next epoch can let in. */
   readonly #waiting = new Set<string>();
+  /** Members that an agreement has asked for and that did not come: a sign of life alone does not ask for them again. */
+  readonly #tried = new Set<string>();
+  /** Left out for a time, when it was looked at last. */
+  #out: readonly Uint8Array[] = [];
   /** What the first rekey of this process is for. */
   #firstCause: 'founding' | 'restart' = 'founding';
   #wake = new AbortController();
 
-  private constructor(
-    parts: CoordinationParts,
-    membership: VerifiedBundle,
-    enrolled: ReadonlyMap<string, EnrolledMeter>,
-    emitter: () => ThingEmitter | undefined,
-  ) {
+  private constructor(parts: CoordinationParts, community: Community, lists: KnownLists, roll: Roll) {
     this.#parts = parts;
-    this.#membership = membership.verified;
-    this.#bundle = membership.bundle;
-    this.#enrolled = enrolled;
-    this.#emitter = emitter;
+    this.#community = community;
+    this.#lists = lists;
+    this.#roll = roll;
   }
 
   /**
    * Goes on where the store says. After a restart the group is rekeyed once its members had the time to enrol: they may
    * not, for they do not know that this process is another one.
+   * @throws MalformedError, VerificationError when the list does not verify or names another coordinator
    */
   static async load(
     parts: CoordinationParts,
-    membership: VerifiedBundle,
-    enrolled: ReadonlyMap<string, EnrolledMeter>,
-    emitter: () => ThingEmitter | undefined,
+    configuredBundle: Uint8Array,
+    community: Community,
   ): Promise<Coordination> {
-    const coordination = new Coordination(parts, membership, enrolled, emitter);
-    if (await parts.store.loadAnnounced(coordination.#list.gid)) {
-      coordination.#firstCause = 'restart';
-      coordination.#ask('restart');
-    }
+    const lists = await KnownLists.load(parts, configuredBundle);
+    const { gid } = lists.newest.membership.list;
+    const roll = await Roll.load(parts, gid, community.enrolled);
+    const coordination = new Coordination(parts, community, lists, roll);
+    await coordination.#restore(gid);
     return coordination;
   }
 
-  get #list(): Membership['list'] {
-    return this.#membership.list;
+  async #restore(gid: Uint8Array): Promise<void> {
+    const { store, suite, log } = this.#parts;
+    if ((await store.loadAnnounced(gid)) === undefined) return;
+    this.#firstCause = 'restart';
+    this.#ask('restart');
+    const agreed = await store.latestRecord(gid);
+    const membership = agreed && this.#lists.byHash(agreed.listHash);
+    if (!agreed || !membership) return;
+    try {
+      this.#active = restoreEpoch(suite, membership, agreed);
+    } catch (error) {
+      log.warn({ gid: this.gid, err: error }, 'the stored record of the active epoch does not verify');
+    }
   }
 
   get gid(): string {
-    return toHex(this.#list.gid);
+    return toHex(this.membership.list.gid);
   }
 
   get membership(): Membership {
-    return this.#membership;
+    return this.#lists.newest.membership;
   }
 
   get membershipBundle(): Uint8Array {
-    return this.#bundle;
-  }
-
-  /** Whether the list names the certificate as a member of this group. */
-  lists(certHash: Uint8Array): boolean {
-    return findEntry(this.#list, certHash, 'member') !== undefined;
+    return this.#lists.newest.bundle;
   }
 
   get activeEpoch(): ActiveEpoch | undefined {
     return this.#active;
   }
 
+  /** Whether the newest list names the certificate as a member of this group. */
+  lists(certHash: Uint8Array): boolean {
+    return findEntry(this.membership.list, certHash, 'member') !== undefined;
+  }
+
+  /** The lists that something sealed in an epoch may rest on, the newest first. */
+  listsReaching(epoch: EpochNumber): Iterable<Membership> {
+    return this.#lists.reaching(epoch);
+  }
+
   /** Values for the properties of the Thing. */
   group(): unknown {
-    return groupOf(this.#membership, this.#enrolled, this.#active);
+    const { list } = this.membership;
+    const standingOf = (member: Uint8Array) => this.#roll.standing(list, member);
+    return groupOf(this.membership, this.#community.enrolled, this.#active, standingOf);
   }
 
   status(): unknown {
-    return coordinatorStatusOf(this.#membership, this.#run?.state, this.#active);
+    const { failures } = this.#schedule;
+    const failure = failures > 0 && this.#lastFailure !== undefined ? { failures, code: this.#lastFailure } : undefined;
+    return coordinatorStatusOf(this.membership, this.#openRun()?.state, this.#active, failure);
   }
 
   round(): unknown {
-    return this.#run && roundOf(this.#run);
+    const someoneSleeps = [...this.#community.enrolled.values()].some(
+      (meter) => this.lists(meter.certHash) && !isCallable(meter),
+    );
+    return roundOf(this.#openRun(), this.#active, someoneSleeps ? this.membershipBundle : undefined);
+  }
+
+  /** The attempt that is under way; one that has ended has nothing more to say. */
+  #openRun(): EpochRun | undefined {
+    const run = this.#agreement?.run;
+    return run?.report ? undefined : run;
   }
 
   /**
    * Takes a share, token or confirmation into the run that is open.
-   * @throws MalformedError, VerificationError, ConflictError `wrong-round`
+   * @throws MalformedError, VerificationError, ConflictError `wrong-round`, `quarantined`
    */
   accept(message: Uint8Array): void {
-    if (!this.#run) throw new ConflictError('wrong-round', 'no round is open');
-    this.#run.accept(message);
+    const run = this.#openRun();
+    if (!run) throw new ConflictError('wrong-round', 'no round is open');
+    run.accept(message);
+    const { kid } = parseSign1(message, limits.memberMessage);
+    const entry = this.membership.list.entries.find(({ certHash }) => equalBytes(certHash.subarray(0, 8), kid));
+    if (entry) this.#roll.heard(entry.certHash);
   }
 
-  /** A member has enrolled: only the next epoch can let it in. */
-  enrolled({ certHash, id }: EnrolledMeter): void {
-    const key = toHex(certHash);
+  /** A member has enrolled: it may have left before, or started again. */
+  async enrolled(meter: EnrolledMeter): Promise<void> {
+    await this.#roll.enrolled(meter);
+    const key = toHex(meter.certHash);
     this.#present.add(key);
-    this.#emitter()?.event('memberChanged', {
-      gid: this.gid,
-      id,
-      certHash: key,
-      change: 'enrolled',
-      time: isoTime(this.#parts.nowS()),
-    });
-    if (this.#active?.roster.some((member) => equalBytes(member, certHash))) return;
+    this.#memberChanged(meter.certHash, 'enrolled');
+    this.#waiting.delete(key);
+    this.#tried.delete(key);
+    this.#letIn(meter.certHash);
+  }
+
+  /** Whether the member has left this group after the time, so that an enrolment of then is an old one. */
+  leftSince(member: Uint8Array, timeS: number): boolean {
+    const departure = this.#roll.departed(member);
+    return departure?.kind === 'left' && departure.signedS >= timeS;
+  }
+
+  /** A member has given a sign of life. If the active epoch is without it, the next one is tried, once. */
+  heard(member: Uint8Array): void {
+    this.#roll.heard(member);
+    const key = toHex(member);
+    if (this.#active && this.#community.enrolled.has(key) && !this.#tried.has(key)) this.#letIn(member);
+  }
+
+  #letIn(member: Uint8Array): void {
+    const key = toHex(member);
+    if (this.#waiting.has(key) || this.#inActiveEpoch(member) || !this.lists(member)) return;
+    if (this.#roll.standing(this.membership.list, member)) return;
     this.#waiting.add(key);
     this.#ask(this.#active ? 'join' : this.#firstCause);
+  }
+
+  #inActiveEpoch(member: Uint8Array): boolean {
+    return this.#active?.roster.some((other) => equalBytes(other, member)) ?? false;
   }
 
   /** A member or an operator asks for a new epoch; it follows on its own. */
   requested(): void {
     this.#ask('request');
+  }
+
+  /**
+   * A member leaves: it stands in no roster until it enrols again.
+   * @throws ConflictError `quorum-needed` when the list allows no roster without it; `request-stale`
+   */
+  leave(member: Uint8Array, signedS: number): Promise<void> {
+    return this.#changes.run(async () => {
+      const enrolledS = this.#community.enrolled.get(toHex(member))?.enrolledS ?? 0;
+      if (signedS < enrolledS) throw new ConflictError('request-stale', 'it has enrolled since');
+      if (!this.#roll.canDoWithout(this.membership.list, member)) {
+        throw new ConflictError('quorum-needed', 'the list allows no roster without this member; ask the authority');
+      }
+      await this.#depart(member, 'left', signedS);
+      if (this.#inActiveEpoch(member)) this.#ask('leave');
+    });
+  }
+
+  /** An operator leaves a member out of every roster, at once. */
+  revoke(member: Uint8Array, signedS: number): Promise<void> {
+    return this.#changes.run(async () => {
+      await this.#depart(member, 'revoked', signedS);
+      this.#revoked([member]);
+    });
+  }
+
+  async #depart(member: Uint8Array, kind: Departure['kind'], signedS: number): Promise<void> {
+    if (this.#roll.departed(member)?.kind === kind) return;
+    await this.#roll.depart(member, kind, signedS);
+    this.#waiting.delete(toHex(member));
+    this.#memberChanged(member, kind);
+  }
+
+  /** Who is out must not get the next key, nor stay in the present one any longer than it takes. */
+  #revoked(members: readonly Uint8Array[]): void {
+    this.#agreement?.stop();
+    if (members.some((member) => this.#inActiveEpoch(member))) this.#ask('revocation');
+  }
+
+  /**
+   * Takes a newer list, and keeps it before it is used. Members that it no longer names are left out at once.
+   * @throws MalformedError, VerificationError; ConflictError `membership-rollback`, `membership-conflict`
+   */
+  updateMembership(bundle: Uint8Array): Promise<void> {
+    return this.#changes.run(async () => {
+      const before = this.membership;
+      if (!(await this.#lists.update(bundle))) return;
+      const { list } = this.membership;
+      await this.#roll.listed(list);
+      this.#parts.log.info({ gid: this.gid, listVersion: list.version }, 'membership list in force');
+      const members = membersOf(this.membership);
+      const removed = membersOf(before).filter((member) => !this.lists(member));
+      for (const member of removed) {
+        this.#waiting.delete(toHex(member));
+        this.#memberChanged(member, 'removed', before);
+      }
+      this.#parts.onMembership(bundle, this.membership);
+      if (removed.length > 0) this.#revoked(removed);
+      for (const member of members) if (this.#community.enrolled.has(toHex(member))) this.#letIn(member);
+      void this.#distribute(bundle, removed, members);
+    });
+  }
+
+  /** A list that reaches a member in the midst of a round ends it there, so the members that stay get it afterwards. */
+  async #distribute(bundle: Uint8Array, removed: readonly Uint8Array[], members: readonly Uint8Array[]): Promise<void> {
+    const toRemoved = this.#handOut('updateMembership', bundle, removed);
+    await this.#rekeying?.catch(() => undefined);
+    await Promise.all([toRemoved, this.#handOut('updateMembership', bundle, members)]);
+  }
+
+  /**
+   * Takes the backend's word for a record, keeps it, and hands it to the members that wait for it.
+   * @throws MalformedError, VerificationError
+   */
+  async endorsed(agreed: AgreedEpoch, endorsement: Uint8Array): Promise<void> {
+    const { suite, trustedRoots, nowS, store } = this.#parts;
+    const { gid, epoch, attempt } = agreed;
+    assertEndorses({ suite, trustedRoots, nowS: nowS() }, agreed, endorsement);
+    await store.markReported(gid, epoch, attempt, endorsement);
+    const active = this.#active;
+    if (active?.name.epoch !== epoch || active.name.attempt !== attempt) return;
+    this.#active = { ...active, endorsement, provisional: false };
+    this.#keyStatusChanged();
+    if (active.provisional) void this.#handOut('endorse', endorsement, active.roster);
+  }
+
+  /** What a member missed it finds in `round`, or is given with the next announcement: so this need not succeed. */
+  async #handOut(action: MemberAction, message: Uint8Array, members: readonly Uint8Array[]): Promise<void> {
+    const callable = members.filter((member) => {
+      const meter = this.#community.enrolled.get(toHex(member));
+      return meter !== undefined && isCallable(meter);
+    });
+    await Promise.all(callable.map((member) => this.#handTo(member, action, message)));
+  }
+
+  async #handTo(member: Uint8Array, action: MemberAction, message: Uint8Array): Promise<void> {
+    const { members, sleep } = this.#parts;
+    const { signal } = this.#closed;
+    for (let tries = 1; tries <= handOutTries && !signal.aborted; tries++) {
+      try {
+        await members.invoke(member, action, message);
+        return;
+      } catch (error) {
+        // A member that has not taken the confirmations yet refuses the endorsement: a little later it may not.
+        this.#memberFailed(member, action, error);
+        await sleep(1_000 * 2 ** tries, signal);
+      }
+    }
   }
 
   #ask(cause: Cause): void {
@@ -181,9 +338,10 @@ export class Coordination {
     this.#wake.abort();
   }
 
-  /** Ends a run that is under way; its attempt is over. */
+  /** Ends what is under way. */
   stop(): void {
-    this.#run?.stop();
+    this.#closed.abort();
+    this.#agreement?.stop();
   }
 
   /** Rekeys whenever the schedule says so, until it is told to stop. */
@@ -191,42 +349,65 @@ export class Coordination {
     const { nowMs, sleep } = this.#parts;
     while (!signal.aborted) {
       this.#wake = new AbortController();
-      const waitMs = (this.#dueMs() ?? Infinity) - nowMs();
-      if (waitMs > 0) await sleep(Math.min(waitMs, idleMs), AbortSignal.any([signal, this.#wake.signal]));
+      this.#letReturn();
+      const waitMs = Math.min((this.#dueMs() ?? Infinity) - nowMs(), this.#returnInMs(), idleMs);
+      if (waitMs > 0) await sleep(waitMs, AbortSignal.any([signal, this.#wake.signal]));
       else await this.#rekeyAsAsked();
     }
   }
 
   #dueMs(): number | undefined {
     const { windowMs, settled } = this.#parts;
-    const intervalMs = this.#list.policy.rekeyIntervalS * 1_000;
-    return dueMs(this.#schedule, { windowMs, intervalMs, complete: this.#everybodyPresent() && settled() });
+    const intervalMs = this.membership.list.policy.rekeyIntervalS * 1_000;
+    const everybodyPresent = membersOf(this.membership).every(
+      (member) => this.#present.has(toHex(member)) || this.#roll.departed(member) !== undefined,
+    );
+    return dueMs(this.#schedule, { windowMs, intervalMs, complete: everybodyPresent && settled() });
   }
 
-  #everybodyPresent(): boolean {
-    return this.#list.entries.every(({ certHash }) => !this.lists(certHash) || this.#present.has(toHex(certHash)));
+  /** Members whose time out is over may join again. */
+  #letReturn(): void {
+    const { list } = this.membership;
+    const isOut = (member: Uint8Array): boolean => this.#roll.standing(list, member)?.reason === 'dropouts';
+    const returned = this.#out.filter((member) => !isOut(member));
+    this.#out = membersOf(this.membership).filter(isOut);
+    for (const member of returned) {
+      this.#memberChanged(member, 'returned');
+      this.#letIn(member);
+    }
+  }
+
+  #returnInMs(): number {
+    const returnS = this.#roll.nextReturnS(this.membership.list);
+    return returnS === undefined ? Infinity : Math.max(1_000, (returnS - this.#parts.nowS()) * 1_000);
   }
 
   async #rekeyAsAsked(): Promise<void> {
-    const { nowMs, random, onFailed, log } = this.#parts;
     const { reason, schedule } = begin(this.#schedule);
     this.#schedule = schedule;
     try {
       await this.rekey(reason);
     } catch (error) {
-      const [jitter = 0] = random(1);
-      this.#schedule = failed(this.#schedule, reason, nowMs(), jitter / 255);
       const code = error instanceof GridringError ? error.code : 'internal';
-      const { failures } = this.#schedule;
-      log.warn({ gid: this.gid, reason, failures, code, err: error }, 'no epoch could be agreed; trying again');
-      onFailed({ gid: this.gid, code, failures });
+      if (code === 'epoch-stopped') this.#ask(reason);
+      else this.#rekeyFailed(reason, code, error);
     }
   }
 
+  #rekeyFailed(reason: Cause, code: string, error: unknown): void {
+    const { nowMs, random, onFailed, log } = this.#parts;
+    const [jitter = 0] = random(1);
+    this.#schedule = failed(this.#schedule, reason, nowMs(), jitter / 255);
+    this.#lastFailure = code;
+    const { failures } = this.#schedule;
+    log.warn({ gid: this.gid, reason, failures, code, err: error }, 'no epoch could be agreed; trying again');
+    onFailed({ gid: this.gid, code, failures });
+    this.#keyStatusChanged();
+  }
+
   /**
-   * Agrees on the next epoch: attempt after attempt, each with fresh ephemerals for all, and a longer pause after each.
-   * One at a time: who asks while one is under way gets its outcome.
-   * @throws GridringError of the last attempt
+   * Agrees on the next epoch. One at a time: who asks while one is under way gets its outcome.
+   * @throws GridringError of the last attempt; ConflictError `epoch-stopped`
    */
   rekey(reason: Cause): Promise<EpochOutcome> {
     this.#rekeying ??= this.#agree(reason).finally(() => (this.#rekeying = undefined));
@@ -234,109 +415,93 @@ export class Coordination {
   }
 
   async #agree(reason: Cause): Promise<EpochOutcome> {
-    const { store, nowS, nowMs, maxAttempts, sleep, log, onAgreement } = this.#parts;
-    const { gid } = this.#list;
+    const { onAgreement, onEpoch, log } = this.#parts;
+    const startedMs = performance.now();
+    for (const member of this.#waiting) this.#tried.add(member);
     this.#waiting.clear();
-    onAgreement({ gid: this.gid, members: this.#enrolled.size, reason });
-    const announced = await store.loadAnnounced(gid);
-    // The floor lets a coordinator that lost its state go on above what members have answered.
-    const epoch = Math.max(announced?.epoch ?? 0, this.#list.policy.epochFloor ?? 0) + 1;
-    const never = new AbortController().signal;
-    for (let attempt = 1; ; attempt++) {
-      if (!(await store.saveAnnounced(gid, epoch, attempt))) {
-        throw new ConflictError('epoch-stale', `epoch ${epoch}.${attempt} or a higher one was announced already`);
-      }
-      try {
-        const plan = {
-          epoch,
-          attempt,
-          reason: attempt === 1 ? reason : 'retry',
-          expiryS: nowS() + announcementLifeS,
-        } as const;
-        const outcome = await this.#attempt(plan);
-        this.#schedule = (['founding', 'restart', 'join'] as const).reduce(
-          withdraw,
-          succeeded(this.#schedule, nowMs()),
-        );
-        if (this.#waiting.size > 0) this.#ask('join');
-        return outcome;
-      } catch (error) {
-        if (attempt >= maxAttempts || !(error instanceof GridringError)) throw error;
-        log.warn({ gid: this.gid, epoch, attempt, code: error.code, err: error }, 'attempt failed; trying again');
-        await sleep(250 * 2 ** attempt, never);
-      }
-    }
-  }
-
-  async #attempt(plan: EpochPlan): Promise<EpochOutcome> {
-    const { store, nowS, onEpoch, log } = this.#parts;
-    const started = performance.now();
-    const run = this.#newRun(plan);
-    this.#run = run;
-    this.#keyStatusChanged();
-    const published = await run.run();
-    const { name, ring, record } = published;
-    const roster = ring.members.map(({ certHash }) => certHash);
-    await store.saveRecord(name.gid, plan.epoch, plan.attempt, record);
-    const confirmed = await run.activate(published);
-    const agreementMs = performance.now() - started;
-    this.#active = { name, roster, sinceS: nowS() };
-    for (const certHash of roster) this.#waiting.delete(toHex(certHash));
-    this.#keyStatusChanged();
-    this.#emitter()?.event('rekeyed', {
-      gid: this.gid,
-      epoch: plan.epoch,
-      attempt: plan.attempt,
-      keyName: toHex(name.th2.subarray(0, 8)),
-      members: roster.length,
-      time: isoTime(nowS()),
+    onAgreement({ gid: this.gid, members: this.#community.enrolled.size, reason });
+    this.#agreement = new Agreement(this.#parts, {
+      newest: () => this.#lists.newest,
+      roll: this.#roll,
+      onProgress: () => {
+        this.#keyStatusChanged();
+      },
+      onMemberFailed: (member, action, error) => {
+        this.#memberFailed(member, action, error);
+      },
+      onAttempted: (report) => this.#attempted(report),
+      onPublished: (published) => this.#published(published),
     });
-    const { epoch, attempt } = plan;
-    const counts = { members: roster.length, confirmed: confirmed.length, agreementMs };
-    log.info({ gid: this.gid, ...plan, ...counts }, 'epoch agreed');
-    const outcome = { gid: this.gid, epoch, attempt, ...counts };
+    const { published, confirmed } = await this.#agreement.agree(reason);
+    const { epoch, attempt } = published.name;
+    const agreementMs = performance.now() - startedMs;
+    const outcome = { gid: this.gid, epoch, attempt, members: published.ring.members.length, confirmed, agreementMs };
+    log.info({ ...outcome, reason }, 'epoch agreed');
     onEpoch(outcome);
     return outcome;
   }
 
-  /** Under one list from beginning to end: a newer one is for the next attempt. */
-  #newRun(plan: EpochPlan): EpochRun {
-    const { suite, identity, nowS, random, members, roundDeadlineMs, sleep } = this.#parts;
-    const membership = this.#membership;
-    const parts = {
-      context: () => ({ suite, self: identity, membership, nowS: nowS(), random }),
-      membershipBundle: this.#bundle,
-      members,
-      reach: (member: Uint8Array): Reach => (this.#enrolled.has(toHex(member)) ? 'callable' : 'absent'),
-      roundDeadlineMs,
-      sleeperDeadlineMs: roundDeadlineMs,
-      sleep,
-      onMemberFailed: (member: Uint8Array, action: MemberAction, error: unknown) => {
-        this.#memberFailed(member, action, error);
-      },
-      onProgress: () => {
-        this.#keyStatusChanged();
-      },
-    };
-    return new EpochRun(parts, plan);
+  async #attempted(report: EpochReport): Promise<void> {
+    for (const member of await this.#roll.attempted(report, this.membership.list)) {
+      this.#memberChanged(member, 'quarantined');
+    }
+  }
+
+  async #published({ name, ring, announcement, confirmationsMessage, record }: Published): Promise<void> {
+    const { nowMs, nowS } = this.#parts;
+    const roster = ring.members.map(({ certHash }) => certHash);
+    const membership = this.#lists.byHash(announcement.listHash) ?? this.membership;
+    const provisional = needsEndorsement(membership, roster.length);
+    this.#active = { name, roster, confirmationsMessage, record, sinceS: nowS(), endorsement: null, provisional };
+    await this.#lists.refresh();
+    this.#lastFailure = undefined;
+    const settled = ['founding', 'restart', 'join'] as const;
+    this.#schedule = settled.reduce(withdraw, succeeded(this.#schedule, nowMs()));
+    for (const member of roster) {
+      this.#waiting.delete(toHex(member));
+      this.#tried.delete(toHex(member));
+    }
+    if (this.#waiting.size > 0) this.#ask('join');
+    // Whoever departed meanwhile has to be left out.
+    if (roster.some((member) => !this.lists(member) || this.#roll.departed(member)?.kind === 'revoked')) {
+      this.#ask('revocation');
+    } else if (roster.some((member) => this.#roll.departed(member))) this.#ask('leave');
+    this.#keyStatusChanged();
+    this.#community.emitter()?.event('rekeyed', {
+      gid: this.gid,
+      epoch: name.epoch,
+      attempt: name.attempt,
+      keyName: toHex(name.th2.subarray(0, 8)),
+      members: roster.length,
+      time: isoTime(nowS()),
+    });
   }
 
   #memberFailed(member: Uint8Array, action: MemberAction, error: unknown): void {
-    const id = this.#membership.certificates.find((each) => each && equalBytes(each.certHash, member))?.id;
+    const id = idOf(this.membership, member);
     const code = error instanceof GridringError ? error.code : 'internal';
-    this.#parts.log.warn(
-      { gid: this.gid, member: id, action, code, err: error },
-      'a member did not take part in a round',
-    );
+    this.#parts.log.warn({ gid: this.gid, member: id, action, code, err: error }, 'a member did not take a message');
+  }
+
+  #memberChanged(member: Uint8Array, change: MemberChange, membership = this.membership): void {
+    const id = idOf(membership, member);
+    this.#parts.log.info({ gid: this.gid, member: id, change }, 'member changed');
+    this.#community.emitter()?.event('memberChanged', {
+      gid: this.gid,
+      id: `urn:gridring:meter:${id ?? 'unknown'}`,
+      certHash: toHex(member),
+      change,
+      time: isoTime(this.#parts.nowS()),
+    });
   }
 
   #keyStatusChanged(): void {
-    this.#emitter()?.propertyChanged('keyStatus');
+    this.#community.emitter()?.propertyChanged('keyStatus');
   }
 }
 
-/** A list that has been verified, with the bytes that it came as. */
-export interface VerifiedBundle {
-  readonly verified: Membership;
-  readonly bundle: Uint8Array;
-}
+const membersOf = ({ list }: Membership): readonly Uint8Array[] =>
+  list.entries.map(({ certHash }) => certHash).filter((certHash) => findEntry(list, certHash, 'member'));
+
+const idOf = ({ list, certificates }: Membership, member: Uint8Array): string | undefined =>
+  certificates[list.entries.findIndex(({ certHash }) => equalBytes(certHash, member))]?.id;

@@ -2,16 +2,13 @@
 import { equalBytes, toBase64Url, toHex } from '../crypto/bytes.js';
 import { findEntry, type Membership } from '../crypto/membership.js';
 import type { CoordinatorState } from '../crypto/ring/coordinator-state.js';
-import type { KeyName } from '../crypto/ring/schedule.js';
+import type { ActiveEpoch } from './active-epoch.js';
 import type { EpochRun } from './epoch-run.js';
+import type { Standing } from './roll.js';
 import type { EnrolledMeter, OutboxStatus } from './stores.js';
 
-export interface ActiveEpoch {
-  readonly name: KeyName;
-  /** certHashes in ring order. */
-  readonly roster: readonly Uint8Array[];
-  readonly sinceS: number;
-}
+/** What an event `memberChanged` can tell. */
+export type MemberChange = 'enrolled' | 'left' | 'revoked' | 'removed' | 'quarantined' | 'returned';
 
 /** How the delivery to the backend goes. */
 export interface Delivery {
@@ -25,6 +22,7 @@ export function groupOf(
   { list, certificates }: Membership,
   enrolled: ReadonlyMap<string, EnrolledMeter>,
   active: ActiveEpoch | undefined,
+  standingOf: (member: Uint8Array) => Standing | undefined,
 ): unknown {
   const roster = active?.roster ?? [];
   return {
@@ -34,16 +32,29 @@ export function groupOf(
     members: list.entries.flatMap(({ certHash }, i) => {
       const id = findEntry(list, certHash, 'member') && certificates[i]?.id;
       if (id === undefined) return [];
+      const standing = standingOf(certHash);
       return [
         {
           certHash: toHex(certHash),
           id: `urn:gridring:meter:${id}`,
           enrolled: enrolled.has(toHex(certHash)),
           active: roster.some((member) => equalBytes(member, certHash)),
+          ...(standing && leftOutOf(standing)),
         },
       ];
     }),
   };
+}
+
+const leftOutOf = (standing: Standing): object => ({
+  leftOut: standing.reason,
+  ...('untilS' in standing && { until: isoTime(standing.untilS) }),
+});
+
+/** Rekeys in a row that came to nothing, and why the last one did. */
+export interface RekeyFailure {
+  readonly failures: number;
+  readonly code: string;
 }
 
 /** An attempt that is under way is shown before the epoch that it will replace. */
@@ -51,25 +62,27 @@ export function coordinatorStatusOf(
   { list }: Membership,
   state: CoordinatorState | undefined,
   active: ActiveEpoch | undefined,
+  failure: RekeyFailure | undefined,
 ): unknown {
   const gid = toHex(list.gid);
+  const failed = failure && { failures: failure.failures, lastErrorCode: failure.code };
   if (state && state.kind !== 'published') {
     const { epoch, attempt } = state.announcement;
     const members = 'ring' in state ? state.ring.members.length : state.shares.size;
-    return { gid, epoch, attempt, state: roundNames[state.kind], members };
+    return { gid, epoch, attempt, state: roundNames[state.kind], members, ...failed };
   }
-  if (!active) return { gid, epoch: 0, attempt: 0, state: 'none', members: 0 };
-  const { name, roster, sinceS } = active;
-  const { epoch, attempt, th2 } = name;
-  const keyName = toHex(th2.subarray(0, 8));
+  if (!active) return { gid, epoch: 0, attempt: 0, state: 'none', members: 0, ...failed };
+  const { name, roster, sinceS, provisional } = active;
   return {
     gid,
-    epoch,
-    attempt,
+    epoch: name.epoch,
+    attempt: name.attempt,
     state: 'active',
-    keyName,
+    keyName: toHex(name.th2.subarray(0, 8)),
     members: roster.length,
     since: isoTime(sinceS),
+    provisional,
+    ...failed,
   };
 }
 
@@ -88,9 +101,29 @@ const messageTypes = {
   published: 'confirmations',
 } as const;
 
-export function roundOf({ state, currentMessage }: EpochRun): unknown {
-  const { gid, epoch, attempt } = state.announcement;
-  return { gid: toHex(gid), epoch, attempt, type: messageTypes[state.kind], message: toBase64Url(currentMessage) };
+/** The newest message of the run that is open; without one, what makes the active key active at who missed it. */
+export function roundOf(
+  run: EpochRun | undefined,
+  active: ActiveEpoch | undefined,
+  membershipBundle: Uint8Array | undefined,
+): unknown {
+  const membership = membershipBundle && { membership: toBase64Url(membershipBundle) };
+  if (run) {
+    const { gid, epoch, attempt } = run.state.announcement;
+    const message = toBase64Url(run.currentMessage);
+    return { gid: toHex(gid), epoch, attempt, type: messageTypes[run.state.kind], message, ...membership };
+  }
+  if (!active) return undefined;
+  const { name, confirmationsMessage, endorsement } = active;
+  return {
+    gid: toHex(name.gid),
+    epoch: name.epoch,
+    attempt: name.attempt,
+    type: messageTypes.published,
+    message: toBase64Url(confirmationsMessage),
+    ...(endorsement && { endorsement: toBase64Url(endorsement) }),
+    ...membership,
+  };
 }
 
 export const outboxOf = ({ depth, oldestS }: OutboxStatus, { lastS, errorCode }: Delivery, nowS: number): unknown => ({

@@ -1,24 +1,25 @@
 /** What stands behind a gateway's affordances: enrolment, coordination of the ring, and the passing on of readings. */
 import { equalBytes, toHex } from '../crypto/bytes.js';
 import type { VerifiedCertificate } from '../crypto/certificate.js';
-import { parseSign1, verifySign1 } from '../crypto/cose.js';
+import { parseSign1, verifySign1, type Sign1 } from '../crypto/cose.js';
 import { verifyEnrolment } from '../crypto/enrolment.js';
 import { signReceipt, verifyReceipt } from '../crypto/envelope/reading.js';
 import { ConflictError, MalformedError, SetupError, VerificationError } from '../crypto/errors.js';
 import { limits } from '../crypto/limits.js';
 import {
   certificateOf,
-  compareLists,
   findEntry,
-  verifyMembership,
+  parseMembershipBundle,
+  parseMembershipList,
   type ListRole,
   type Membership,
 } from '../crypto/membership.js';
 import { contextOf, parseRekeyRequest } from '../crypto/ring/messages.js';
+import { parseLeaveRequest, parseRevokeRequest } from '../crypto/ring/requests.js';
 import type { ActionHandler, PropertyReader, ThingBehaviour, ThingEmitter } from './behaviour.js';
-import { Coordination, type CoordinationParts, type VerifiedBundle } from './coordination.js';
+import { Coordination, type CoordinationParts } from './coordination.js';
 import { healthOf, outboxOf, type Delivery } from './gateway-status.js';
-import type { EnrolledMeter } from './stores.js';
+import type { AgreedEpoch, EnrolledMeter } from './stores.js';
 import { packUpload, verifyUpload, type PreparedUpload } from './upload.js';
 
 export interface GatewayParts extends CoordinationParts {
@@ -50,6 +51,9 @@ export class Gateway implements ThingBehaviour {
       submitConfirmation: submit,
       submitReadings: { kind: 'message', invoke: (message) => this.#submitReadings(message) },
       rekey: { kind: 'message', invoke: (message) => this.#rekeyRequested(message) },
+      leave: { kind: 'message', invoke: (message) => this.#leave(message) },
+      revoke: { kind: 'message', invoke: (message) => this.#revoke(message) },
+      updateMembership: { kind: 'message', invoke: (bundle) => this.#updateMembership(bundle) },
     };
     this.properties = {
       identity: async () => ({
@@ -82,10 +86,10 @@ export class Gateway implements ThingBehaviour {
    */
   static async load(parts: GatewayParts, configuredBundles: readonly Uint8Array[]): Promise<Gateway> {
     const gateway = new Gateway(parts, await parts.store.enrolments());
+    const community = { enrolled: gateway.#enrolled, emitter: () => gateway.#emitter };
     const groups: Coordination[] = [];
     for (const configured of configuredBundles) {
-      const membership = await newerMembership(parts, configured);
-      const group = await Coordination.load(parts, membership, gateway.#enrolled, () => gateway.#emitter);
+      const group = await Coordination.load(parts, configured, community);
       if (groups.some(({ gid }) => gid === group.gid)) {
         throw new SetupError('config-invalid', `two membership lists are of group ${group.gid}; configure one`);
       }
@@ -144,14 +148,15 @@ export class Gateway implements ThingBehaviour {
       throw new VerificationError('td-of-another', `the TD is not that of ${id}`);
     }
     const known = this.#enrolled.get(toHex(certHash));
-    if (known && timeS < known.enrolledS) {
-      throw new ConflictError('enrolment-stale', 'a newer enrolment of this meter is known');
+    const hasLeft = [first, ...others].some((group) => group.leftSince(certHash, timeS));
+    if (hasLeft || (known && timeS < known.enrolledS)) {
+      throw new ConflictError('enrolment-stale', 'a newer enrolment of this meter is known, or it has left since');
     }
     const enrolled = { certHash, id, certificates, td, enrolledS: timeS };
     await store.saveEnrolment(enrolled);
     this.#enrolled.set(toHex(certHash), enrolled);
     onEnrolled(enrolled);
-    for (const group of [first, ...others]) group.enrolled(enrolled);
+    for (const group of [first, ...others]) await group.enrolled(enrolled);
     return first.membershipBundle;
   }
 
@@ -161,7 +166,7 @@ export class Gateway implements ThingBehaviour {
     for (const group of this.#groups) {
       try {
         group.accept(message);
-        return new Uint8Array(0);
+        return nothing;
       } catch (error) {
         if (!(error instanceof ConflictError && error.code === 'wrong-round')) throw error;
         refusal = error;
@@ -173,40 +178,105 @@ export class Gateway implements ThingBehaviour {
   /** Verifies every item before any is kept, keeps all of them, and then signs for them. */
   async #submitReadings(message: Uint8Array): Promise<Uint8Array> {
     const { suite, identity, nowS, store } = this.#parts;
-    const membershipFor = (gid: Uint8Array): readonly Membership[] =>
-      this.#groups.filter((group) => group.gid === toHex(gid)).map(({ membership }) => membership);
+    const membershipFor = (gid: Uint8Array, epoch: number, attempt: number): Iterable<Membership> =>
+      this.#groups.find((group) => group.gid === toHex(gid))?.listsReaching({ epoch, attempt }) ?? [];
     const { items, meters } = verifyUpload({ suite, nowS: nowS(), membershipFor }, message);
     const [meter] = meters;
     if (!meter || meters.length !== 1) throw new MalformedError('upload-mixed', 'an upload is of exactly one meter');
     await store.accept(items, nowS());
+    for (const group of this.#groups) if (group.lists(meter)) group.heard(meter);
     return signReceipt(suite, identity, meter, message);
   }
 
   /** A member or an operator asks for a new epoch; it follows on its own. */
   async #rekeyRequested(bytes: Uint8Array): Promise<Uint8Array> {
-    const { suite, nowS, log } = this.#parts;
     const message = parseSign1(bytes, limits.memberMessage);
     const request = parseRekeyRequest(message.payload);
     const group = this.group(request.gid);
-    const { membership, activeEpoch } = group;
+    const by = this.#verifyRequest(group, message, 'rekeyRequest', request.timeS);
+    assertCurrent(group, request.currentEpoch);
+    this.#parts.log.info({ gid: group.gid, by: by.id, epoch: request.currentEpoch }, 'new epoch asked for');
+    group.requested();
+    return nothing;
+  }
+
+  /** A member leaves a group, until it enrols again. */
+  async #leave(bytes: Uint8Array): Promise<Uint8Array> {
+    const message = parseSign1(bytes, limits.memberMessage);
+    const request = parseLeaveRequest(message.payload);
+    const group = this.group(request.gid);
+    const { certHash } = this.#verifyRequest(group, message, 'leave', request.timeS);
+    if (!group.lists(certHash)) throw new VerificationError('not-listed', 'only a member can leave');
+    assertCurrent(group, request.currentEpoch);
+    await group.leave(certHash, request.timeS);
+    return nothing;
+  }
+
+  /** An operator leaves a member out of every roster, until the authority has decided. */
+  async #revoke(bytes: Uint8Array): Promise<Uint8Array> {
+    const message = parseSign1(bytes, limits.memberMessage);
+    const request = parseRevokeRequest(message.payload);
+    const group = this.group(request.gid);
+    const by = this.#verifyRequest(group, message, 'revoke', request.timeS);
+    if (!findEntry(group.membership.list, by.certHash, 'operator')) {
+      throw new VerificationError('not-listed', 'only an operator can revoke');
+    }
+    if (!group.lists(request.certHash)) throw new ConflictError('member-unknown', 'the list names no such member');
+    this.#parts.log.info({ gid: group.gid, by: by.id, certHash: toHex(request.certHash) }, 'member revoked');
+    await group.revoke(request.certHash, request.timeS);
+    return nothing;
+  }
+
+  /** The authority's newer list of a group, whoever brings it. */
+  async #updateMembership(bundle: Uint8Array): Promise<Uint8Array> {
+    const { payload } = parseSign1(parseMembershipBundle(bundle).listMessage, limits.membership);
+    await this.group(parseMembershipList(payload).gid).updateMembership(bundle);
+    return nothing;
+  }
+
+  /**
+   * Who signed a request to a group: a member or an operator of its list, just now.
+   * @throws VerificationError; ConflictError `request-stale`
+   */
+  #verifyRequest(
+    { membership }: Coordination,
+    message: Sign1,
+    type: 'rekeyRequest' | 'leave' | 'revoke',
+    timeS: number,
+  ): VerifiedCertificate {
+    const { suite, nowS } = this.#parts;
     const { list } = membership;
     const entry = list.entries.find(({ certHash }) => equalBytes(certHash.subarray(0, 8), message.kid));
     const role: ListRole = entry && findEntry(list, entry.certHash, 'operator') ? 'operator' : 'member';
-    const { verifier, id } = certificateOf(membership, entry?.certHash ?? message.kid, role, nowS());
-    verifySign1(suite, verifier, message, contextOf('rekeyRequest', list.gid));
-    if (Math.abs(nowS() - request.timeS) > limits.clockSkewS)
-      throw new ConflictError('request-stale', 'an old request');
-    if (request.currentEpoch !== activeEpoch?.name.epoch) {
-      throw new ConflictError('epoch-stale', 'the request names an epoch that is not the current one');
-    }
-    log.info({ gid: group.gid, by: id, epoch: request.currentEpoch }, 'new epoch asked for');
-    group.requested();
-    return new Uint8Array(0);
+    const certificate = certificateOf(membership, entry?.certHash ?? message.kid, role, nowS());
+    verifySign1(suite, certificate.verifier, message, contextOf(type, list.gid));
+    if (Math.abs(nowS() - timeS) > limits.clockSkewS) throw new ConflictError('request-stale', 'an old request');
+    return certificate;
   }
 
   /** The oldest of what the backend does not have yet; undefined when it has everything. */
   nextUpload(): Promise<PreparedUpload | undefined> {
     return packUpload(this.#parts.store);
+  }
+
+  /**
+   * The backend has a record. Its word for it is passed on; an answer that is none leaves the epoch provisional where the
+   * profile asks for one.
+   */
+  async recorded(agreed: AgreedEpoch, answer: Uint8Array): Promise<void> {
+    const { store, log } = this.#parts;
+    const { gid, epoch, attempt } = agreed;
+    const group = this.#groups.find((each) => each.gid === toHex(gid));
+    try {
+      if (group) {
+        await group.endorsed(agreed, answer);
+        return;
+      }
+    } catch (error) {
+      if (!(error instanceof MalformedError || error instanceof VerificationError)) throw error;
+      log.warn({ gid: toHex(gid), epoch, attempt, err: error }, 'the backend did not endorse the record');
+    }
+    await store.markReported(gid, epoch, attempt, null);
   }
 
   /** Forgets what the backend has signed for. @throws MalformedError, VerificationError */
@@ -223,29 +293,13 @@ export class Gateway implements ThingBehaviour {
   }
 }
 
-/**
- * A stored list that is not valid now gives way to the configured one.
- * @throws MalformedError, VerificationError
- */
-async function newerMembership(parts: GatewayParts, configuredBundle: Uint8Array): Promise<VerifiedBundle> {
-  const { suite, identity, trustedRoots, nowS, store, log } = parts;
-  const verify = (bundle: Uint8Array): VerifiedBundle => ({
-    verified: verifyMembership({ suite, trustedRoots, nowS: nowS() }, bundle),
-    bundle,
-  });
-  const configured = verify(configuredBundle);
-  const { gid } = configured.verified.list;
-  const storedBundle = await store.loadMembership(gid);
-  let newer = configured;
-  try {
-    const stored = storedBundle && verify(storedBundle);
-    if (stored && compareLists(stored.verified.list, newer.verified.list) > 0) newer = stored;
-  } catch (error) {
-    log.warn({ gid: toHex(gid), err: error }, 'the stored membership list is not valid now; using the configured one');
+const nothing = new Uint8Array(0);
+
+/** @throws ConflictError `epoch-stale` */
+function assertCurrent({ activeEpoch }: Coordination, epoch: number): void {
+  if (epoch !== (activeEpoch?.name.epoch ?? 0)) {
+    throw new ConflictError('epoch-stale', 'the request names an epoch that is not the current one');
   }
-  certificateOf(newer.verified, identity.certHash, 'coordinator', nowS());
-  await store.saveMembership(gid, newer.verified.list, newer.bundle);
-  return newer;
 }
 
 function parseJson(text: string): unknown {

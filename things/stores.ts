@@ -79,14 +79,44 @@ export interface EnrolledMeter {
   readonly enrolledS: number;
 }
 
-export interface GatewayStore extends Outbox {
-  /** A newer enrolment of a meter takes the place of the older. */
-  saveEnrolment(meter: EnrolledMeter): Promise<void>;
-  enrolments(): Promise<readonly EnrolledMeter[]>;
+/** The record of an epoch, and what has come of it. */
+export interface AgreedEpoch {
+  readonly gid: Uint8Array;
+  readonly epoch: number;
+  readonly attempt: number;
+  readonly listHash: Uint8Array;
+  readonly record: Uint8Array;
+  /** Unix seconds. */
+  readonly agreedS: number;
+  /** The backend's, with its certificates; null until it has verified the record. */
+  readonly endorsement: Uint8Array | null;
+}
 
+/** A list of a group, and the last epoch that was agreed under it; null when none was. */
+export interface KeptList {
+  readonly bundle: Uint8Array;
+  readonly lastEpoch: { readonly epoch: number; readonly attempt: number } | null;
+}
+
+/** A member that stands in the list and in no roster: it left, or an operator revoked it. */
+export interface Departure {
+  readonly gid: Uint8Array;
+  readonly certHash: Uint8Array;
+  readonly kind: 'left' | 'revoked';
+  /** When the request was signed, Unix seconds. */
+  readonly signedS: number;
+}
+
+/** What a gateway keeps of each group that it coordinates. */
+export interface GroupStore {
   loadMembership(gid: Uint8Array): Promise<Uint8Array | undefined>;
-  /** Keeps the newest by `compareLists`; of two of the same order, the later call's. */
-  saveMembership(gid: Uint8Array, order: ListOrder, bundle: Uint8Array): Promise<void>;
+  /**
+   * Keeps the newest by `compareLists`; of two of the same order, the later call's. Those before it are kept too, the
+   * last 16, for what was sealed under them.
+   */
+  saveMembership(gid: Uint8Array, order: ListOrder, listHash: Uint8Array, bundle: Uint8Array): Promise<void>;
+  /** The newest first. */
+  lists(gid: Uint8Array): Promise<readonly KeptList[]>;
 
   /** The highest (epoch, attempt) that was ever announced; saved before the announcement leaves. */
   loadAnnounced(gid: Uint8Array): Promise<{ readonly epoch: number; readonly attempt: number } | undefined>;
@@ -94,17 +124,28 @@ export interface GatewayStore extends Outbox {
   saveAnnounced(gid: Uint8Array, epoch: number, attempt: number): Promise<boolean>;
 
   /** A finished epoch's record, and its delivery to the backend. */
-  saveRecord(gid: Uint8Array, epoch: number, attempt: number, record: Uint8Array): Promise<void>;
-  unreportedRecords(): Promise<
-    readonly {
-      readonly gid: Uint8Array;
-      readonly epoch: number;
-      readonly attempt: number;
-      readonly record: Uint8Array;
-    }[]
-  >;
-  markReported(gid: Uint8Array, epoch: number, attempt: number): Promise<void>;
-  latestRecord(gid: Uint8Array): Promise<Uint8Array | undefined>;
+  saveRecord(epoch: Omit<AgreedEpoch, 'endorsement'>): Promise<void>;
+  /** In the order of epochs; without those that the backend has refused for good. */
+  unreportedRecords(): Promise<readonly AgreedEpoch[]>;
+  /** Forgets what the backend has, but for the newest record of the group, with the backend's word for it if it gave one. */
+  markReported(gid: Uint8Array, epoch: number, attempt: number, endorsement: Uint8Array | null): Promise<void>;
+  /** The backend refuses the record for good: it is kept, and stands in the way of nothing. */
+  setRecordAside(gid: Uint8Array, epoch: number, attempt: number, code: string): Promise<void>;
+  latestRecord(gid: Uint8Array): Promise<AgreedEpoch | undefined>;
+
+  /** A later one of the same member takes the place of the earlier; an operator's never gives way to the member's own. */
+  saveDeparture(departure: Departure): Promise<void>;
+  departures(gid: Uint8Array): Promise<readonly Departure[]>;
+  forgetDeparture(gid: Uint8Array, certHash: Uint8Array): Promise<void>;
+
+  loadQuarantine(gid: Uint8Array): Promise<Uint8Array | undefined>;
+  saveQuarantine(gid: Uint8Array, state: Uint8Array): Promise<void>;
+}
+
+export interface GatewayStore extends Outbox, GroupStore {
+  /** A newer enrolment of a meter takes the place of the older, and brings it back into groups that it had left before. */
+  saveEnrolment(meter: EnrolledMeter): Promise<void>;
+  enrolments(): Promise<readonly EnrolledMeter[]>;
 
   /**
    * Takes verified items into the outbox, once each: an item that is already known (also after it was acknowledged) is

@@ -33,7 +33,7 @@ export interface UploadCheck {
   readonly suite: Suite;
   readonly nowS: number;
   /** The lists that an item of this group and epoch may rest on, the best first. */
-  readonly membershipFor: (gid: Uint8Array, epoch: number, attempt: number) => readonly Membership[];
+  readonly membershipFor: (gid: Uint8Array, epoch: number, attempt: number) => Iterable<Membership>;
 }
 
 export interface VerifiedUpload {

@@ -17,7 +17,9 @@ export type MessageType =
   | 'tokens'
   | 'confirmations'
   | 'verdict'
-  | 'rekeyRequest';
+  | 'rekeyRequest'
+  | 'leave'
+  | 'revoke';
 
 /** gid for announcements and requests; annId in round 1; th1 in round 2; th2 in round 3. */
 export const contextOf = (type: MessageType, context: Uint8Array): SignatureContext => ({ type, context });

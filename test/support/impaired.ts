@@ -115,6 +115,7 @@ export async function foundImpaired({
         onAgreement: () => undefined,
         onEpoch: () => undefined,
         onFailed: () => undefined,
+        onMembership: () => undefined,
       },
       [n.bundle(n.list())],
     );
@@ -130,7 +131,7 @@ export async function foundImpaired({
     );
     const tookS = clock.nowS - nowS;
     await clock.until(clock.sleep(3_600_000));
-    const record = await store.latestRecord(n.gid);
+    const record = (await store.latestRecord(n.gid))?.record;
     const roster = record ? verifyRecord(n.suite, n.membership(), record, nowS).roster.map(refOf).sort() : [];
     return { outcome, tookS, refusals, roster, keys: await Promise.all(stores.map(keyIn(n))), network: total(links) };
   } finally {

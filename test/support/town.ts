@@ -158,6 +158,7 @@ export class Town {
         sleep: clock.sleep,
         windowMs: 0,
         roundDeadlineMs: 10_000,
+        sleeperDeadlineMs: 10_000,
         maxAttempts: 3,
         settled: () => true,
         tdFault: (td) => (validateTd(td).valid ? undefined : 'not a TD'),
@@ -165,6 +166,7 @@ export class Town {
         onAgreement: () => undefined,
         onEpoch: () => undefined,
         onFailed: () => undefined,
+        onMembership: () => undefined,
       },
       this.#bundles,
     );

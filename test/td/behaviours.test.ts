@@ -9,6 +9,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { toBase64Url, toHex } from '../../crypto/bytes.js';
 import { encodeEndorsementBundle, signEndorsement } from '../../crypto/ring/endorsement.js';
 import { verifyRecord } from '../../crypto/ring/record.js';
+import { encodeLeaveRequest, encodeRevokeRequest } from '../../crypto/ring/requests.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
 import { openGatewayStore } from '../../servients/stores/sqlite/gateway-store.js';
 import { openMeterStore } from '../../servients/stores/sqlite/meter-store.js';
@@ -17,6 +18,7 @@ import { validateTd } from '../../td/validate-td.js';
 import type { ThingBehaviour } from '../../things/behaviour.js';
 import { Gateway } from '../../things/gateway.js';
 import { Meter } from '../../things/meter.js';
+import { signAs } from '../support/forge.js';
 import { makeNeighbourhood, nowS, seededRandom, type Principal } from '../support/neighbourhood.js';
 import { withForms } from './with-forms.js';
 
@@ -106,6 +108,8 @@ beforeAll(async () => {
       onAgreement: () => undefined,
       onEpoch: () => undefined,
       onFailed: () => undefined,
+      onMembership: () => undefined,
+      sleeperDeadlineMs: 1_000,
       nowMs: () => 0,
       settled: () => true,
       windowMs: 0,
@@ -134,7 +138,7 @@ test('from enrolment to the first reading, every answer, property and event fits
     await invoke('gateway', gateway, 'enrol', meter.enrolment(JSON.stringify(td)));
   }
   await gateway.group(town.gid).rekey('founding');
-  const record = (await stores.gateway.latestRecord(town.gid))!;
+  const { record } = (await stores.gateway.latestRecord(town.gid))!;
   const { name } = verifyRecord(suiteX25519, town.membership(), record, nowS);
   const endorsement = encodeEndorsementBundle(signEndorsement(suiteX25519, town.backend, name, record), [
     town.backend.certificate.der,
@@ -147,6 +151,12 @@ test('from enrolment to the first reading, every answer, property and event fits
     const upload = (await meter.nextUpload())!;
     await meter.acknowledge(upload, await invoke('gateway', gateway, 'submitReadings', upload.message));
   }
+  await invoke('gateway', gateway, 'updateMembership', town.bundle(town.list()));
+  const leave = encodeLeaveRequest({ gid: town.gid, currentEpoch: 1, timeS: nowS });
+  await invoke('gateway', gateway, 'leave', signAs(suiteX25519, town.meters[0]!, 'leave', town.gid, leave));
+  const { certHash } = town.meters[1]!;
+  const revoke = encodeRevokeRequest({ gid: town.gid, certHash, timeS: nowS });
+  await invoke('gateway', gateway, 'revoke', signAs(suiteX25519, town.operator, 'revoke', town.gid, revoke));
   await checkProperties('gateway', gateway);
   expect(faults).toEqual([]);
 });

@@ -40,7 +40,7 @@ describe('what a configuration leaves out has a default', () => {
       ...gateway,
       suite: 'x25519',
       listen: { address: '127.0.0.1', coapPort: 5683, httpPort: 8080 },
-      group: { windowMs: 2000, roundDeadlineMs: 90_000, maxAttempts: 5 },
+      group: { windowMs: 2000, roundDeadlineMs: 90_000, sleeperDeadlineMs: 120_000, maxAttempts: 5 },
     });
   });
 

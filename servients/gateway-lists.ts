@@ -1,0 +1,66 @@
+/** Keeps a gateway's membership lists and the backend's the same: whoever has the newer one gives it to the other. */
+import type { Coordination } from '../things/coordination.js';
+import type { BackendClient } from './backend-client.js';
+import { backoffMs, codeOf, sleep, type Runtime } from './runtime.js';
+
+const pollMs = 2_000;
+
+export class ListExchange {
+  readonly #groups: readonly Coordination[];
+  readonly #backend: BackendClient;
+  readonly #runtime: Runtime;
+  #wake = new AbortController();
+
+  constructor(groups: readonly Coordination[], backend: BackendClient, runtime: Runtime) {
+    this.#groups = groups;
+    this.#backend = backend;
+    this.#runtime = runtime;
+  }
+
+  /** A list has changed, here or there. */
+  wake(): void {
+    this.#wake.abort();
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    for (let failures = 0; !signal.aborted;) {
+      this.#wake = new AbortController();
+      const pauses = AbortSignal.any([signal, this.#wake.signal]);
+      try {
+        for (const group of this.#groups) await this.#exchange(group);
+        failures = 0;
+        await sleep(pollMs, pauses);
+      } catch (error) {
+        this.#runtime.log.warn({ code: codeOf(error), err: error }, 'membership lists cannot be compared now');
+        await sleep(backoffMs(failures++), pauses);
+      }
+    }
+  }
+
+  async #exchange(group: Coordination): Promise<void> {
+    const { list, listHash } = group.membership;
+    let theirs: Uint8Array | undefined;
+    try {
+      theirs = await this.#backend.membership(list.gid, listHash);
+    } catch (error) {
+      if (codeOf(error) !== 'group-unknown') throw error;
+      await this.#backend.publishMembership(group.membershipBundle);
+      return;
+    }
+    if (theirs && !(await this.#take(group, theirs))) await this.#backend.publishMembership(group.membershipBundle);
+  }
+
+  /** @returns whether it is in force here now; a list that is older or refused is answered with one's own */
+  async #take(group: Coordination, bundle: Uint8Array): Promise<boolean> {
+    try {
+      await group.updateMembership(bundle);
+      return true;
+    } catch (error) {
+      const code = codeOf(error);
+      if (code !== 'membership-rollback') {
+        this.#runtime.log.warn({ gid: group.gid, code, err: error }, "the backend's membership list was refused");
+      }
+      return code !== 'membership-rollback';
+    }
+  }
+}

@@ -1,0 +1,59 @@
+/** A gateway's entries in the directory: its own, and those of the meters that have enrolled. */
+import type { DirectoryClient } from './directory-client.js';
+import { backoffMs, codeOf, sleep, type Runtime } from './runtime.js';
+
+/** Registrations are renewed well before they run out, so that a gateway that is gone for good disappears. */
+const registrationTtlS = 86_400;
+const registrationPeriodMs = 3_600_000;
+
+/** Puts TDs into the directory, in the background and again before they expire; a directory that is away is waited for. */
+export class Registrations {
+  readonly #directory: DirectoryClient;
+  readonly #runtime: Runtime;
+  readonly #onSettled: () => void;
+  readonly #all = new Map<string, string>();
+  readonly #due = new Set<string>();
+  #wake = new AbortController();
+
+  /** @param onSettled hears when everything that was added is in the directory */
+  constructor(directory: DirectoryClient, runtime: Runtime, onSettled: () => void) {
+    this.#directory = directory;
+    this.#runtime = runtime;
+    this.#onSettled = onSettled;
+  }
+
+  get pending(): number {
+    return this.#due.size;
+  }
+
+  add(id: string, td: string): void {
+    const described = JSON.parse(td) as object;
+    this.#all.set(id, JSON.stringify({ ...described, registration: { ttl: registrationTtlS } }));
+    this.#due.add(id);
+    this.#wake.abort();
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    for (let failures = 0; !signal.aborted;) {
+      try {
+        for (const id of [...this.#due]) {
+          await this.#directory.register(id, this.#all.get(id) ?? '');
+          this.#due.delete(id);
+          this.#runtime.emit({ event: 'registered', id });
+        }
+        failures = 0;
+        this.#wake = new AbortController();
+        if (this.#due.size > 0) continue;
+        this.#onSettled();
+        await sleep(registrationPeriodMs, AbortSignal.any([signal, this.#wake.signal]));
+        if (!this.#wake.signal.aborted) for (const id of this.#all.keys()) this.#due.add(id);
+      } catch (error) {
+        this.#runtime.log.warn(
+          { code: codeOf(error), err: error },
+          'the directory takes no registration; trying again',
+        );
+        await sleep(backoffMs(failures++), signal);
+      }
+    }
+  }
+}

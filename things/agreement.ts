@@ -1,0 +1,150 @@
+/** One rekey of a group: attempt after attempt, each with fresh ephemerals for all, and a longer pause after each. */
+import { ConflictError, GridringError } from '../crypto/errors.js';
+import type { Published } from '../crypto/ring/coordinator-state.js';
+import { EpochRun, type EpochPlan, type EpochReport, type MemberAction, type Members } from './epoch-run.js';
+import type { VerifiedBundle } from './known-lists.js';
+import type { Parts } from './parts.js';
+import type { Cause } from './rekey-schedule.js';
+import type { Roll } from './roll.js';
+import type { GatewayStore } from './stores.js';
+
+export interface AgreementParts extends Parts {
+  readonly store: GatewayStore;
+  readonly members: Members;
+  /** Milliseconds of a steady clock: for windows and pauses, never for what is signed. */
+  readonly nowMs: () => number;
+  /** Resolves after the time, or at once when the signal is aborted. */
+  readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
+  readonly roundDeadlineMs: number;
+  readonly sleeperDeadlineMs: number;
+  readonly maxAttempts: number;
+}
+
+/** What the group adds to it. */
+export interface AgreementGroup {
+  /** Asked for each attempt. */
+  readonly newest: () => VerifiedBundle;
+  readonly roll: Roll;
+  readonly onProgress: () => void;
+  readonly onMemberFailed: (member: Uint8Array, action: MemberAction, error: unknown) => void;
+  /** An attempt has ended, either way. */
+  readonly onAttempted: (report: EpochReport) => Promise<void>;
+  /** All have confirmed, and the record is on disk. */
+  readonly onPublished: (published: Published) => Promise<void>;
+}
+
+export interface Agreed {
+  readonly published: Published;
+  /** Members that are known to have the key active. */
+  readonly confirmed: number;
+}
+
+/** Beyond the rounds' own deadlines. */
+const announcementLifeS = 300;
+
+export class Agreement {
+  readonly #parts: AgreementParts;
+  readonly #group: AgreementGroup;
+  readonly #stopped = new AbortController();
+  #run: EpochRun | undefined;
+
+  constructor(parts: AgreementParts, group: AgreementGroup) {
+    this.#parts = parts;
+    this.#group = group;
+  }
+
+  /** The attempt that is under way or ended last. */
+  get run(): EpochRun | undefined {
+    return this.#run;
+  }
+
+  /** Ends it, whatever it is at. A key that was published stays. */
+  stop(): void {
+    this.#stopped.abort();
+    this.#run?.stop();
+  }
+
+  /** @throws GridringError of the last attempt; ConflictError `epoch-stale`, `epoch-stopped` */
+  async agree(reason: Cause): Promise<Agreed> {
+    const { store, maxAttempts, sleep, log } = this.#parts;
+    const { gid, policy } = this.#group.newest().membership.list;
+    const announced = await store.loadAnnounced(gid);
+    // The floor lets a coordinator that lost its state go on above what members have answered.
+    const epoch = Math.max(announced?.epoch ?? 0, policy.epochFloor ?? 0) + 1;
+    for (let attempt = 1; ; attempt++) {
+      this.#assertNotStopped();
+      if (!(await store.saveAnnounced(gid, epoch, attempt))) {
+        throw new ConflictError('epoch-stale', `epoch ${epoch}.${attempt} or a higher one was announced already`);
+      }
+      try {
+        return await this.#attempt({
+          epoch,
+          attempt,
+          reason: attempt === 1 ? reason : 'retry',
+          expiryS: this.#expiryS(),
+        });
+      } catch (error) {
+        if (attempt >= maxAttempts || !(error instanceof GridringError)) throw error;
+        this.#assertNotStopped();
+        log.warn({ epoch, attempt, code: error.code, err: error }, 'attempt failed; trying again');
+        await sleep(250 * 2 ** attempt, this.#stopped.signal);
+      }
+    }
+  }
+
+  #assertNotStopped(): void {
+    if (this.#stopped.signal.aborted) throw new ConflictError('epoch-stopped', 'the rekey was stopped');
+  }
+
+  #expiryS(): number {
+    const { nowS, sleeperDeadlineMs } = this.#parts;
+    return nowS() + announcementLifeS + Math.ceil((3 * sleeperDeadlineMs) / 1_000);
+  }
+
+  async #attempt(plan: EpochPlan): Promise<Agreed> {
+    const { store, nowS } = this.#parts;
+    const { onAttempted, onProgress, onPublished } = this.#group;
+    const run = this.#newRun(plan);
+    this.#run = run;
+    onProgress();
+    try {
+      const published = await run.run();
+      const { name, announcement, record } = published;
+      await store.saveRecord({ ...name, listHash: announcement.listHash, record, agreedS: nowS() });
+      await onPublished(published);
+      return { published, confirmed: await this.#activate(run, published) };
+    } finally {
+      if (run.report) await onAttempted(run.report);
+    }
+  }
+
+  /** A member that is silent now gets the key by its own asking; whoever has to be left out must not wait for it. */
+  async #activate(run: EpochRun, published: Published): Promise<number> {
+    const stopped = new Promise<readonly Uint8Array[]>((resolve) => {
+      this.#stopped.signal.addEventListener('abort', () => {
+        resolve([]);
+      });
+    });
+    return (await Promise.race([run.activate(published), stopped])).length;
+  }
+
+  /** Under one list from beginning to end: a newer one is for the next attempt. */
+  #newRun(plan: EpochPlan): EpochRun {
+    const { suite, identity, nowS, random, members, roundDeadlineMs, sleeperDeadlineMs, sleep } = this.#parts;
+    const { newest, roll, onMemberFailed, onProgress } = this.#group;
+    const { membership, bundle } = newest();
+    roll.beginAttempt(membership.list);
+    const parts = {
+      context: () => ({ suite, self: identity, membership, nowS: nowS(), random }),
+      membershipBundle: bundle,
+      members,
+      reach: (member: Uint8Array) => roll.reach(member),
+      roundDeadlineMs,
+      sleeperDeadlineMs,
+      sleep,
+      onMemberFailed,
+      onProgress,
+    };
+    return new EpochRun(parts, plan);
+  }
+}

@@ -1,0 +1,157 @@
+/** The membership lists of a group that a gateway knows: the newest, and those before it that epochs were agreed under. */
+import { equalBytes, toHex } from '../crypto/bytes.js';
+import type { Certificate } from '../crypto/certificate.js';
+import { ConflictError, GridringError } from '../crypto/errors.js';
+import { certificateOf, compareLists, lastValidS, verifyMembership, type Membership } from '../crypto/membership.js';
+import type { Suite } from '../crypto/suite.js';
+import type { Log } from './parts.js';
+import type { GroupStore, KeptList } from './stores.js';
+
+interface ListParts {
+  readonly suite: Suite;
+  readonly trustedRoots: readonly Certificate[];
+  /** Of the gateway: it takes no list that does not let it coordinate. */
+  readonly identity: { readonly certHash: Uint8Array };
+  readonly nowS: () => number;
+  readonly store: GroupStore;
+  readonly log: Log;
+}
+
+export interface VerifiedBundle {
+  readonly membership: Membership;
+  readonly bundle: Uint8Array;
+}
+
+export interface EpochNumber {
+  readonly epoch: number;
+  readonly attempt: number;
+}
+
+export class KnownLists {
+  readonly #parts: ListParts;
+  #newest: VerifiedBundle;
+  /** The newest first, the newest of all included. */
+  #kept: readonly KeptList[] = [];
+  readonly #past = new Map<KeptList, Membership | undefined>();
+
+  private constructor(parts: ListParts, newest: VerifiedBundle) {
+    this.#parts = parts;
+    this.#newest = newest;
+  }
+
+  /**
+   * Starts from the newer of the stored list and the one from the configuration; a stored list that is not valid now
+   * gives way.
+   * @throws MalformedError, VerificationError when a list does not verify; `not-listed` when it names another coordinator
+   */
+  static async load(parts: ListParts, configuredBundle: Uint8Array): Promise<KnownLists> {
+    const { store, log } = parts;
+    const configured = verify(parts, configuredBundle);
+    const { gid } = configured.membership.list;
+    const storedBundle = await store.loadMembership(gid);
+    let newest = configured;
+    try {
+      const stored = storedBundle && verify(parts, storedBundle);
+      if (stored && compareLists(stored.membership.list, configured.membership.list) > 0) newest = stored;
+    } catch (error) {
+      log.warn(
+        { gid: toHex(gid), err: error },
+        'the stored membership list is not valid now; using the configured one',
+      );
+    }
+    assertCoordinator(parts, newest.membership);
+    const lists = new KnownLists(parts, newest);
+    await lists.#keep(newest);
+    return lists;
+  }
+
+  get newest(): VerifiedBundle {
+    return this.#newest;
+  }
+
+  /**
+   * Verifies a list, and keeps it before it is used.
+   * @returns whether it is newer than the one before; the same list again is fine
+   * @throws MalformedError, VerificationError; ConflictError `wrong-group`, `membership-rollback`, `membership-conflict`
+   */
+  async update(bundle: Uint8Array): Promise<boolean> {
+    const next = verify(this.#parts, bundle);
+    const { list, listHash } = next.membership;
+    const current = this.#newest.membership;
+    if (!equalBytes(list.gid, current.list.gid)) throw new ConflictError('wrong-group', 'a list of another group');
+    if (equalBytes(listHash, current.listHash)) {
+      // The same list, and beside it what the authority delegates now.
+      if (next.membership.delegation) await this.#keep(next);
+      return false;
+    }
+    const order = compareLists(list, current.list);
+    const name = `${list.version}.${list.revision}`;
+    if (order === 0) throw new ConflictError('membership-conflict', `another list ${name} is known`);
+    if (order < 0) throw new ConflictError('membership-rollback', `list ${name} is older than the one that is known`);
+    assertCoordinator(this.#parts, next.membership);
+    await this.#keep(next);
+    return true;
+  }
+
+  async #keep(next: VerifiedBundle): Promise<void> {
+    const { list, listHash } = next.membership;
+    await this.#parts.store.saveMembership(list.gid, list, listHash, next.bundle);
+    this.#newest = next;
+    await this.refresh();
+  }
+
+  /** An epoch was agreed, so that the list before it reaches further. */
+  async refresh(): Promise<void> {
+    this.#kept = await this.#parts.store.lists(this.#newest.membership.list.gid);
+    this.#past.clear();
+  }
+
+  /** The list of this hash, if it is known. */
+  byHash(listHash: Uint8Array): Membership | undefined {
+    if (equalBytes(this.#newest.membership.listHash, listHash)) return this.#newest.membership;
+    return this.#kept.map((kept) => this.#verified(kept)).find((past) => past && equalBytes(past.listHash, listHash));
+  }
+
+  /**
+   * The lists that something of an epoch may rest on: the newest; and for what was sealed before a member or reader was
+   * removed, those that this epoch or a later one was agreed under.
+   */
+  *reaching({ epoch, attempt }: EpochNumber): Generator<Membership> {
+    yield this.#newest.membership;
+    for (const kept of this.#kept) {
+      const { lastEpoch } = kept;
+      if (!lastEpoch || (lastEpoch.epoch - epoch || lastEpoch.attempt - attempt) < 0) continue;
+      const past = this.#verified(kept);
+      if (past) yield past;
+    }
+  }
+
+  #verified(kept: KeptList): Membership | undefined {
+    if (this.#past.has(kept)) return this.#past.get(kept);
+    const past = this.#verifyPast(kept.bundle);
+    this.#past.set(kept, past);
+    return past;
+  }
+
+  /** As at the last moment of the list's validity, where that is over. */
+  #verifyPast(bundle: Uint8Array): Membership | undefined {
+    const { suite, trustedRoots, nowS, log } = this.#parts;
+    try {
+      return verifyMembership({ suite, trustedRoots, nowS: Math.min(nowS(), lastValidS(bundle)) }, bundle);
+    } catch (error) {
+      if (!(error instanceof GridringError)) throw error;
+      log.warn({ err: error }, 'an older membership list does not verify');
+      return undefined;
+    }
+  }
+}
+
+const verify = ({ suite, trustedRoots, nowS }: ListParts, bundle: Uint8Array): VerifiedBundle => ({
+  membership: verifyMembership({ suite, trustedRoots, nowS: nowS() }, bundle),
+  bundle,
+});
+
+/** @throws VerificationError `not-listed` */
+const assertCoordinator = ({ identity, nowS }: ListParts, membership: Membership): void => {
+  certificateOf(membership, identity.certHash, 'coordinator', nowS());
+};
