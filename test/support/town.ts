@@ -216,9 +216,7 @@ export class Town {
   }
 
   async enrol(i: number): Promise<void> {
-    const { id } = at(this.#n.meters, i).certificate;
-    const init = makeThing('meter', { id: `urn:gridring:meter:${id}`, title: id, version: '0.0.0' });
-    const td = JSON.stringify(withForms(init, `coap://192.0.2.1/${id}/`));
+    const td = tdOf(at(this.#n.meters, i).certificate.id);
     const bundle = await handlerOf(this.gateway.actions['enrol']).invoke(this.meter(i).enrolment(td));
     await this.meter(i).groups.updateMembership(bundle);
   }
@@ -270,4 +268,15 @@ export class Town {
 function handlerOf(action: ActionHandler | undefined): Extract<ActionHandler, { readonly kind: 'message' }> {
   if (action?.kind !== 'message') throw new Error('no message action of that name');
   return action;
+}
+
+const tds = new Map<string, string>();
+
+function tdOf(id: string): string {
+  const known = tds.get(id);
+  if (known !== undefined) return known;
+  const init = makeThing('meter', { id: `urn:gridring:meter:${id}`, title: id, version: '0.0.0' });
+  const td = JSON.stringify(withForms(init, `coap://192.0.2.1/${id}/`));
+  tds.set(id, td);
+  return td;
 }
