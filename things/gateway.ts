@@ -4,7 +4,7 @@ import type { VerifiedCertificate } from '../crypto/certificate.js';
 import { parseSign1, verifySign1, type Sign1 } from '../crypto/cose.js';
 import { verifyEnrolment } from '../crypto/enrolment.js';
 import { signReceipt, verifyReceipt } from '../crypto/envelope/reading.js';
-import { ConflictError, MalformedError, SetupError, VerificationError } from '../crypto/errors.js';
+import { ConflictError, GridringError, MalformedError, SetupError, VerificationError } from '../crypto/errors.js';
 import { limits } from '../crypto/limits.js';
 import {
   certificateOf,
@@ -160,15 +160,16 @@ export class Gateway implements ThingBehaviour {
     return first.membershipBundle;
   }
 
-  /** The group that a message belongs to is the one whose run takes it. */
+  /** The group that a message belongs to is the one whose run takes it; to one in another round it is malformed. */
   async #submit(message: Uint8Array): Promise<Uint8Array> {
-    let refusal = new ConflictError('wrong-round', 'no round is open');
+    let refusal: GridringError = new ConflictError('wrong-round', 'no round is open');
     for (const group of this.#groups) {
       try {
         group.accept(message);
         return nothing;
       } catch (error) {
-        if (!(error instanceof ConflictError && error.code === 'wrong-round')) throw error;
+        const isForAnother = error instanceof ConflictError && error.code === 'wrong-round';
+        if (!(isForAnother || error instanceof MalformedError)) throw error;
         refusal = error;
       }
     }

@@ -87,6 +87,7 @@ export class Town {
   readonly #opened: (() => void)[] = [];
   #gateway: Gateway | undefined;
   #gatewayDisk: Disk<GatewayStore & Closable> | undefined;
+  readonly #asleep = new Set<number>();
   #starts = 0;
 
   /** `onReply` sees what meters answer to their gateway before it does. */
@@ -205,6 +206,7 @@ export class Town {
 
   async #call(member: Uint8Array, action: string, message: Uint8Array): Promise<Uint8Array> {
     const i = this.#n.meters.findIndex(({ certHash }) => toHex(certHash) === toHex(member));
+    if (this.#asleep.has(i)) throw new UnavailableError('unreachable', 'the meter sleeps');
     try {
       const reply = await handlerOf(this.meter(i).actions[action]).invoke(message);
       this.#onReply(i, action, message, reply);
@@ -219,6 +221,16 @@ export class Town {
     const td = tdOf(at(this.#n.meters, i).certificate.id);
     const bundle = await handlerOf(this.gateway.actions['enrol']).invoke(this.meter(i).enrolment(td));
     await this.meter(i).groups.updateMembership(bundle);
+  }
+
+  /** From now on the meter does not answer when it is called. */
+  letSleep(i: number): void {
+    this.#asleep.add(i);
+  }
+
+  /** What a meter brings by itself. */
+  async submit(action: string, message: Uint8Array): Promise<void> {
+    await handlerOf(this.gateway.actions[action]).invoke(message);
   }
 
   /** Agrees on the next epoch of a group. @returns the outcome, once nothing of it is under way */
