@@ -9,6 +9,7 @@ const roundNames = {
   shared: 'shared',
   tokenSent: 'tokenSent',
   aborted: 'none',
+  revealed: 'none',
   confirmed: 'pending',
 } as const;
 

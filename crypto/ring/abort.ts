@@ -23,7 +23,7 @@ export function abort(
   const payload = encodeAbort({ sessionRef: ring.sid.slice(0, 8), reason: fault.reason, accused });
   const abortReply = sign1(suite, self.signer, self.kid, contextOf('abort', ring.th1), payload);
   const buried = { ...state, tombstone: ring.sid };
-  return revealOrAbort(context, buried, { ...round, kind: 'aborted', abortReply }, bundle, fault);
+  return revealOrAbort(context, buried, { ...round, kind: 'aborted', abortReply }, message.payload, bundle, fault);
 }
 
 /** Whoever altered the bundle could have a member accuse the innocent, so only a signed token convicts its owner. */
@@ -55,14 +55,14 @@ export function onTokensAfterAbort(
 ): MemberStep {
   verifyFrom(context, round.announcement.coordinator, message, 'tokens', round.ring.th1);
   const opened = openTokens(context.suite, round.ring, bundle.entries, round);
-  if ('fault' in opened) return revealOrAbort(context, state, round, bundle, opened.fault);
+  if ('fault' in opened) return revealOrAbort(context, state, round, message.payload, bundle, opened.fault);
   for (const edge of opened.edges) edge.fill(0);
   throw new ConflictError('tokens-equivocation', 'the coordinator signed two bundles of tokens for one session');
 }
 
 /**
  * Rule 4: the ephemeral is shown only against the valid signatures of all n tokens under one's own th1, which do not add
- * up and convict nobody by themselves; then it is forgotten. Everything else is answered with the abort. In the
+ * up and convict nobody by themselves; then it is forgotten, and the reveal stays to be sent again. Everything else is answered with the abort. In the
  * constrained profile nobody reveals: whoever learns an ephemeral in one roster of an announcement could play its owner
  * in another, before members that check no signature of it (formal/README.md, Limits).
  */
@@ -70,6 +70,7 @@ function revealOrAbort(
   context: MemberContext,
   state: MemberState,
   round: Aborted,
+  tokensPayload: Uint8Array,
   bundle: TokenBundle,
   { accused }: TokenFault,
 ): MemberStep {
@@ -85,5 +86,6 @@ function revealOrAbort(
   });
   const payload = encodeReveal({ sessionRef: ring.sid.slice(0, 8), secret: round.secret });
   const reply = sign1(suite, self.signer, self.kid, contextOf('reveal', ring.th1), payload);
-  return withRound(state, { kind: 'idle' }, reply);
+  const { annId, announcement } = round;
+  return withRound(state, { kind: 'revealed', annId, announcement, tokensPayload, revealReply: reply }, reply);
 }

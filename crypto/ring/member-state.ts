@@ -85,6 +85,16 @@ export interface Aborted extends InSession {
   readonly abortReply: Uint8Array;
 }
 
+/** The ephemeral was shown and is forgotten; who asks again in the same words gets the same answer, as long as the process lives. */
+export interface Revealed {
+  readonly kind: 'revealed';
+  readonly annId: Uint8Array;
+  readonly announcement: Announcement;
+  /** Of the token bundle that it was shown against. */
+  readonly tokensPayload: Uint8Array;
+  readonly revealReply: Uint8Array;
+}
+
 /** Keyed and waiting for everybody's confirmation: the key is pending, it protects and accepts nothing. */
 export interface Confirmed {
   readonly kind: 'confirmed';
@@ -99,7 +109,10 @@ export interface Confirmed {
   readonly confirmationReply: Uint8Array;
 }
 
-export type Round = Idle | Shared | TokenSent | Aborted | Confirmed;
+export type Round = Idle | Shared | TokenSent | Aborted | Revealed | Confirmed;
+
+export const holdsEphemeral = (round: Round): round is Shared | TokenSent | Aborted =>
+  round.kind === 'shared' || round.kind === 'tokenSent' || round.kind === 'aborted';
 
 export interface MemberState {
   readonly gid: Uint8Array;
@@ -281,6 +294,7 @@ function parseConfirmed(item: CborItem | undefined, gid: Uint8Array): Confirmed 
 export function secretsOf(round: Round): readonly Uint8Array[] {
   switch (round.kind) {
     case 'idle':
+    case 'revealed':
       return [];
     case 'shared':
       return [round.secret, round.opening];

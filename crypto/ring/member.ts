@@ -30,6 +30,7 @@ import {
 } from './member-context.js';
 import {
   memberRef,
+  holdsEphemeral,
   type Aborted,
   type Confirmed,
   type EpochKey,
@@ -140,7 +141,7 @@ export function onAnnouncement(context: MemberContext, state: MemberState, bytes
 /** The same announcement again: the same answer (protocol §5, slot rule). */
 function answerAgain(state: MemberState): MemberStep {
   const { round } = state;
-  if (round.kind === 'idle' || round.kind === 'confirmed') {
+  if (!holdsEphemeral(round)) {
     throw new ConflictError('epoch-stale', 'this attempt was answered, and its share is gone');
   }
   return { state, reply: round.shareReply, consumed: [] };
@@ -178,7 +179,7 @@ export function onRoster(context: MemberContext, state: MemberState, bytes: Uint
   const message = parseSign1(bytes, limits.bundle);
   const bundle = parseRosterBundle(message.payload);
   const { round } = state;
-  if (round.kind === 'idle' || round.kind === 'confirmed' || !startsWith(round.annId, bundle.announcementRef)) {
+  if (!holdsEphemeral(round) || !startsWith(round.annId, bundle.announcementRef)) {
     throw wrongRound('roster bundle');
   }
   if (round.kind !== 'shared') return rosterAgain(context, state, round, message);
@@ -250,6 +251,9 @@ export function onTokens(context: MemberContext, state: MemberState, bytes: Uint
   const { round } = state;
   if (round.kind === 'confirmed' && startsWith(round.sid, bundle.sessionRef))
     return tokensAgain(context, state, round, bundle);
+  if (round.kind === 'revealed' && equalBytes(round.tokensPayload, message.payload)) {
+    return { state, reply: round.revealReply, consumed: [] };
+  }
   if (!(round.kind === 'tokenSent' || round.kind === 'aborted') || !startsWith(round.ring.sid, bundle.sessionRef)) {
     // After a restart too it is known by name, and never entered again.
     if (state.tombstone && startsWith(state.tombstone, bundle.sessionRef)) {
@@ -371,8 +375,8 @@ const previousOf = ({ roster: _roster, receiveOnly: _receiveOnly, ...key }: Epoc
 /** Deadlines: gives up a round that was not confirmed in time, and a previous key whose grace has passed. */
 export function onTime(state: MemberState, nowS: number): MemberStep {
   const { round, previous } = state;
-  const waits = round.kind === 'shared' || round.kind === 'tokenSent' || round.kind === 'aborted';
-  const late = waits && nowS > round.announcement.expiryS + limits.clockSkewS;
+  const late =
+    round.kind !== 'idle' && round.kind !== 'confirmed' && nowS > round.announcement.expiryS + limits.clockSkewS;
   const step: MemberStep = late ? withRound(state, { kind: 'idle' }, nothing) : { state, reply: nothing, consumed: [] };
   if (!previous || nowS <= previous.untilS) return step;
   return {

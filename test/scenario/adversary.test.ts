@@ -45,11 +45,11 @@ const settings: readonly Setting[] = [
   { ...constrained, suite: suiteP256, share: 0.1 },
 ];
 
-const tally: Tally = { activations: 0, aborts: 0, reveals: 0, restarts: 0, refusals: 0 };
+const tally: Tally = { activations: 0, aborts: 0, reveals: 0, restarts: 0, refusals: 0, verdicts: 0 };
 
 describe('an adversary that is network and coordinator', () => {
   it.each(settings)(
-    'makes no two keys of one attempt, buys no ephemeral of an active one, and stops no fair run: $name, $suite.name',
+    'makes no two keys of one attempt, buys no ephemeral of an active one, convicts no innocent, and stops no fair run: $name, $suite.name',
     ({ profile, insider, sizes, suite, share }) => {
       const rings = sizes.map((size) => {
         const n = neighbourhoodOf(suite, size);
@@ -73,5 +73,6 @@ describe('an adversary that is network and coordinator', () => {
     expect(tally.activations).toBeGreaterThan(runs);
     expect(tally.refusals).toBeGreaterThan(runs);
     expect(tally.restarts + tally.aborts).toBeGreaterThan(0);
+    expect(tally.verdicts).toBeGreaterThan(0);
   });
 });

@@ -6,6 +6,7 @@
 import { equalBytes, toHex } from '../../crypto/bytes.js';
 import { GridringError } from '../../crypto/errors.js';
 import type { Membership } from '../../crypto/membership.js';
+import { judge, signVerdict, verifyVerdict, type Judgement } from '../../crypto/ring/blame.js';
 import { announce } from '../../crypto/ring/coordinator.js';
 import type { MemberStep } from '../../crypto/ring/member-context.js';
 import {
@@ -17,8 +18,14 @@ import {
   type MemberState,
 } from '../../crypto/ring/member-state.js';
 import { onAnnouncement, onConfirmations, onMembership, onRoster, onTime, onTokens } from '../../crypto/ring/member.js';
-import { parseShare, type ConfirmationEntry, type RosterEntry } from '../../crypto/ring/messages.js';
-import type { Ring } from '../../crypto/ring/roster.js';
+import {
+  encodeReveal,
+  parseReveal,
+  parseShare,
+  type ConfirmationEntry,
+  type RosterEntry,
+} from '../../crypto/ring/messages.js';
+import { ringIndexOf, type Ring } from '../../crypto/ring/roster.js';
 import { announcementId } from '../../crypto/ring/schedule.js';
 import {
   at,
@@ -27,6 +34,7 @@ import {
   ordered,
   payloadOf,
   resignToken,
+  signAs,
   signatureOf,
   signConfirmations,
   signRoster,
@@ -61,6 +69,7 @@ export const operations = [
   'updateList',
   'goOn',
   'finish',
+  'judge',
 ] as const;
 
 interface Announced {
@@ -73,7 +82,9 @@ interface Announced {
 /** One th1: a roster as one member may have seen it. */
 interface Session {
   readonly ring: Ring;
+  readonly rosterMessage: Uint8Array;
   readonly tokens: Map<number, Uint8Array>;
+  readonly reveals: Map<number, Uint8Array>;
 }
 
 /** One th2. */
@@ -89,6 +100,7 @@ export interface Tally {
   reveals: number;
   restarts: number;
   refusals: number;
+  verdicts: number;
 }
 
 interface Actor {
@@ -198,6 +210,9 @@ export class Adversary {
           (i) => c % 3 > 0 || ((c >> i) & 1) === 0,
         );
         break;
+      case 'judge':
+        this.#judge(pick([...this.#sessions.values()], a), b, c);
+        break;
     }
   }
 
@@ -261,6 +276,60 @@ export class Adversary {
     this.#said.push(message);
   }
 
+  /**
+   * A verdict about a session, from some of its reveals and a false one, over tokens of which the insider has signed
+   * others; then one that names somebody innocent as well.
+   */
+  #judge(session: Session | undefined, how: number, mask: number): void {
+    const announced = session && this.#announced.find(({ annId }) => equalBytes(annId, session.ring.annId));
+    if (!session || !announced || session.tokens.size < session.ring.members.length) return;
+    const { suite, gateway } = this.#n;
+    const { ring, rosterMessage } = session;
+    const position = this.#insider ? ringIndexOf(ring, this.#insider.certHash) : -1;
+    const tokens = ring.members.map((_, i) => tokenEntryOf(this.#tokenToJudge(session, i, i === position ? how : 0)));
+    const shown = new Map([...session.reveals].filter(([i]) => ((mask >> i) & 1) === 1));
+    if (this.#insider && position >= 0 && how % 3 === 0) {
+      const payload = encodeReveal({ sessionRef: ring.sid.slice(0, 8), secret: this.#random(32) });
+      shown.set(position, signAs(suite, this.#insider, 'reveal', ring.th1, payload));
+    }
+    const reveals = [...shown].sort(([a], [b]) => a - b);
+    const secrets = new Map(reveals.map(([i, message]) => [i, parseReveal(payloadOf(message)).secret]));
+    const judgement = judge(suite, ring, tokens, secrets) ?? { accused: [], silent: [] };
+    const isInsider = (certHash: Uint8Array): boolean =>
+      this.#insider !== undefined && equalBytes(certHash, this.#insider.certHash);
+    if (judgement.accused.some(({ certHash }) => !isInsider(certHash))) throw new RuleBroken('an innocent is accused');
+    const verifies = (said: Judgement): boolean => {
+      const verdict = signVerdict(suite, gateway, ring.th1, {
+        ...said,
+        sid: ring.sid,
+        evidence: [announced.message, rosterMessage, signTokens(this.#n, ring, tokens)],
+        reveals: reveals.map(([, message]) => message),
+      });
+      try {
+        verifyVerdict(suite, announced.membership, verdict, this.#nowS);
+        return true;
+      } catch (error) {
+        if (!(error instanceof GridringError)) throw error;
+        return false;
+      }
+    };
+    const names = judgement.accused.length + judgement.silent.length > 0;
+    if (names) this.#tally.verdicts++;
+    if (verifies(judgement) !== names)
+      throw new RuleBroken('a verdict verifies that says nothing, or a true one does not');
+    const { certHash } = at(ring.members, (position + 1 + mask) % ring.members.length);
+    const accused = [{ certHash, accusation: 'token' } as const, ...judgement.accused];
+    if (!isInsider(certHash) && verifies({ ...judgement, accused })) throw new RuleBroken('an innocent was convicted');
+  }
+
+  /** The token of a member, or, where `lie` says so, another that the insider has signed. */
+  #tokenToJudge({ ring, tokens }: Session, position: number, lie: number): Uint8Array {
+    const token = tokens.get(position) ?? new Uint8Array(0);
+    if (!this.#insider || lie % 4 === 0) return token;
+    const field = (['token', 'leftTag', 'opening'] as const)[(lie % 4) - 1] ?? 'token';
+    return resignToken(this.#n, ring, this.#insider, token, (parts) => ({ [field]: flipped(parts[field]) }));
+  }
+
   /** Of all that were heard; where `least` is a multiple of 4, even of fewer than the roster has. */
   #makeConfirmations(confirmable: Confirmable | undefined, least: number): void {
     if (!confirmable) return;
@@ -295,6 +364,7 @@ export class Adversary {
       for (const bundle of this.#bundles.slice(before)) {
         for (const actor of actors) this.#deliver(actor, 2, bundle);
       }
+      for (const session of this.#ofAttempt(this.#sessions, announced)) this.#judge(session, how, how >> 1);
     } else if (isIn('confirmed')) {
       const before = this.#ends.length;
       for (const confirmable of this.#ofAttempt(this.#confirmables, announced)) this.#makeConfirmations(confirmable, 1);
@@ -374,11 +444,11 @@ export class Adversary {
     const answersOnce = (what: string): void => {
       this.#once(this.#answers, `${sender}/${what}`, toHex(payload), 'a member answered one thing in two ways');
     };
-    if (round.kind === 'idle') {
-      if (before.round.kind !== 'tokenSent' && before.round.kind !== 'aborted')
-        throw new RuleBroken('an answer from idle');
-      this.#heardReveal(actor, before.round.ring);
-      answersOnce(`reveal ${toHex(before.round.ring.sid)}`);
+    if (round.kind === 'idle') throw new RuleBroken('an answer from idle');
+    if (round.kind === 'revealed') {
+      if ('ring' in before.round) this.#heardReveal(actor, before.round.ring, reply);
+      else if (before.round !== round) throw new RuleBroken('a reveal of a session that it was not in');
+      answersOnce(`reveal ${toHex(round.annId)}`);
     } else if (round.kind === 'confirmed') {
       this.#heardConfirmation(actor, round.sid, round.name.th2, reply);
       answersOnce(`confirm ${toHex(round.sid)}`);
@@ -387,7 +457,12 @@ export class Adversary {
       answersOnce(`abort ${toHex(round.ring.sid)}`);
     } else if (round.kind !== 'shared' && reply === round.tokenReply) {
       const key = toHex(round.ring.th1);
-      const session = this.#sessions.get(key) ?? { ring: round.ring, tokens: new Map<number, Uint8Array>() };
+      const session = this.#sessions.get(key) ?? {
+        ring: round.ring,
+        rosterMessage: message,
+        tokens: new Map<number, Uint8Array>(),
+        reveals: new Map<number, Uint8Array>(),
+      };
       this.#sessions.set(key, session);
       session.tokens.set(round.index, reply);
       answersOnce(`roster ${toHex(round.annId)}`);
@@ -402,8 +477,10 @@ export class Adversary {
     }
   }
 
-  #heardReveal(actor: Actor, { sid }: Ring): void {
+  #heardReveal(actor: Actor, ring: Ring, reveal: Uint8Array): void {
+    const { sid, th1 } = ring;
     this.#tally.reveals++;
+    this.#sessions.get(toHex(th1))?.reveals.set(ringIndexOf(ring, actor.principal.certHash), reveal);
     if (!this.#insider) throw new RuleBroken('an honest ring was made to reveal an ephemeral');
     this.#revealed.set(toHex(sid), actor);
     if (this.#activeSessions.has(toHex(sid))) throw new RuleBroken('an ephemeral of an active session was revealed');

@@ -218,7 +218,7 @@ describe.each(suites)('a member erases what it no longer needs, suite $name', (s
     const entries = replaced(tokenEntries(sent.confirming), insider, () => lie);
     play(first!, onTokens, signTokens(n, ring, unsigned(entries)));
     play(first!, onTokens, signTokens(n, ring, entries));
-    expect(first!.state.round.kind).toBe('idle');
+    expect(first!.state.round.kind).toBe('revealed');
 
     const late = onTime(second!.state, nowS + 3_600);
     erase(second!.state, late);

@@ -96,10 +96,14 @@ describe.each(suites)('tokens that do not fit, suite $name', (suite) => {
     const { state } = withInsiders(n, sent, [1], shifted);
     expect(state).toMatchObject({ kind: 'inconsistent', fault: { reason: 'sum', accused: null } });
     const [member] = sent.members;
-    const { secret } = roundOf(member!);
-    expect(revealed(n, sent, 0, play(member!, onTokens, state.signedTokensMessage))).toEqual(secret);
-    expect(member!.state).toMatchObject({ round: { kind: 'idle' }, tombstone: sent.roster.ring.sid, active: null });
-    expect(refusedBy(member!, onTokens, state.signedTokensMessage)).toBe('session-aborted');
+    const { secret, leftEdge, rightEdge } = roundOf(member!);
+    const step = onTokens(member!.context, member!.state, state.signedTokensMessage);
+    expect(revealed(n, sent, 0, step.reply)).toEqual(secret);
+    expect(step.consumed).toEqual([secret, leftEdge, rightEdge]);
+    expect(step.state).toMatchObject({ round: { kind: 'revealed' }, tombstone: sent.roster.ring.sid, active: null });
+    for (const bytes of step.consumed) bytes.fill(0);
+    const again = onTokens(member!.context, step.state, state.signedTokensMessage);
+    expect(again).toEqual({ state: step.state, reply: step.reply, consumed: [] });
   });
 
   it('are answered with an abort as long as one signature is missing, and always with the same', () => {
