@@ -86,7 +86,7 @@ export interface Aborted extends InSession {
 }
 
 /** The ephemeral was shown and is forgotten; who asks again in the same words gets the same answer, as long as the process lives. */
-export interface Revealed {
+interface Revealed {
   readonly kind: 'revealed';
   readonly annId: Uint8Array;
   readonly announcement: Announcement;
