@@ -9,10 +9,10 @@ import { assembleSign1, protectedHeader } from '../cose.js';
 import { GridringError, VerificationError } from '../errors.js';
 import { arrayOf, bytesOf } from '../fields.js';
 import { limits } from '../limits.js';
-import { certificateOf, verifyMembership, type Membership, type MembershipCheck } from '../membership.js';
+import { certificateOf, lastValidS, verifyMembership, type Membership, type MembershipCheck } from '../membership.js';
 import type { Suite } from '../suite.js';
 import { parseEndorsementBundle, recordHashOf, verifyEndorsement, type VerifiedEndorsement } from './endorsement.js';
-import { encodeConfirmation } from './messages.js';
+import { encodeConfirmation, type Announcement } from './messages.js';
 import { announcementOf, verifyRecord, type VerifiedRecord } from './record.js';
 
 /** Three bundles, each as it travels by itself. */
@@ -56,19 +56,28 @@ export interface VerifiedProof {
 /** What a proof is checked for, one after the other; a refusal begins with the name. */
 type ProofPart = 'form' | 'membership list' | 'record' | 'endorsement';
 
+/** An announcement is for so long. */
+const announcedForS = 300;
+
 /**
- * Checks every signature and hash of a proof. Certificates and list are judged as at the end of the announcement's life,
- * or now where that is still to come: a proof outlives them.
+ * When what was announced is judged, Unix seconds: as its members did, while the announcement lasted and, if so, the list.
+ * What members signed outlives their certificates and the list.
+ * @throws MalformedError for a bundle that is none
+ */
+export const judgedAtS = (nowS: number, { expiryS }: Announcement, membershipBundle: Uint8Array): number =>
+  Math.min(nowS, expiryS, Math.max(expiryS - announcedForS, lastValidS(membershipBundle)));
+
+/**
+ * Checks every signature and hash of a proof, as at the time that `judgedAtS` says.
  * @throws VerificationError with the code of the check that failed, also `endorsement-mismatch`; the message begins with
  * the part
  */
 export function verifyProof(check: MembershipCheck, bytes: Uint8Array): VerifiedProof {
   const { suite } = check;
-  const { proof, announcement } = inPart('form', () => {
+  const { proof, asAtS } = inPart('form', () => {
     const parsed = parseProof(bytes);
-    return { proof: parsed, announcement: announcementOf(parsed.record) };
+    return { proof: parsed, asAtS: judgedAtS(check.nowS, announcementOf(parsed.record), parsed.membership) };
   });
-  const asAtS = Math.min(check.nowS, announcement.expiryS);
   const then = { ...check, nowS: asAtS };
   const membership = inPart('membership list', () => verifyMembership(then, proof.membership));
   const record = inPart('record', () => verifyRecord(suite, membership, proof.record, asAtS));

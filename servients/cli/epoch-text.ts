@@ -1,16 +1,19 @@
 /** Epochs and their proofs as people and programs read them. */
-import { toBase64Url, toHex } from '../../crypto/bytes.js';
+import { equalBytes, toBase64Url, toHex } from '../../crypto/bytes.js';
+import type { Membership } from '../../crypto/membership.js';
+import type { VerifiedVerdict } from '../../crypto/ring/blame.js';
 import type { VerifiedProof } from '../../crypto/ring/proof.js';
 import type { Readability } from '../key-holders.js';
 
 const isoTime = (timeS: number): string => new Date(timeS * 1000).toISOString();
 const keyNameOf = ({ record }: VerifiedProof): string => toHex(record.name.th2.subarray(0, 8));
 const listOf = ({ membership: { list } }: VerifiedProof): string => `${list.version}.${list.revision}`;
-const coordinatorOf = ({ membership, record }: VerifiedProof): string => {
-  const { coordinator } = record.announcement;
-  const index = membership.list.entries.findIndex(({ certHash }) => toHex(certHash) === toHex(coordinator));
-  return `urn:gridring:gateway:${membership.certificates[index]?.id ?? toHex(coordinator)}`;
+const idIn = ({ list, certificates }: Membership, certHash: Uint8Array): string => {
+  const index = list.entries.findIndex((entry) => equalBytes(entry.certHash, certHash));
+  return certificates[index]?.id ?? toHex(certHash);
 };
+const coordinatorOf = ({ membership, record }: VerifiedProof): string =>
+  `urn:gridring:gateway:${idIn(membership, record.announcement.coordinator)}`;
 const endorserOf = ({ endorsement }: VerifiedProof): string => `urn:gridring:backend:${endorsement.backend.id}`;
 const nameOf = ({ record: { name } }: VerifiedProof): string => `epoch ${name.epoch}, attempt ${name.attempt}`;
 const ids = ({ holders }: VerifiedProof): string => holders.map(({ certificate }) => certificate.id).join(', ');
@@ -36,8 +39,13 @@ export const epochLines = (proof: VerifiedProof, recordedAt: string): readonly s
   ]),
 ];
 
-/** What has been checked, in its order. */
-export const checkLines = (proof: VerifiedProof): readonly string[] => {
+interface Asked {
+  readonly meter?: string;
+  readonly canRead?: boolean;
+}
+
+/** What has been checked, in its order; and whether a meter holds the key, where one is named. */
+export const checkLines = (proof: VerifiedProof, { meter, canRead }: Asked = {}): readonly string[] => {
   const n = proof.holders.length;
   const signatures = `${n} signatures`;
   return [
@@ -51,6 +59,9 @@ export const checkLines = (proof: VerifiedProof): readonly string[] => {
       ['confirmations', `${signatures} of one key, ${keyNameOf(proof)}`],
       ['endorsement', `signed by ${endorserOf(proof)} for this record`],
     ]),
+    ...(meter === undefined
+      ? []
+      : [`${canRead ? 'yes' : 'no'}: ${meter} ${canRead ? 'holds' : 'does not hold'} the key`]),
   ];
 };
 
@@ -115,4 +126,40 @@ export const readabilityJson = ({ proof, holder, listed, removal }: Readability)
     ...(removal.firstEpoch && { firstEpochWithout: removal.firstEpoch.epoch, tookS: removal.tookS }),
   }),
   ...epochJson(proof),
+});
+
+const accusations = {
+  commitment: 'opened another number than its share committed to',
+  reveal: 'revealed another secret than that of its share',
+  token: 'signed a token or tags that are not those of its edges',
+} as const;
+
+/** Who is convicted by what they signed, and who has shown nothing. */
+export const verdictLines = (membership: Membership, verdict: VerifiedVerdict): readonly string[] => {
+  const { announcement, accused, silent } = verdict;
+  return [
+    `epoch ${announcement.epoch}, attempt ${announcement.attempt}, of group ${toHex(announcement.gid)}: the verdict verifies`,
+    ...aligned([
+      ['signed by', `urn:gridring:gateway:${idIn(membership, announcement.coordinator)}`],
+      ...accused.map(
+        ({ certHash, accusation }) =>
+          ['accused', `${idIn(membership, certHash)}: it ${accusations[accusation]}`] as const,
+      ),
+      ...silent.map((certHash) => ['silent', idIn(membership, certHash)] as const),
+    ]),
+  ];
+};
+
+export const verdictJson = (membership: Membership, { announcement, accused, silent }: VerifiedVerdict): object => ({
+  gid: toHex(announcement.gid),
+  epoch: announcement.epoch,
+  attempt: announcement.attempt,
+  announcedBy: `urn:gridring:gateway:${idIn(membership, announcement.coordinator)}`,
+  accused: accused.map(({ certHash, accusation }) => ({ ...personOf(membership, certHash), accusation })),
+  silent: silent.map((certHash) => personOf(membership, certHash)),
+});
+
+const personOf = (membership: Membership, certHash: Uint8Array) => ({
+  id: `urn:gridring:meter:${idIn(membership, certHash)}`,
+  certHash: toHex(certHash),
 });

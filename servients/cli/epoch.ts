@@ -1,19 +1,14 @@
 /** `gridring epoch`: which keys there were, who holds them, and the proof of it. */
-import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { GridringError, SetupError } from '../../crypto/errors.js';
-import { limits } from '../../crypto/limits.js';
-import { parseProof, verifyProof, type VerifiedProof } from '../../crypto/ring/proof.js';
-import { announcementOf } from '../../crypto/ring/record.js';
-import { suiteById } from '../../crypto/suite-node.js';
 import type { EpochLog, ListedEpoch } from '../epoch-log.js';
-import { readCertificates, writePublic } from '../identity-files.js';
-import { holderNamed, readabilityOf } from '../key-holders.js';
+import { writePublic } from '../identity-files.js';
+import { readabilityOf } from '../key-holders.js';
 import { readReaderFile } from '../reader-file.js';
 import { systemNowS } from '../runtime.js';
-import { checkLines, epochJson, epochLines, readabilityLines, readabilityJson } from './epoch-text.js';
+import { verifyProofFile, verifyVerdictFile } from './epoch-files.js';
+import { epochJson, epochLines, readabilityLines, readabilityJson } from './epoch-text.js';
 import { baseUrl, groupId } from './options.js';
-import { exitCodes, printJson, printLine, reportError, table } from './output.js';
+import { printJson, printLine, table } from './output.js';
 
 interface Options {
   readonly reader: string;
@@ -50,7 +45,12 @@ export function addEpoch(program: Command): void {
     .argument('<file>', 'as "export" wrote it')
     .requiredOption('--root <file>', 'certificate of the root, PEM')
     .option('--meter <id>', 'tell also whether this meter holds the key')
-    .action(verify);
+    .action(verifyProofFile);
+  verb('verdict', 'check who is to blame for an attempt that failed, by the verdict that the gateway signed')
+    .argument('<file>', 'the verdict')
+    .requiredOption('--membership <file>', 'the list that was in force, with its certificates')
+    .requiredOption('--root <file>', 'certificate of the root, PEM')
+    .action(verifyVerdictFile);
 }
 
 /** Loaded when it is needed: its schemas take time, which every other verb would pay too. */
@@ -112,46 +112,4 @@ async function canRead(meter: string, name: string | undefined, options: Options
   const answer = await readabilityOf(log, await groupOf(log, options), meter, name);
   if (options.json) printJson({ event: 'can-read', meter, ...readabilityJson(answer) });
   else for (const line of readabilityLines(meter, answer)) printLine(line);
-}
-
-interface VerifyOptions {
-  readonly root: string;
-  readonly meter?: string;
-  readonly json?: true;
-}
-
-/** Whatever does not verify is a finding of this command, and no fault in its use. */
-function verify(file: string, { root, meter, json }: VerifyOptions): void {
-  const bytes = readBytes(file);
-  let proof: VerifiedProof;
-  try {
-    const suite = suiteById(announcementOf(parseProof(bytes).record).suite);
-    const trustedRoots = readCertificates(suite, root, 'root certificate');
-    proof = verifyProof({ suite, trustedRoots, nowS: systemNowS() }, bytes);
-  } catch (error) {
-    if (!(error instanceof GridringError) || error instanceof SetupError) throw error;
-    reportError(error, json ?? false);
-    process.exitCode = exitCodes.failed;
-    return;
-  }
-  const holder = meter === undefined ? undefined : holderNamed(proof, meter);
-  if (json) {
-    const answer = meter === undefined ? {} : { meter, canRead: holder !== undefined };
-    printJson({ event: 'proof-verified', ...epochJson(proof), ...answer });
-    return;
-  }
-  for (const line of checkLines(proof)) printLine(line);
-  if (meter !== undefined)
-    printLine(`${holder ? 'yes' : 'no'}: ${meter} ${holder ? 'holds' : 'does not hold'} the key`);
-}
-
-function readBytes(file: string): Uint8Array {
-  let bytes: Uint8Array;
-  try {
-    bytes = new Uint8Array(readFileSync(file));
-  } catch (cause) {
-    throw new SetupError('file-unreadable', `proof: ${file} cannot be read; check the path`, cause);
-  }
-  if (bytes.length <= limits.proof) return bytes;
-  throw new SetupError('file-unreadable', `proof: ${file} has more than ${limits.proof} bytes`);
 }

@@ -5,6 +5,7 @@ import { recordHashOf, verifyEndorsement } from '../../crypto/ring/endorsement.j
 import { verifyProof } from '../../crypto/ring/proof.js';
 import { encodeRecord, parseRecord, verifyRecord } from '../../crypto/ring/record.js';
 import { suiteP256, suiteX25519 } from '../../crypto/suite-node.js';
+import { change, changeOf, delegate, verified } from '../support/delegate.js';
 import { makeNeighbourhood, nowS, type Principal } from '../support/neighbourhood.js';
 import { agree, makePlayers } from '../support/ring.js';
 import {
@@ -164,6 +165,27 @@ describe.each([suiteX25519, suiteP256])('the record of an epoch, suite $name', (
     expectProblem(await record(asBefore), 409, 'membership-rollback');
     backend = await backend.restart();
     expectProblem(await record(asBefore), 409, 'membership-rollback');
+  });
+
+  it('may rest on a list that the gateway changed under a delegation, once the backend has it', async () => {
+    const base = n.list({ version: 2 });
+    const delegated = delegate(n, {}, base);
+    const changedList = change(n, delegated, changeOf([n.meters[2]!]));
+    const membership = verified(n, changedList);
+    const players = makePlayers(n, { membership }).slice(0, 2);
+    const { published } = agree(n, { players, membership, epoch: 3, reason: 'revocation' });
+    await publish(delegated);
+    expectProblem(await record(published.record), 409, 'membership-unknown');
+    await publish(changedList);
+    expect((await record(published.record)).status).toBe(200);
+    const under = { listVersion: 2, listRevision: 1 };
+    expect((await get(`groups/${gid}/epochs`)).body).toMatchObject({ epochs: [under] });
+    expect((await get(`groups/${gid}/lists`)).body).toMatchObject({ lists: [under, { listVersion: 2 }, {}] });
+    backend.clockS += 2 * 86_400;
+    backend = await backend.restart();
+    const proof = await get(`groups/${gid}/epochs/3.1/proof`, { accept: 'application/cbor' });
+    const later = { ...check, nowS: backend.clockS };
+    expect(verifyProof(later, proof.body as Uint8Array).membership.list.revision).toBe(1);
   });
 
   it('is taken from a gateway that a current list names, and from nobody else', async () => {
