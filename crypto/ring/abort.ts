@@ -5,7 +5,7 @@ import { withRound, verifyFrom, type MemberContext, type MemberStep } from './me
 import type { Aborted, MemberState, TokenSent } from './member-state.js';
 import { contextOf, encodeAbort, encodeReveal, type TokenBundle } from './messages.js';
 import { ringIndexOf, verifyTokenOf, type Ring } from './roster.js';
-import { openTokens, type TokenFault } from './verdict.js';
+import { openTokens, type TokenFault } from './token-fault.js';
 
 /** Nothing is concluded from a bundle that the coordinator did not sign (protocol §5). */
 export function abort(

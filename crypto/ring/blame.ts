@@ -16,7 +16,7 @@ import { openEvidence, peekAnnouncement, type EvidenceMessages } from './evidenc
 import { contextOf, parseReveal, type Announcement, type TokenParts } from './messages.js';
 import { neighbour, ringIndexOf, type Ring } from './roster.js';
 import { edgeFrom, tagOf } from './schedule.js';
-import { openTokens, opensCommitment, publicTokenFault } from './verdict.js';
+import { openTokens, opensCommitment, publicTokenFault } from './token-fault.js';
 
 const accusations = ['commitment', 'reveal', 'token'] as const;
 

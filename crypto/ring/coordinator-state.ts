@@ -14,7 +14,7 @@ import {
 } from './messages.js';
 import { ringIndexOf, type Ring, type RingMember } from './roster.js';
 import type { KeyName } from './schedule.js';
-import type { TokenFault } from './verdict.js';
+import type { TokenFault } from './token-fault.js';
 
 export interface CoordinatorContext {
   readonly suite: Suite;

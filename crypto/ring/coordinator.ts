@@ -40,7 +40,7 @@ import {
 import { encodeRecord } from './record.js';
 import { openRoster, type Ring } from './roster.js';
 import { announcementId, inRingOrder, secondTranscript } from './schedule.js';
-import { publicTokenFault } from './verdict.js';
+import { publicTokenFault } from './token-fault.js';
 
 /** Announces an attempt. The caller has saved (epoch, attempt) before: it is never announced twice. */
 export function announce(

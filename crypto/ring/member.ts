@@ -61,7 +61,7 @@ import {
   secondTranscript,
   tagOf,
 } from './schedule.js';
-import { openTokens } from './verdict.js';
+import { openTokens } from './token-fault.js';
 
 /**
  * Takes a newer membership list: a round that hangs on the old one is given up, and an active key that somebody holds

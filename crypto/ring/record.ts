@@ -14,7 +14,7 @@ import { assertReference, openEvidence, peekAnnouncement } from './evidence.js';
 import { parseConfirmationBundle, type Announcement, type ConfirmationEntry } from './messages.js';
 import { verifyConfirmationOf, type Ring } from './roster.js';
 import { secondTranscript, type KeyName } from './schedule.js';
-import { publicTokenFault } from './verdict.js';
+import { publicTokenFault } from './token-fault.js';
 
 /** The four signed messages, in the order of the rounds. */
 export type RecordMessages = readonly [

@@ -5,7 +5,7 @@ import { newSealingState, readersOf, seal } from '../../crypto/envelope/sealing.
 import { decodeMemberState, encodeMemberState } from '../../crypto/ring/member-state.js';
 import { onAnnouncement, onConfirmations, onMembership, onRoster, onTokens } from '../../crypto/ring/member.js';
 import { verifyRecord } from '../../crypto/ring/record.js';
-import { openTokens } from '../../crypto/ring/verdict.js';
+import { openTokens } from '../../crypto/ring/token-fault.js';
 import { at, neighbourhoodOf, refusal, refusedBy, suites, tokenEntries } from '../support/forge.js';
 import { nowS } from '../support/neighbourhood.js';
 import { activeKey, agree, makePlayers, throughShares, throughTokens } from '../support/ring.js';
