@@ -36,6 +36,8 @@ export interface EpochOutcome {
   readonly attempt: number;
   readonly members: number;
   readonly confirmed: number;
+  /** Whether the backend's word for the record is still awaited. */
+  readonly provisional: boolean;
   readonly agreementMs: number;
 }
 
@@ -435,7 +437,9 @@ export class Coordination {
     const { published, confirmed } = await this.#agreement.agree(reason);
     const { epoch, attempt } = published.name;
     const agreementMs = performance.now() - startedMs;
-    const outcome = { gid: this.gid, epoch, attempt, members: published.ring.members.length, confirmed, agreementMs };
+    const members = published.ring.members.length;
+    const provisional = this.#active?.provisional ?? false;
+    const outcome = { gid: this.gid, epoch, attempt, members, confirmed, provisional, agreementMs };
     log.info({ ...outcome, reason }, 'epoch agreed');
     onEpoch(outcome);
     return outcome;

@@ -193,12 +193,14 @@ export class EpochRun {
   }
 
   /**
-   * Hands out the confirmations, and again to who was silent: a key is active only at members that have them.
-   * @returns the members that are active
+   * Hands out the confirmations, and again to who was silent: a key is active only at members that have them. Who cannot
+   * be called fetches them.
+   * @returns the members that are known to be active
    */
   async activate({ confirmationsMessage }: Published): Promise<readonly Uint8Array[]> {
+    const callable = this.#roster().filter((member) => this.#parts.reach(member) === 'callable');
     const activated = await Promise.all(
-      this.#roster().map(async (member) => ((await this.#activateOne(member, confirmationsMessage)) ? [member] : [])),
+      callable.map(async (member) => ((await this.#activateOne(member, confirmationsMessage)) ? [member] : [])),
     );
     return activated.flat();
   }

@@ -108,10 +108,7 @@ function describer(started: number, meters: number): (event: RuntimeEvent) => st
       case 'agreement-failed':
         return line('ring', `no epoch was agreed (${field('code')}); trying again`);
       case 'epoch':
-        return line(
-          'ring',
-          `epoch ${field('epoch')}: ${field('confirmed')} of ${field('members')} members confirmed one key in ${number('agreementMs').toFixed(0)} ms`,
-        );
+        return line('ring', describeEpoch(event));
       case 'backend-away':
         return line('gateway', `the backend does not answer (${field('code')}); buffering`);
       case 'backend-back':
@@ -134,6 +131,14 @@ function describer(started: number, meters: number): (event: RuntimeEvent) => st
         return undefined;
     }
   };
+}
+
+function describeEpoch(event: RuntimeEvent): string {
+  const [members, confirmed] = [Number(event['members']), Number(event['confirmed'])];
+  const agreed = `${confirmed} of ${members} members confirmed one key in ${Number(event['agreementMs']).toFixed(0)} ms`;
+  const fetched = confirmed < members ? ', the others fetch the end of it' : '';
+  const provisional = event['provisional'] === true ? '; provisional until the backend has verified it' : '';
+  return `epoch ${String(event['epoch'])}: ${agreed}${fetched}${provisional}`;
 }
 
 function describeRunning(event: RuntimeEvent, line: (topic: string, text: string) => string): string {
