@@ -68,7 +68,7 @@ function ownPart({ functionName, url }: Runtime.CallFrame, inStep: boolean): Par
   if (functionName === '(garbage collector)') return 'garbage';
   if (!inStep) return url.includes('/crypto/ring/member.') && steps.has(functionName) ? 'other' : undefined;
   if (url.includes('/crypto/suite-node.')) {
-    return functionName === 'sha256' || functionName === 'hmacSha256' ? 'hashing' : 'publicKey';
+    return /^(?:sha256|publicSha256|fromBinary|hmacSha256)$/.test(functionName) ? 'hashing' : 'publicKey';
   }
   if (/\/crypto\/(?:hash|hpke)\./.test(url)) return 'hashing';
   if (url.includes('/crypto/keys.')) return 'publicKey';

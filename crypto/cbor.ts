@@ -11,6 +11,16 @@ import { MalformedError } from './errors.js';
 
 export type CborItem = number | string | boolean | null | Uint8Array | readonly CborItem[] | CborMap;
 export type CborMap = ReadonlyMap<number | string, CborItem>;
+type Encodable = CborItem | Embedded | readonly (CborItem | Embedded)[];
+
+/** To encode: a byte string whose content is an encoded item. Written in place, it needs no memory of its own. */
+export class Embedded {
+  readonly item: CborItem;
+
+  constructor(item: CborItem) {
+    this.item = item;
+  }
+}
 
 /**
  * What is being written, and how far. One for all calls, since a member of a ring encodes hundreds of times an epoch;
@@ -30,7 +40,7 @@ export const encode = (item: CborItem): Uint8Array => withEncoded(item, (bytes) 
  * or signed. `use` encodes nothing itself.
  * @throws TypeError as `encode`
  */
-export function withEncoded<T>(item: CborItem, use: (bytes: Uint8Array) => T): T {
+export function withEncoded<T>(item: Encodable, use: (bytes: Uint8Array) => T): T {
   written = 0;
   try {
     write(item);
@@ -40,14 +50,15 @@ export function withEncoded<T>(item: CborItem, use: (bytes: Uint8Array) => T): T
   }
 }
 
-function write(item: CborItem): void {
+function write(item: Encodable): void {
   if (item instanceof Uint8Array) writeString(2, item);
   else if (typeof item === 'number') writeNumber(item);
   else if (typeof item === 'string') writeText(item);
   else if (Array.isArray(item)) {
     writeHead(4, item.length);
-    for (const inner of item as readonly CborItem[]) write(inner);
+    for (const inner of item as readonly Encodable[]) write(inner);
   } else if (item instanceof Map) writeMap(item as CborMap);
+  else if (item instanceof Embedded) writeEmbedded(item.item);
   else writeSimple(item);
 }
 
@@ -62,6 +73,19 @@ function writeHead(major: number, value: number): void {
   const size = value < 0x100 ? 0 : value < 0x1_0000 ? 1 : value <= 0xffff_ffff ? 2 : 3;
   scratch[written++] = type | (24 + size);
   for (let shift = 8 * 2 ** size - 8; shift >= 0; shift -= 8) scratch[written++] = Math.floor(value / 2 ** shift);
+}
+
+/** The length is known only afterwards: the content is moved to make room for its head. */
+function writeEmbedded(item: CborItem): void {
+  const start = written;
+  write(item);
+  const end = written;
+  writeHead(2, end - start);
+  const headBytes = written - end;
+  scratch.copyWithin(start + headBytes, start, end);
+  written = start;
+  writeHead(2, end - start);
+  written = end + headBytes;
 }
 
 function writeString(major: number, bytes: Uint8Array): void {

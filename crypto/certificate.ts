@@ -23,6 +23,7 @@ import {
 } from '@peculiar/asn1-x509';
 import { equalBytes } from './bytes.js';
 import { algorithmsOf, decodeDer, encodeDer, malformed } from './certificate/algorithms.js';
+import { protectedHeader } from './cose.js';
 import { MalformedError, VerificationError } from './errors.js';
 import { limits } from './limits.js';
 import type { Suite, SuiteId, Verifier } from './suite.js';
@@ -37,6 +38,8 @@ interface CertificateFields {
   readonly certHash: Uint8Array;
   /** certHash[0..8]; only finds a key. */
   readonly kid: Uint8Array;
+  /** Encoded {alg, kid}, as it stands in whatever the holder signs. */
+  readonly protectedHeader: Uint8Array;
   /** Of the certified key, which has been validated. */
   readonly verifier: Verifier;
   readonly notBeforeS: number;
@@ -90,11 +93,13 @@ export function parseCertificate(suite: Suite, der: Uint8Array): Certificate {
   const issuerName = encodeDer(tbs.issuer);
   const subjectName = encodeDer(tbs.subject);
   const certHash = suite.sha256(der);
+  const kid = certHash.slice(0, 8);
   return {
     suite: suite.id,
     der: new Uint8Array(der),
     certHash,
-    kid: certHash.slice(0, 8),
+    kid,
+    protectedHeader: protectedHeader(suite.signatureAlgorithm, kid),
     verifier: readKey(suite, tbs.subjectPublicKeyInfo),
     notBeforeS: tbs.validity.notBefore.getTime().getTime() / 1000,
     notAfterS: tbs.validity.notAfter.getTime().getTime() / 1000,

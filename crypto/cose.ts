@@ -3,7 +3,7 @@
  * {alg, kid} or {alg}, unprotected header empty, payload attached. Nothing else of COSE is accepted.
  */
 import { concatBytes, equalBytes } from './bytes.js';
-import { decodeStrict, encode, withEncoded, type CborItem } from './cbor.js';
+import { decodeStrict, Embedded, encode, withEncoded, type CborItem } from './cbor.js';
 import { MalformedError, VerificationError } from './errors.js';
 import type { Signer, Suite, Verifier } from './suite.js';
 
@@ -21,6 +21,13 @@ export interface Sign1 {
   readonly signature: Uint8Array;
 }
 
+/** What a signature is over, but for its context, and the signature. */
+export interface Signed {
+  readonly protectedHeader: Uint8Array;
+  readonly payload: Uint8Array | Embedded;
+  readonly signature: Uint8Array;
+}
+
 /** The signature's context: external_aad = ["gridring1", type, context] (protocol §2). */
 export interface SignatureContext {
   readonly type: string;
@@ -31,10 +38,10 @@ export const protectedHeader = (algorithm: number, kid: Uint8Array): Uint8Array 
   encode(new Map<number, CborItem>([[1, algorithm], [4, kid]])); // prettier-ignore
 
 /** Sig_structure of RFC 9052 §4.4. */
-const sigStructure = (header: Uint8Array, { type, context }: SignatureContext, payload: Uint8Array): CborItem => [
+const sigStructure = (header: Uint8Array, { type, context }: SignatureContext, payload: Uint8Array | Embedded) => [
   'Signature1',
   header,
-  encode(['gridring1', type, context]),
+  new Embedded(['gridring1', type, context]),
   payload,
 ];
 
@@ -79,8 +86,16 @@ export function verifySign1(suite: Suite, verifier: Verifier, message: Sign1, co
   if (message.algorithm !== suite.signatureAlgorithm) {
     throw new VerificationError('algorithm-mismatch', `COSE algorithm ${message.algorithm} is not that of the suite`);
   }
-  const signed = sigStructure(message.protectedHeader, context, message.payload);
-  if (!withEncoded(signed, (bytes) => verifier.verify(bytes, message.signature))) {
+  verifyBare(verifier, message, context);
+}
+
+/**
+ * Checks a signature that came without the rest of its message: header and payload are known.
+ * @throws VerificationError `signature-invalid`
+ */
+export function verifyBare(verifier: Verifier, signed: Signed, context: SignatureContext): void {
+  const structure = sigStructure(signed.protectedHeader, context, signed.payload);
+  if (!withEncoded(structure, (bytes) => verifier.verify(bytes, signed.signature))) {
     throw new VerificationError('signature-invalid', `the signature of a ${context.type} does not verify`);
   }
 }

@@ -3,8 +3,12 @@ import { concatBytes } from './bytes.js';
 import { withEncoded, type CborItem } from './cbor.js';
 import type { Suite } from './suite.js';
 
-/** H(label, …) = SHA-256(deterministic CBOR of ["gridring1/" + label, …]); 32 bytes. */
+/** H(label, …) = SHA-256(deterministic CBOR of ["gridring1/" + label, …]); 32 bytes that everybody may know. */
 export const hash = (suite: Suite, label: string, ...items: readonly CborItem[]): Uint8Array =>
+  withEncoded([`gridring1/${label}`, ...items], (bytes) => suite.publicSha256(bytes));
+
+/** As `hash`, for a result that is secret. */
+export const secretHash = (suite: Suite, label: string, ...items: readonly CborItem[]): Uint8Array =>
   withEncoded([`gridring1/${label}`, ...items], (bytes) => suite.sha256(bytes));
 
 /** RFC 5869 §2.2; 32 bytes. */

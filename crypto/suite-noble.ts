@@ -24,6 +24,7 @@ const zeroSecret = new Uint8Array(32);
 
 const hashes = {
   sha256: (data: Uint8Array): Uint8Array => sha256(data),
+  publicSha256: (data: Uint8Array): Uint8Array => sha256(data),
   hmacSha256: (key: Uint8Array, data: Uint8Array): Uint8Array => hmac(sha256, key, data),
 };
 

@@ -39,11 +39,19 @@ const zeroSecret = new Uint8Array(32);
 /** A Buffer's `slice` and `subarray` share memory and its `map` makes Buffers: nothing outside may meet one. */
 const plain = (buffer: Buffer): Uint8Array => new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
 
+/** A digest costs less than half as a string of one character a byte; but strings cannot be overwritten. */
+function fromBinary(text: string): Uint8Array {
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
 const base64Url = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64url');
 
 const hashes = {
   sha256: (data: Uint8Array): Uint8Array => plain(hash('sha256', data, 'buffer')),
+  publicSha256: (data: Uint8Array): Uint8Array => fromBinary(hash('sha256', data, 'binary')),
   hmacSha256: (key: Uint8Array, data: Uint8Array): Uint8Array => plain(createHmac('sha256', key).update(data).digest()),
 };
 

@@ -16,7 +16,11 @@ export interface Suite {
   /** RFC 9180 §7: KEM and AEAD identifiers; the KDF is HKDF-SHA256 in both suites. */
   readonly hpke: { readonly kemId: 0x20 | 0x10; readonly aeadId: 3 | 1; readonly publicKeyBytes: 32 | 65 };
 
+  /** 32 bytes. No other copy of them is left behind, since they may be secret. */
   sha256(data: Uint8Array): Uint8Array;
+  /** The same, faster where that is possible, for what everybody may know. */
+  publicSha256(data: Uint8Array): Uint8Array;
+  /** 32 bytes. */
   hmacSha256(key: Uint8Array, data: Uint8Array): Uint8Array;
 
   /**

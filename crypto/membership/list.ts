@@ -2,7 +2,7 @@
  * Membership lists (protocol §3): who may be in a group, and under which policy. Here: their form, their order, and what
  * they say of a certificate or a roster.
  */
-import { compareBytes, equalBytes, toHex } from '../bytes.js';
+import { compareBytes, equalBytes } from '../bytes.js';
 import { decodeStrict, encode, type CborItem } from '../cbor.js';
 import { sign1 } from '../cose.js';
 import { MalformedError, VerificationError } from '../errors.js';
@@ -236,12 +236,10 @@ export const memberCount = ({ entries }: AuthorityList): number => entries.filte
  */
 export function isQuorum({ policy, quorumMembers }: MembershipList, roster: readonly Uint8Array[]): boolean {
   const { minMembers, requiredMembers } = policy;
-  const inRoster = new Set(roster.map(toHex));
-  const present = quorumMembers.filter((certHash) => inRoster.has(toHex(certHash))).length;
+  const isPresent = (certHash: Uint8Array): boolean => roster.some((present) => equalBytes(present, certHash));
+  const present = quorumMembers.filter(isPresent).length;
   if (present < minMembers) return false;
-  return requiredMembers.length > 0
-    ? requiredMembers.every((required) => inRoster.has(toHex(required)))
-    : present * 2 > quorumMembers.length;
+  return requiredMembers.length > 0 ? requiredMembers.every(isPresent) : present * 2 > quorumMembers.length;
 }
 
 /** @throws VerificationError `roster-minority` */

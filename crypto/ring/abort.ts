@@ -19,7 +19,7 @@ export function abort(
   const { suite, self } = context;
   const { ring, announcement } = round;
   verifyFrom(context, announcement.coordinator, message, 'tokens', ring.th1);
-  const accused = provenAccused(context, ring, bundle, fault);
+  const accused = provenAccused(ring, bundle, fault);
   const payload = encodeAbort({ sessionRef: ring.sid.slice(0, 8), reason: fault.reason, accused });
   const abortReply = sign1(suite, self.signer, self.kid, contextOf('abort', ring.th1), payload);
   const buried = { ...state, tombstone: ring.sid };
@@ -27,17 +27,12 @@ export function abort(
 }
 
 /** Whoever altered the bundle could have a member accuse the innocent, so only a signed token convicts its owner. */
-function provenAccused(
-  { suite }: MemberContext,
-  ring: Ring,
-  bundle: TokenBundle,
-  { accused }: TokenFault,
-): Uint8Array | null {
+function provenAccused(ring: Ring, bundle: TokenBundle, { accused }: TokenFault): Uint8Array | null {
   const index = accused === null ? -1 : ringIndexOf(ring, accused);
   const member = ring.members[index];
   const entry = bundle.entries[index];
   if (!member || !entry?.signature) return null;
-  verifyTokenOf(suite, ring, member, entry);
+  verifyTokenOf(ring, member, entry);
   return accused;
 }
 
@@ -82,7 +77,7 @@ function revealOrAbort(
   }
   ring.members.forEach((member, i) => {
     const entry = bundle.entries[i];
-    if (entry) verifyTokenOf(suite, ring, member, entry);
+    if (entry) verifyTokenOf(ring, member, entry);
   });
   const payload = encodeReveal({ sessionRef: ring.sid.slice(0, 8), secret: round.secret });
   const reply = sign1(suite, self.signer, self.kid, contextOf('reveal', ring.th1), payload);

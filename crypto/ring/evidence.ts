@@ -52,7 +52,7 @@ export function openEvidence(check: RosterCheck, [announcement, roster, tokens]:
   }
   ring.members.forEach((member, i) => {
     const entry = entries[i];
-    if (entry) verifyTokenOf(check.suite, ring, member, entry);
+    if (entry) verifyTokenOf(ring, member, entry);
   });
   return { announcement: opened.announcement, ring, tokens: entries, verifyCoordinator };
 }
@@ -88,7 +88,7 @@ function openRosterMessage(
   const { announcementRef, entries } = parseRosterBundle(message.payload);
   assertReference(annId, announcementRef);
   const ring = openRoster(check, annId, entries);
-  for (const member of ring.members) verifyShareOf(check.suite, ring, member);
+  for (const member of ring.members) verifyShareOf(ring, member);
   return ring;
 }
 

@@ -196,8 +196,8 @@ export function onRoster(context: MemberContext, state: MemberState, bytes: Uint
   }
   const left = neighbour(ring, index, -1);
   const right = neighbour(ring, index, 1);
-  verifyShareOf(suite, ring, left);
-  if (right !== left) verifyShareOf(suite, ring, right);
+  verifyShareOf(ring, left);
+  if (right !== left) verifyShareOf(ring, right);
 
   const n = ring.members.length;
   const leftIndex = (index + n - 1) % n;
@@ -330,6 +330,7 @@ export function onConfirmations(context: MemberContext, state: MemberState, byte
   if (bundle.entries.length !== n) {
     throw new VerificationError('confirmations-count', 'the bundle does not hold one confirmation a member');
   }
+  const session = { sessionRef: bundle.sessionRef, th2: name.th2 };
   const constrained = membership.list.policy.profile === 'constrained' && n > 3;
   for (const [i, entry] of bundle.entries.entries()) {
     const certificate = certificateAt(membership, roster[i] ?? -1, 'member', nowS);
@@ -341,7 +342,7 @@ export function onConfirmations(context: MemberContext, state: MemberState, byte
     }
     const isNeighbour = (i + 1) % n === index || (index + 1) % n === i;
     if (i !== index && (!constrained || isNeighbour)) {
-      verifyConfirmationOf(suite, { sid: round.sid, th2: name.th2 }, certificate, entry);
+      verifyConfirmationOf(session, certificate, entry);
     }
   }
   return activate(context, state, round, constrained);

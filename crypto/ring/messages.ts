@@ -77,8 +77,8 @@ export interface Share {
   readonly commitment: Uint8Array;
 }
 
-export const encodeShare = (share: Share): Uint8Array =>
-  encode([share.announcementRef, share.ephemeralKey, share.commitment]);
+export const shareItem = (share: Share): CborItem => [share.announcementRef, share.ephemeralKey, share.commitment];
+export const encodeShare = (share: Share): Uint8Array => encode(shareItem(share));
 
 /** @throws MalformedError */
 export function parseShare(payload: Uint8Array): Share {
@@ -103,16 +103,15 @@ export interface Token extends TokenParts {
   readonly sessionRef: Uint8Array;
 }
 
-export const encodeToken = (t: Token): Uint8Array => encode([t.sessionRef, t.token, t.leftTag, t.rightTag, t.opening]);
+export const tokenItem = (t: Token): CborItem => [t.sessionRef, t.token, t.leftTag, t.rightTag, t.opening];
+export const encodeToken = (token: Token): Uint8Array => encode(tokenItem(token));
 
 /** @throws MalformedError */
 export function parseToken(payload: Uint8Array): Token {
-  const [sessionRef, ...parts] = fieldsOf(payload, 'token', 5);
-  return { sessionRef: bytesOf(sessionRef, 'token', 8), ...parseTokenParts(parts, 'token') };
-}
-
-function parseTokenParts([token, leftTag, rightTag, opening]: readonly CborItem[], what: string): TokenParts {
+  const what = 'token';
+  const [sessionRef, token, leftTag, rightTag, opening] = fieldsOf(payload, what, 5);
   return {
+    sessionRef: bytesOf(sessionRef, what, 8),
     token: bytesOf(token, what, 32),
     leftTag: bytesOf(leftTag, what, 16),
     rightTag: bytesOf(rightTag, what, 16),
@@ -129,8 +128,8 @@ export interface Confirmation {
   readonly groupPublicKey: Uint8Array;
 }
 
-export const encodeConfirmation = (c: Confirmation): Uint8Array =>
-  encode([c.sessionRef, c.th2, c.mac, c.groupPublicKey]);
+export const confirmationItem = (c: Confirmation): CborItem => [c.sessionRef, c.th2, c.mac, c.groupPublicKey];
+export const encodeConfirmation = (confirmation: Confirmation): Uint8Array => encode(confirmationItem(confirmation));
 
 /** @throws MalformedError */
 export function parseConfirmation(payload: Uint8Array): Confirmation {
@@ -253,10 +252,13 @@ export function parseTokenBundle(payload: Uint8Array): TokenBundle {
   return {
     sessionRef: bytesOf(sessionRef, what, 8),
     entries: ringOf(entries, what).map((item) => {
-      const fields = arrayOf(item, what, 5);
+      const [token, leftTag, rightTag, opening, signature] = arrayOf(item, what, 5);
       return {
-        ...parseTokenParts(fields, what),
-        signature: nullOr(fields[4], (bytes) => bytesOf(bytes, what, 64)),
+        token: bytesOf(token, what, 32),
+        leftTag: bytesOf(leftTag, what, 16),
+        rightTag: bytesOf(rightTag, what, 16),
+        opening: bytesOf(opening, what, 16),
+        signature: nullOr(signature, (bytes) => bytesOf(bytes, what, 64)),
       };
     }),
   };

@@ -63,7 +63,7 @@ export function verifyRecord(suite: Suite, membership: Membership, record: Uint8
   const confirmationsMessage = parseSign1(confirmationsBytes, limits.bundle);
   evidence.verifyCoordinator(confirmationsMessage, 'confirmations', th2);
   const { gid, epoch, attempt } = announcement;
-  const { confirmations, groupPublicKey } = verifyConfirmations(suite, ring, th2, confirmationsMessage);
+  const { confirmations, groupPublicKey } = verifyConfirmations(ring, th2, confirmationsMessage);
   return {
     announcement,
     name: { gid, epoch, attempt, th2 },
@@ -75,7 +75,6 @@ export function verifyRecord(suite: Suite, membership: Membership, record: Uint8
 }
 
 function verifyConfirmations(
-  suite: Suite,
   { sid, members }: Ring,
   th2: Uint8Array,
   { payload }: Sign1,
@@ -89,7 +88,7 @@ function verifyConfirmations(
   }
   members.forEach(({ certificate }, i) => {
     const entry = entries[i];
-    if (entry) verifyConfirmationOf(suite, { sid, th2 }, certificate, entry);
+    if (entry) verifyConfirmationOf({ sessionRef, th2 }, certificate, entry);
   });
   return { confirmations: entries, groupPublicKey };
 }

@@ -1,15 +1,16 @@
 /** A roster as members, coordinator and auditors all check it, and the signatures that bundles carry. */
-import { compareBytes, toHex } from '../bytes.js';
+import { equalBytes } from '../bytes.js';
+import { Embedded } from '../cbor.js';
 import type { VerifiedCertificate } from '../certificate.js';
-import { protectedHeader, verifySign1 } from '../cose.js';
+import { verifyBare, type SignatureContext } from '../cose.js';
 import { VerificationError } from '../errors.js';
 import { assertQuorum, certificateAt, type Membership } from '../membership.js';
 import type { Suite } from '../suite.js';
 import {
   contextOf,
-  encodeConfirmation,
-  encodeShare,
-  encodeToken,
+  confirmationItem,
+  shareItem,
+  tokenItem,
   type ConfirmationEntry,
   type RosterEntry,
   type TokenEntry,
@@ -64,16 +65,16 @@ export function openRoster(check: RosterCheck, annId: Uint8Array, entries: reado
 }
 
 function assertDistinct(members: readonly RingMember[]): void {
-  const listIndices = new Set(members.map(({ listIndex }) => listIndex));
-  const ephemeralKeys = new Set(members.map(({ ephemeralKey }) => toHex(ephemeralKey)));
-  if (listIndices.size < members.length || ephemeralKeys.size < members.length) {
+  const isSame = (a: RingMember, b: RingMember): boolean =>
+    a.listIndex === b.listIndex || equalBytes(a.ephemeralKey, b.ephemeralKey);
+  if (members.some((member, i) => members.findIndex((other) => isSame(other, member)) < i)) {
     throw new VerificationError('roster-duplicate', 'a member or an ephemeral key stands twice in the roster');
   }
 }
 
 /** Position of a member in the ring, −1 when it was left out. */
 export const ringIndexOf = ({ members }: Ring, certHash: Uint8Array): number =>
-  members.findIndex((member) => compareBytes(member.certHash, certHash) === 0);
+  members.findIndex((member) => equalBytes(member.certHash, certHash));
 
 export const neighbour = ({ members }: Ring, index: number, offset: 1 | -1): RingMember => {
   const member = members[(index + offset + members.length) % members.length];
@@ -82,44 +83,35 @@ export const neighbour = ({ members }: Ring, index: number, offset: 1 | -1): Rin
 };
 
 /** @throws VerificationError `share-signature-missing`, `signature-invalid` */
-export function verifyShareOf(suite: Suite, { annId }: Ring, member: RingMember): void {
+export function verifyShareOf({ annId }: Ring, member: RingMember): void {
   if (!member.signature) throw new VerificationError('share-signature-missing', 'a neighbour’s share is not signed');
-  const payload = encodeShare({ announcementRef: annId.slice(0, 8), ...member });
-  verifyCarried(suite, member.certificate, contextOf('share', annId), payload, member.signature);
+  const payload = new Embedded(shareItem({ announcementRef: annId.slice(0, 8), ...member }));
+  verifyCarried(member.certificate, contextOf('share', annId), payload, member.signature);
 }
 
 /** @throws VerificationError `token-signature-missing`, `signature-invalid` */
-export function verifyTokenOf(suite: Suite, { sid, th1 }: Ring, member: RingMember, entry: TokenEntry): void {
+export function verifyTokenOf({ sid, th1 }: Ring, { certificate }: RingMember, entry: TokenEntry): void {
   if (!entry.signature) throw new VerificationError('token-signature-missing', 'a token came without its signature');
-  const payload = encodeToken({ sessionRef: sid.slice(0, 8), ...entry });
-  verifyCarried(suite, member.certificate, contextOf('token', th1), payload, entry.signature);
+  const payload = new Embedded(tokenItem({ sessionRef: sid.slice(0, 8), ...entry }));
+  verifyCarried(certificate, contextOf('token', th1), payload, entry.signature);
 }
 
 /** @throws VerificationError `signature-invalid` */
 export function verifyConfirmationOf(
-  suite: Suite,
-  session: { readonly sid: Uint8Array; readonly th2: Uint8Array },
+  { sessionRef, th2 }: { readonly sessionRef: Uint8Array; readonly th2: Uint8Array },
   certificate: VerifiedCertificate,
   { mac, groupPublicKey, signature }: ConfirmationEntry,
 ): void {
-  const { sid, th2 } = session;
-  const payload = encodeConfirmation({ sessionRef: sid.slice(0, 8), th2, mac, groupPublicKey });
-  verifyCarried(suite, certificate, contextOf('confirmation', th2), payload, signature);
+  const payload = new Embedded(confirmationItem({ sessionRef, th2, mac, groupPublicKey }));
+  verifyCarried(certificate, contextOf('confirmation', th2), payload, signature);
 }
 
-/** Bundles carry bare signatures: the protected header is rebuilt from certificate and suite (protocol §4). */
-function verifyCarried(
-  suite: Suite,
-  { kid, verifier }: VerifiedCertificate,
-  context: ReturnType<typeof contextOf>,
-  payload: Uint8Array,
+/** Bundles carry bare signatures: the rest of each message is rebuilt (protocol §4). */
+const verifyCarried = (
+  { protectedHeader, verifier }: VerifiedCertificate,
+  context: SignatureContext,
+  payload: Embedded,
   signature: Uint8Array,
-): void {
-  const header = protectedHeader(suite.signatureAlgorithm, kid);
-  verifySign1(
-    suite,
-    verifier,
-    { kid, algorithm: suite.signatureAlgorithm, protectedHeader: header, payload, signature },
-    context,
-  );
-}
+): void => {
+  verifyBare(verifier, { protectedHeader, payload, signature }, context);
+};

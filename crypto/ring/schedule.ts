@@ -1,7 +1,7 @@
 /** The ring's hashes, edges and key schedule (protocol §4). Indices are positions in ring order, modulo n. */
 import { compareBytes, concatBytes, xorBytes } from '../bytes.js';
-import { encode } from '../cbor.js';
-import { hash, hkdfExpand, hkdfExtract } from '../hash.js';
+import { withEncoded } from '../cbor.js';
+import { hash, hkdfExpand, hkdfExtract, secretHash } from '../hash.js';
 import { deriveKeyPair } from '../hpke.js';
 import type { Suite } from '../suite.js';
 import type { TokenParts } from './messages.js';
@@ -42,7 +42,7 @@ export const firstTranscript = (
 
 /** e_i = H(edge, th1, i, ECDH(E_i, E_{i+1})). */
 export const edgeFrom = (suite: Suite, th1: Uint8Array, index: number, agreed: Uint8Array): Uint8Array =>
-  hash(suite, 'edge', th1, index, agreed);
+  secretHash(suite, 'edge', th1, index, agreed);
 
 /** tag_i = H(tag, th1, i, e_i)[0..16]. */
 export const tagOf = (suite: Suite, th1: Uint8Array, index: number, edge: Uint8Array): Uint8Array =>
@@ -92,7 +92,7 @@ export function deriveEpochKeys(suite: Suite, name: KeyName, edges: readonly Uin
   const joined = concatBytes(...edges);
   const prk = hkdfExtract(suite, name.th2, joined);
   const expand = (label: string): Uint8Array =>
-    hkdfExpand(suite, prk, encode(['gridring1', label, name.gid, name.epoch, name.attempt]), 32);
+    withEncoded(['gridring1', label, name.gid, name.epoch, name.attempt], (info) => hkdfExpand(suite, prk, info, 32));
   const groupSeed = expand('seedG');
   const keys = {
     groupKey: expand('GK'),
@@ -108,4 +108,4 @@ export function deriveEpochKeys(suite: Suite, name: KeyName, edges: readonly Uin
 
 /** mac_i = HMAC(kc, [i, th2])[0..16]. */
 export const confirmationMac = (suite: Suite, kc: Uint8Array, index: number, th2: Uint8Array): Uint8Array =>
-  suite.hmacSha256(kc, encode([index, th2])).slice(0, 16);
+  withEncoded([index, th2], (bytes) => suite.hmacSha256(kc, bytes)).slice(0, 16);

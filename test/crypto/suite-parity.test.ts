@@ -74,6 +74,7 @@ describe.each(pairs)('$name on node:crypto and on noble', ({ node, noble }) => {
     fc.assert(
       fc.property(data, data, (key, message) => {
         expect(toHex(node.sha256(message))).toBe(toHex(noble.sha256(message)));
+        expect(toHex(node.publicSha256(message))).toBe(toHex(noble.sha256(message)));
         expect(toHex(node.hmacSha256(key, message))).toBe(toHex(noble.hmacSha256(key, message)));
       }),
     );
