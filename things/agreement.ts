@@ -98,7 +98,7 @@ export class Agreement {
 
   #expiryS(): number {
     const { nowS, sleeperDeadlineMs } = this.#parts;
-    return nowS() + announcementLifeS + Math.ceil((3 * sleeperDeadlineMs) / 1_000);
+    return nowS() + announcementLifeS + Math.ceil((4 * sleeperDeadlineMs) / 1_000);
   }
 
   async #attempt(plan: EpochPlan): Promise<Agreed> {

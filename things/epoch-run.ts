@@ -53,7 +53,7 @@ export interface EpochRunParts {
   readonly reach: (member: Uint8Array) => Reach;
   /** How long a round waits for who is called. */
   readonly roundDeadlineMs: number;
-  /** How long it waits for who comes on its own initiative; the announcement's expiry has to allow three of these. */
+  /** How long it waits for who comes on its own initiative; the announcement's expiry has to allow four of these, one for who is to blame. */
   readonly sleeperDeadlineMs: number;
   /** Resolves after the time, or at once when the signal is aborted. */
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
