@@ -38,7 +38,7 @@ export async function agree(
 ): Promise<Agreement> {
   const cpuBefore = process.cpuUsage();
   const started = performance.now();
-  const membership = verified(deployment, membershipBundle);
+  const membership = verified(deployment, membershipBundle, neighbourhood.certificateCache);
   let attempts = 0;
   let all = false;
   while (!all) {

@@ -1,6 +1,7 @@
 /** A deployment in memory for measurements: CA, authority, gateway, meters, one reader, and the signed list of them. */
 import { randomBytes } from 'node:crypto';
 import { parseCertificate, type CaCertificate, type Certificate, type Role } from '../crypto/certificate.js';
+import type { CertificateCache } from '../crypto/certificate/cache.js';
 import { issueCertificate } from '../crypto/certificate/issue.js';
 import { generateAgreementKey, generateSigner } from '../crypto/keys.js';
 import {
@@ -31,9 +32,15 @@ export interface Deployment {
   readonly nextList: (meters: readonly Identity[]) => Uint8Array;
 }
 
-/** Verifies a bundle of the deployment, as everybody does for himself. @throws MalformedError, VerificationError */
-export const verified = ({ suite, root }: Pick<Deployment, 'suite' | 'root'>, bundle: Uint8Array): Membership =>
-  verifyMembership({ suite, trustedRoots: [root], nowS: nowS() }, bundle);
+/**
+ * Verifies a bundle of the deployment, as everybody does for himself, with the certificates that he has parsed before.
+ * @throws MalformedError, VerificationError
+ */
+export const verified = (
+  { suite, root }: Pick<Deployment, 'suite' | 'root'>,
+  bundle: Uint8Array,
+  certificateCache?: CertificateCache,
+): Membership => verifyMembership({ suite, trustedRoots: [root], certificateCache, nowS: nowS() }, bundle);
 
 /** A group of `memberCount` meters, whose readings go to one reader. */
 export function makeDeployment(suite: Suite, memberCount: number, profile: Profile = 'full'): Deployment {

@@ -1,5 +1,6 @@
 /** Epoch after epoch of a group whose coordinator and members are all in memory, with nothing between them. */
 import { toHex } from '../crypto/bytes.js';
+import { CertificateCache } from '../crypto/certificate/cache.js';
 import type { Membership } from '../crypto/membership.js';
 import type { CoordinatorContext } from '../crypto/ring/coordinator-state.js';
 import { announce, closeShares, onConfirmation, onShare, onToken } from '../crypto/ring/coordinator.js';
@@ -25,6 +26,7 @@ export interface EpochMessages {
 }
 
 interface Member {
+  readonly certificateCache: CertificateCache;
   context: MemberContext;
   state: MemberState;
 }
@@ -35,6 +37,8 @@ export class Group {
   readonly #deployment: Deployment;
   /** Everybody who ever was in the group, by certHash in hex. */
   readonly #known = new Map<string, Member>();
+  /** The coordinator's. */
+  readonly #certificateCache = new CertificateCache();
   #coordinator: CoordinatorContext;
   /** Those of the newest list. */
   #members: readonly Member[];
@@ -62,12 +66,12 @@ export class Group {
     return encodeMemberState(first.state);
   }
 
-  /** Goes on with just these members, under a newer list; each has it from a call of its own. @throws GridringError */
-  adopt(meters: readonly Identity[], listFor: () => Membership): void {
-    this.#coordinator = { ...this.#coordinator, membership: listFor() };
+  /** Goes on with just these members, under a newer list; each verifies it by a call of its own. @throws GridringError */
+  adopt(meters: readonly Identity[], verify: (certificateCache: CertificateCache) => Membership): void {
+    this.#coordinator = { ...this.#coordinator, membership: verify(this.#certificateCache) };
     this.#members = meters.map((self) => this.#member(self));
     for (const member of this.#members) {
-      const membership = listFor();
+      const membership = verify(member.certificateCache);
       member.context = { ...member.context, membership };
       member.state = onMembership(member.state, membership).state;
     }
@@ -77,7 +81,11 @@ export class Group {
     const { suite, membership, gid } = this.#deployment;
     const known = this.#known.get(toHex(self.certHash));
     if (known) return known;
-    const made = { context: { suite, membership, self, nowS: nowS(), random }, state: newMemberState(gid) };
+    const made = {
+      certificateCache: new CertificateCache(),
+      context: { suite, membership, self, nowS: nowS(), random },
+      state: newMemberState(gid),
+    };
     this.#known.set(toHex(self.certHash), made);
     return made;
   }

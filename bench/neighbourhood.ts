@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Servient } from '@node-wot/core';
 import { toHex } from '../crypto/bytes.js';
+import { CertificateCache } from '../crypto/certificate/cache.js';
 import { decodeMemberState } from '../crypto/ring/member-state.js';
 import { CoapClientFactory } from '../servients/bindings/coap-client.js';
 import { CoapServer } from '../servients/bindings/coap-server.js';
@@ -32,6 +33,8 @@ const seed = 'benchmark';
 export interface Neighbourhood {
   /** The gateway's way to the meters. */
   readonly members: Members;
+  /** The gateway's. */
+  readonly certificateCache: CertificateCache;
   /** Of the meters' CoAP servers, in their order. */
   readonly ports: readonly number[];
   /** The group key that is active at a meter, from its store; undefined where none is. */
@@ -93,7 +96,7 @@ export async function startNeighbourhood(
     const state = await stores.get(id)?.loadMember(deployment.gid);
     return state && decodeMemberState(state).active?.groupKey;
   };
-  return { members, ports, keyOf, close };
+  return { members, certificateCache: new CertificateCache(), ports, keyOf, close };
 }
 
 /** @returns the TD with the simulator's port in the place of the meter's */
@@ -132,6 +135,8 @@ async function startMeter(
     suite,
     identity,
     trustedRoots: [root],
+    // Of its own, as on a device of its own.
+    certificateCache: new CertificateCache(),
     store,
     nowS,
     random,

@@ -6,6 +6,7 @@ import { performance } from 'node:perf_hooks';
 import { toHex } from '../crypto/bytes.js';
 import type { CaCertificate } from '../crypto/certificate.js';
 import { parseCertificate } from '../crypto/certificate.js';
+import { CertificateCache } from '../crypto/certificate/cache.js';
 import { SetupError } from '../crypto/errors.js';
 import { suiteByName } from '../crypto/suite-node.js';
 import { makeThing } from '../td/make-td.js';
@@ -77,6 +78,7 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
         suite,
         identity,
         trustedRoots,
+        certificateCache: new CertificateCache(),
         store,
         members,
         nowS: systemNowS,

@@ -1,10 +1,11 @@
 /** A process that is one or more meters, each with its own folder, certificate, Thing and port. */
 import { randomBytes } from 'node:crypto';
 import { Servient } from '@node-wot/core';
-import type { Certificate } from '../crypto/certificate.js';
+import { CertificateCache } from '../crypto/certificate/cache.js';
 import { suiteByName } from '../crypto/suite-node.js';
 import { makeThing, makeUncallableTd } from '../td/make-td.js';
 import { Meter } from '../things/meter.js';
+import type { Parts } from '../things/parts.js';
 import { CoapClientFactory } from './bindings/coap-client.js';
 import { CoapServer } from './bindings/coap-server.js';
 import { RefusingHttpClientFactory } from './bindings/http-client.js';
@@ -32,7 +33,8 @@ export interface RunningMeters {
 
 /** @throws SetupError when a file, folder or port of any meter cannot be used; nothing is left running then */
 export async function runMeterHost(config: MeterHostConfig, runtime: Runtime): Promise<RunningMeters> {
-  const root = readCertificates(suiteByName(config.suite), config.root, 'root certificate');
+  const trustedRoots = readCertificates(suiteByName(config.suite), config.root, 'root certificate');
+  const trust = { trustedRoots, certificateCache: new CertificateCache() };
   const recordings = new Map<string, Promise<Recording>>();
   const recordingOf = ({ source: { path = shippedReadings() } }: MeterConfig): Promise<Recording> => {
     const recording = recordings.get(path) ?? readRecording(path);
@@ -43,7 +45,7 @@ export async function runMeterHost(config: MeterHostConfig, runtime: Runtime): P
   try {
     for (const meter of config.meters) {
       const source = csvReplay(await recordingOf(meter), meter.source, systemClock);
-      started.push(await startMeter(config, meter, root, source, runtime));
+      started.push(await startMeter(config, meter, trust, source, runtime));
     }
   } catch (error) {
     await Promise.allSettled(started.map((meter) => meter.close(0)));
@@ -56,7 +58,7 @@ export async function runMeterHost(config: MeterHostConfig, runtime: Runtime): P
 async function startMeter(
   host: MeterHostConfig,
   config: MeterConfig,
-  trustedRoots: readonly Certificate[],
+  trust: Pick<Parts, 'trustedRoots' | 'certificateCache'>,
   source: ReadingSource,
   runtime: Runtime,
 ): Promise<MeterProcess> {
@@ -74,7 +76,7 @@ async function startMeter(
     const meter = await Meter.load({
       suite,
       identity,
-      trustedRoots,
+      ...trust,
       store,
       nowS: systemNowS,
       random: randomBytes,

@@ -1,6 +1,7 @@
 /** The membership lists of a group that a gateway knows: the newest, and those before it that epochs were agreed under. */
 import { equalBytes, toHex } from '../crypto/bytes.js';
 import type { Certificate } from '../crypto/certificate.js';
+import type { CertificateCache } from '../crypto/certificate/cache.js';
 import { ConflictError, GridringError } from '../crypto/errors.js';
 import { certificateOf, compareLists, lastValidS, verifyMembership, type Membership } from '../crypto/membership.js';
 import type { Suite } from '../crypto/suite.js';
@@ -10,6 +11,7 @@ import type { GroupStore, KeptList } from './stores.js';
 interface ListParts {
   readonly suite: Suite;
   readonly trustedRoots: readonly Certificate[];
+  readonly certificateCache?: CertificateCache;
   /** Of the gateway: it takes no list that does not let it coordinate. */
   readonly identity: { readonly certHash: Uint8Array };
   readonly nowS: () => number;
@@ -135,9 +137,10 @@ export class KnownLists {
 
   /** As at the last moment of the list's validity, where that is over. */
   #verifyPast(bundle: Uint8Array): Membership | undefined {
-    const { suite, trustedRoots, nowS, log } = this.#parts;
+    const { suite, trustedRoots, certificateCache, nowS, log } = this.#parts;
+    const lastS = Math.min(nowS(), lastValidS(bundle));
     try {
-      return verifyMembership({ suite, trustedRoots, nowS: Math.min(nowS(), lastValidS(bundle)) }, bundle);
+      return verifyMembership({ suite, trustedRoots, certificateCache, nowS: lastS }, bundle);
     } catch (error) {
       if (!(error instanceof GridringError)) throw error;
       log.warn({ err: error }, 'an older membership list does not verify');
@@ -146,8 +149,8 @@ export class KnownLists {
   }
 }
 
-const verify = ({ suite, trustedRoots, nowS }: ListParts, bundle: Uint8Array): VerifiedBundle => ({
-  membership: verifyMembership({ suite, trustedRoots, nowS: nowS() }, bundle),
+const verify = ({ suite, trustedRoots, certificateCache, nowS }: ListParts, bundle: Uint8Array): VerifiedBundle => ({
+  membership: verifyMembership({ suite, trustedRoots, certificateCache, nowS: nowS() }, bundle),
   bundle,
 });
 

@@ -28,14 +28,14 @@ export class MeterGroups {
 
   /** Loads what the store kept of each group. */
   static async load(parts: MeterGroupParts): Promise<MeterGroups> {
-    const { store, suite, trustedRoots, nowS, log, identity } = parts;
+    const { store, suite, trustedRoots, certificateCache, nowS, log, identity } = parts;
     const loaded = new MeterGroups(parts);
     for (const gid of await store.groups()) {
       const [member, bundle] = [await store.loadMember(gid), await store.loadMembership(gid)];
       if (!member) continue;
       let membership: Membership | undefined;
       try {
-        membership = bundle && verifyMembership({ suite, trustedRoots, nowS: nowS() }, bundle);
+        membership = bundle && verifyMembership({ suite, trustedRoots, certificateCache, nowS: nowS() }, bundle);
       } catch (error) {
         log.warn({ meter: identity.id, err: error }, 'the stored membership list is not valid now');
       }
@@ -110,8 +110,8 @@ export class MeterGroups {
    * @throws MalformedError, VerificationError `not-listed`, ConflictError `membership-rollback`, `membership-conflict`
    */
   async updateMembership(bundle: Uint8Array): Promise<Uint8Array> {
-    const { suite, trustedRoots, nowS } = this.#parts;
-    const membership = verifyMembership({ suite, trustedRoots, nowS: nowS() }, bundle);
+    const { suite, trustedRoots, certificateCache, nowS } = this.#parts;
+    const membership = verifyMembership({ suite, trustedRoots, certificateCache, nowS: nowS() }, bundle);
     const known = this.#groups.get(toHex(membership.list.gid));
     return known?.updateMembership(membership, bundle) ?? this.#join(membership, bundle);
   }

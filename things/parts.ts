@@ -1,5 +1,6 @@
 /** What every Thing is given: who it is, whom it trusts, and the time, randomness and log that it has not of its own. */
 import type { Certificate } from '../crypto/certificate.js';
+import type { CertificateCache } from '../crypto/certificate/cache.js';
 import type { Random, Signer, Suite } from '../crypto/suite.js';
 
 /** A certified device or server with its private key. */
@@ -21,6 +22,8 @@ export interface Parts {
   readonly suite: Suite;
   readonly identity: Identity;
   readonly trustedRoots: readonly Certificate[];
+  /** Of membership lists: the next one names nearly the same certificates. */
+  readonly certificateCache?: CertificateCache;
   readonly nowS: () => number;
   readonly random: Random;
   readonly log: Log;

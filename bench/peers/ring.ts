@@ -30,7 +30,7 @@ class RingGroup implements PeerGroup {
       return async () => this.#agree();
     }
     return async () => {
-      this.#group.adopt(present, () => verified(this.#deployment, bundle));
+      this.#group.adopt(present, (certificateCache) => verified(this.#deployment, bundle, certificateCache));
       return bundle.length * present.length + this.#agree();
     };
   }
