@@ -62,6 +62,21 @@ export class BackendClient {
     return response.status === 304 ? undefined : new Uint8Array(await response.arrayBuffer());
   }
 
+  /**
+   * Listens for lists that are published, until the backend ends it, as it does with the token. What an event tells is to
+   * be asked for.
+   * @throws PeerRefusal, UnavailableError
+   */
+  async listenForMemberships(onPublished: () => void, signal: AbortSignal): Promise<void> {
+    const headers = { ...(await this.#authorization()), accept: 'text/event-stream' };
+    const { body } = await this.#fetch('events/memberships', { headers, signal });
+    if (!body) return;
+    const text = new TextDecoder();
+    for await (const chunk of body as AsyncIterable<Uint8Array>) {
+      if (text.decode(chunk).includes('data:')) onPublished();
+    }
+  }
+
   /** The proof of an epoch, to be verified. @throws PeerRefusal `epoch-unknown`, UnavailableError */
   async proof(gid: Uint8Array, epoch: number, attempt: number): Promise<Uint8Array> {
     const headers = { ...(await this.#authorization()), accept: cborType };
@@ -107,7 +122,8 @@ export class BackendClient {
     const { url } = this.#options;
     let response: Response;
     try {
-      response = await fetch(`${url}/api/v1/${path}`, { ...init, signal: AbortSignal.timeout(requestTimeoutMs) });
+      const signal = init.signal ?? AbortSignal.timeout(requestTimeoutMs);
+      response = await fetch(`${url}/api/v1/${path}`, { ...init, signal });
     } catch (cause) {
       throw new UnavailableError('backend-unreachable', `the backend at ${url} does not answer`, cause);
     }

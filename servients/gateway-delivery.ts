@@ -1,7 +1,9 @@
 /** What a gateway brings to the backend: records of epochs first, then sealed readings, the oldest first. */
+import { toHex } from '../crypto/bytes.js';
 import { GridringError } from '../crypto/errors.js';
 import type { Gateway } from '../things/gateway.js';
 import type { AgreedEpoch, GatewayStore } from '../things/stores.js';
+import type { PreparedUpload } from '../things/upload.js';
 import type { BackendClient } from './backend-client.js';
 import { PeerRefusal } from './bindings/peer-refusal.js';
 import { backoffMs, codeOf, sleep, type Runtime } from './runtime.js';
@@ -13,14 +15,18 @@ interface DeliveryParts {
   readonly runtime: Runtime;
 }
 
-/** What the backend refuses so often, while it takes other things, it refuses for good. */
-const refusalsForGood = 3;
+/** What the backend does not believe may be right once it knows a newer list. */
+const triesOfUnbelieved = 3;
 const longestPauseMs = 5_000;
+const mostItems = 256;
 
 export class Delivery {
   readonly #parts: DeliveryParts;
-  /** Refusals of a record, by group and epoch. */
+  /** Refusals of what is tried again, by what it is. */
   readonly #refusals = new Map<string, number>();
+  #maxItems = mostItems;
+  /** Whether the backend has taken anything since it last refused for good: else it may be this gateway that it refuses. */
+  #takes = false;
 
   constructor(parts: DeliveryParts) {
     this.#parts = parts;
@@ -59,9 +65,15 @@ export class Delivery {
     for (const agreed of await store.unreportedRecords()) {
       try {
         await gateway.recorded(agreed, await this.#record(agreed));
+        this.#takes = true;
       } catch (error) {
         if (!isRefusal(error)) throw error;
-        if (!(await this.#refusedForGood(agreed, error))) refusal = error;
+        const { gid, epoch, attempt } = agreed;
+        const what = `record ${epoch}.${attempt} of ${toHex(gid)}`;
+        if (this.#isForGood(what, error)) {
+          await store.setRecordAside(gid, epoch, attempt, error.code);
+          this.#setAside(what, error);
+        } else refusal = error;
       }
     }
     if (refusal) throw refusal;
@@ -85,34 +97,57 @@ export class Delivery {
     return backend.recordEpoch(record);
   }
 
-  async #refusedForGood({ gid, epoch, attempt }: AgreedEpoch, { code }: PeerRefusal): Promise<boolean> {
-    const { store, runtime } = this.#parts;
-    const key = `${String(gid)}/${String(epoch)}.${String(attempt)}`;
-    const refusals = (this.#refusals.get(key) ?? 0) + 1;
-    this.#refusals.set(key, refusals);
-    if (refusals < refusalsForGood) return false;
-    await store.setRecordAside(gid, epoch, attempt, code);
-    this.#refusals.delete(key);
-    runtime.log.warn({ epoch, attempt, code }, 'the backend refuses a record for good; it is set aside');
-    runtime.emit({ event: 'record-set-aside', epoch, attempt, code });
-    return true;
-  }
-
+  /** An upload that is refused is halved until the item is found that spoils it. */
   async #uploadOnce(): Promise<boolean> {
     const { gateway, backend } = this.#parts;
-    const upload = await gateway.nextUpload();
+    const upload = await gateway.nextUpload(this.#maxItems);
     if (!upload) return false;
-    const receipt = await backend.uploadReadings(upload.message);
+    let receipt: Uint8Array;
+    try {
+      receipt = await backend.uploadReadings(upload.message);
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      await this.#uploadRefused(upload, error);
+      return true;
+    }
     try {
       await gateway.acknowledge(upload, receipt, await backend.certificate());
     } catch (error) {
       backend.forgetCertificate();
       throw error;
     }
+    this.#takes = true;
+    this.#maxItems = Math.min(mostItems, 2 * this.#maxItems);
     return true;
+  }
+
+  async #uploadRefused({ positions }: PreparedUpload, refusal: PeerRefusal): Promise<void> {
+    const [position] = positions;
+    if (position === undefined || positions.length > 1) {
+      this.#maxItems = Math.ceil(positions.length / 2);
+      return;
+    }
+    const what = `item ${position}`;
+    if (!this.#isForGood(what, refusal)) throw refusal;
+    await this.#parts.store.setAside(position, refusal.code);
+    this.#setAside(what, refusal);
+  }
+
+  #isForGood(what: string, { status }: PeerRefusal): boolean {
+    if (status !== 403) return true;
+    const refusals = (this.#refusals.get(what) ?? 0) + 1;
+    this.#refusals.set(what, refusals);
+    return refusals >= triesOfUnbelieved && this.#takes;
+  }
+
+  #setAside(what: string, { code }: PeerRefusal): void {
+    this.#refusals.delete(what);
+    this.#takes = false;
+    this.#parts.runtime.log.warn({ what, code }, 'the backend refuses something for good; it is set aside');
+    this.#parts.runtime.emit({ event: 'set-aside', what, code });
   }
 }
 
 /** The backend has looked at it and does not want it; who is not let in, or too fast, may come again. */
 const isRefusal = (error: unknown): error is PeerRefusal =>
-  error instanceof PeerRefusal && [400, 403, 409, 413].includes(error.status);
+  error instanceof PeerRefusal && [400, 403, 409, 413].includes(error.status) && error.code !== 'membership-unknown';

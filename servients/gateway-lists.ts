@@ -3,7 +3,8 @@ import type { Coordination } from '../things/coordination.js';
 import type { BackendClient } from './backend-client.js';
 import { backoffMs, codeOf, sleep, type Runtime } from './runtime.js';
 
-const pollMs = 2_000;
+/** The poll is what counts; events of the backend only make it come sooner. */
+const pollMs = 10_000;
 
 export class ListExchange {
   readonly #groups: readonly Coordination[];
@@ -23,6 +24,25 @@ export class ListExchange {
   }
 
   async run(signal: AbortSignal): Promise<void> {
+    await Promise.all([this.#poll(signal), this.#listen(signal)]);
+  }
+
+  async #listen(signal: AbortSignal): Promise<void> {
+    for (let failures = 0; !signal.aborted;) {
+      try {
+        const wake = (): void => {
+          this.wake();
+        };
+        await this.#backend.listenForMemberships(wake, signal);
+        failures = 0;
+      } catch (error) {
+        this.#runtime.log.info({ code: codeOf(error) }, 'no events of the backend now; its lists are polled');
+      }
+      await sleep(backoffMs(failures++), signal);
+    }
+  }
+
+  async #poll(signal: AbortSignal): Promise<void> {
     for (let failures = 0; !signal.aborted;) {
       this.#wake = new AbortController();
       const pauses = AbortSignal.any([signal, this.#wake.signal]);

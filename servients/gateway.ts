@@ -27,7 +27,7 @@ import { readCertificates, readIdentity } from './identity-files.js';
 import { Delivery } from './gateway-delivery.js';
 import { ListExchange } from './gateway-lists.js';
 import { MemberLinks } from './member-links.js';
-import { Refusals, sleep, systemNowS, type Runtime } from './runtime.js';
+import { codeOf, Refusals, sleep, systemNowS, type Runtime } from './runtime.js';
 import { countReadings } from './pending.js';
 import { Registrations } from './registrations.js';
 import { stopServient } from './servient.js';
@@ -101,9 +101,15 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
         onEpoch: (outcome) => {
           runtime.emit({ event: 'epoch', ...outcome });
         },
-        onMembership: (_bundle, { list }) => {
+        onMembership: ({ list }) => {
           lists.wake();
-          runtime.emit({ event: 'membership', gid: toHex(list.gid), listVersion: list.version });
+          void putBack();
+          runtime.emit({
+            event: 'membership',
+            gid: toHex(list.gid),
+            listVersion: list.version,
+            revision: list.revision,
+          });
         },
         onFailed: (failure) => {
           runtime.emit({ event: 'agreement-failed', ...failure });
@@ -111,6 +117,11 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
       },
       [config.membership].flat().map(readMembership),
     );
+    const putBack = (): Promise<void> =>
+      store.putBack().catch((error: unknown) => {
+        runtime.log.warn({ code: codeOf(error), err: error }, 'what was set aside could not be put back');
+      });
+    await putBack();
     const lists = new ListExchange(gateway.groups, backend, runtime);
     const delivery = new Delivery({ gateway, store, backend, runtime });
     const id = `urn:gridring:gateway:${config.id}`;

@@ -1,5 +1,7 @@
 /** One rekey of a group: attempt after attempt, each with fresh ephemerals for all, and a longer pause after each. */
-import { ConflictError, GridringError } from '../crypto/errors.js';
+import { ConflictError, GridringError, UnavailableError } from '../crypto/errors.js';
+import type { Membership } from '../crypto/membership.js';
+import type { Reason } from '../crypto/ring/messages.js';
 import type { Published } from '../crypto/ring/coordinator-state.js';
 import { EpochRun, type EpochPlan, type EpochReport, type MemberAction, type Members } from './epoch-run.js';
 import type { VerifiedBundle } from './known-lists.js';
@@ -27,8 +29,8 @@ export interface AgreementGroup {
   readonly roll: Roll;
   readonly onProgress: () => void;
   readonly onMemberFailed: (member: Uint8Array, action: MemberAction, error: unknown) => void;
-  /** An attempt has ended, either way. */
-  readonly onAttempted: (report: EpochReport) => Promise<void>;
+  /** An attempt under a list has ended, either way. */
+  readonly onAttempted: (report: EpochReport, plan: EpochPlan, membership: Membership) => Promise<void>;
   /** All have confirmed, and the record is on disk. */
   readonly onPublished: (published: Published) => Promise<void>;
 }
@@ -39,6 +41,8 @@ export interface Agreed {
   readonly confirmed: number;
 }
 
+/** For these it is worth waiting for members that were silent before. */
+const thorough: ReadonlySet<Reason> = new Set(['founding', 'restart', 'periodic', 'retry']);
 /** Beyond the rounds' own deadlines. */
 const announcementLifeS = 300;
 
@@ -104,7 +108,8 @@ export class Agreement {
   async #attempt(plan: EpochPlan): Promise<Agreed> {
     const { store, nowS } = this.#parts;
     const { onAttempted, onProgress, onPublished } = this.#group;
-    const run = this.#newRun(plan);
+    const { membership, bundle } = this.#group.newest();
+    const run = this.#newRun(plan, membership, bundle);
     this.#run = run;
     onProgress();
     try {
@@ -114,7 +119,7 @@ export class Agreement {
       await onPublished(published);
       return { published, confirmed: await this.#activate(run, published) };
     } finally {
-      if (run.report) await onAttempted(run.report);
+      if (run.report) await onAttempted(run.report, plan, membership);
     }
   }
 
@@ -129,11 +134,10 @@ export class Agreement {
   }
 
   /** Under one list from beginning to end: a newer one is for the next attempt. */
-  #newRun(plan: EpochPlan): EpochRun {
+  #newRun(plan: EpochPlan, membership: Membership, bundle: Uint8Array): EpochRun {
     const { suite, identity, nowS, random, members, roundDeadlineMs, sleeperDeadlineMs, sleep } = this.#parts;
-    const { newest, roll, onMemberFailed, onProgress } = this.#group;
-    const { membership, bundle } = newest();
-    roll.beginAttempt(membership.list);
+    const { roll, onMemberFailed, onProgress } = this.#group;
+    roll.beginAttempt(membership.list, thorough.has(plan.reason));
     const parts = {
       context: () => ({ suite, self: identity, membership, nowS: nowS(), random }),
       membershipBundle: bundle,
@@ -142,7 +146,10 @@ export class Agreement {
       roundDeadlineMs,
       sleeperDeadlineMs,
       sleep,
-      onMemberFailed,
+      onMemberFailed: (member: Uint8Array, action: MemberAction, error: unknown) => {
+        if (action === 'rekey' && error instanceof UnavailableError) roll.silent(member);
+        onMemberFailed(member, action, error);
+      },
       onProgress,
     };
     return new EpochRun(parts, plan);

@@ -1,17 +1,20 @@
 /** One group that a gateway coordinates: its membership list, the epoch that is active, and what asks for the next. */
 import { equalBytes, toHex } from '../crypto/bytes.js';
 import { parseSign1 } from '../crypto/cose.js';
-import { ConflictError, GridringError } from '../crypto/errors.js';
+import { ConflictError } from '../crypto/errors.js';
 import { limits } from '../crypto/limits.js';
 import { findEntry, type Membership } from '../crypto/membership.js';
 import type { Published } from '../crypto/ring/coordinator-state.js';
 import { assertEndorses, needsEndorsement, restoreEpoch, type ActiveEpoch } from './active-epoch.js';
 import { Agreement, type AgreementParts } from './agreement.js';
 import type { ThingEmitter } from './behaviour.js';
-import type { EpochReport, EpochRun, MemberAction } from './epoch-run.js';
-import { coordinatorStatusOf, groupOf, isoTime, roundOf, type MemberChange } from './gateway-status.js';
-import { KnownLists, type EpochNumber } from './known-lists.js';
-import { ask, begin, dueMs, failed, newSchedule, succeeded, withdraw, type Cause } from './rekey-schedule.js';
+import type { EpochPlan, EpochReport, EpochRun, MemberAction } from './epoch-run.js';
+import { coordinatorStatusOf, groupOf, roundOf } from './gateway-status.js';
+import { GroupNews } from './group-news.js';
+import { HandOut } from './hand-out.js';
+import { KnownLists, removalUnderDelegation, type EpochNumber } from './known-lists.js';
+import { RekeyLoop, type RekeyFailure } from './rekey-loop.js';
+import type { Cause, RekeyPolicy } from './rekey-schedule.js';
 import { isCallable, Roll } from './roll.js';
 import { Serial } from './serial.js';
 import type { AgreedEpoch, Departure, EnrolledMeter } from './stores.js';
@@ -27,7 +30,7 @@ export interface CoordinationParts extends AgreementParts {
   /** A rekey came to nothing; the old key stays in use, and it is tried again. */
   readonly onFailed: (failure: { readonly gid: string; readonly code: string; readonly failures: number }) => void;
   /** A newer list is in force here, and others may not know it yet. */
-  readonly onMembership: (bundle: Uint8Array, membership: Membership) => void;
+  readonly onMembership: (membership: Membership) => void;
 }
 
 export interface EpochOutcome {
@@ -48,22 +51,18 @@ export interface Community {
   readonly emitter: () => ThingEmitter | undefined;
 }
 
-/** A sleep without anything due; whatever changes ends it. */
-const idleMs = 3_600_000;
-const handOutTries = 5;
-
 export class Coordination {
   readonly #parts: CoordinationParts;
   readonly #community: Community;
   readonly #lists: KnownLists;
   readonly #roll: Roll;
   readonly #changes = new Serial();
-  readonly #closed = new AbortController();
+  readonly #news: GroupNews;
+  readonly #loop: RekeyLoop;
+  readonly #handOut: HandOut;
   #active: ActiveEpoch | undefined;
   #agreement: Agreement | undefined;
   #rekeying: Promise<EpochOutcome> | undefined;
-  #schedule = newSchedule;
-  #lastFailure: string | undefined;
   /** Enrolled since this process started. */
   readonly #present = new Set<string>();
   /** Members that only the next epoch can let in. */
@@ -74,13 +73,27 @@ export class Coordination {
   #out: readonly Uint8Array[] = [];
   /** What the first rekey of this process is for. */
   #firstCause: 'founding' | 'restart' = 'founding';
-  #wake = new AbortController();
 
   private constructor(parts: CoordinationParts, community: Community, lists: KnownLists, roll: Roll) {
     this.#parts = parts;
     this.#community = community;
     this.#lists = lists;
     this.#roll = roll;
+    this.#news = new GroupNews(parts, this.gid, community.emitter);
+    const onMemberFailed = (member: Uint8Array, action: MemberAction, error: unknown): void => {
+      this.#news.memberFailed(this.membership, member, action, error);
+    };
+    this.#handOut = new HandOut({ ...parts, enrolled: community.enrolled, onMemberFailed });
+    this.#loop = new RekeyLoop({
+      ...parts,
+      jitter: () => (parts.random(1)[0] ?? 0) / 255,
+      policy: () => this.#rekeyPolicy(),
+      look: () => this.#letReturn(),
+      rekey: (reason) => this.rekey(reason),
+      onFailed: (reason, failure, error) => {
+        this.#rekeyFailed(reason, failure, error);
+      },
+    });
   }
 
   /**
@@ -105,7 +118,7 @@ export class Coordination {
     const { store, suite, log } = this.#parts;
     if ((await store.loadAnnounced(gid)) === undefined) return;
     this.#firstCause = 'restart';
-    this.#ask('restart');
+    this.#loop.ask('restart');
     const agreed = await store.latestRecord(gid);
     const membership = agreed && this.#lists.byHash(agreed.listHash);
     if (!agreed || !membership) return;
@@ -150,9 +163,7 @@ export class Coordination {
   }
 
   status(): unknown {
-    const { failures } = this.#schedule;
-    const failure = failures > 0 && this.#lastFailure !== undefined ? { failures, code: this.#lastFailure } : undefined;
-    return coordinatorStatusOf(this.membership, this.#openRun()?.state, this.#active, failure);
+    return coordinatorStatusOf(this.membership, this.#openRun()?.state, this.#active, this.#loop.failure);
   }
 
   round(): unknown {
@@ -186,7 +197,7 @@ export class Coordination {
     await this.#roll.enrolled(meter);
     const key = toHex(meter.certHash);
     this.#present.add(key);
-    this.#memberChanged(meter.certHash, 'enrolled');
+    this.#news.memberChanged(this.membership, meter.certHash, 'enrolled');
     this.#waiting.delete(key);
     this.#tried.delete(key);
     this.#letIn(meter.certHash);
@@ -210,7 +221,7 @@ export class Coordination {
     if (this.#waiting.has(key) || this.#inActiveEpoch(member) || !this.lists(member)) return;
     if (this.#roll.standing(this.membership.list, member)) return;
     this.#waiting.add(key);
-    this.#ask(this.#active ? 'join' : this.#firstCause);
+    this.#loop.ask(this.#active ? 'join' : this.#firstCause);
   }
 
   #inActiveEpoch(member: Uint8Array): boolean {
@@ -219,7 +230,7 @@ export class Coordination {
 
   /** A member or an operator asks for a new epoch; it follows on its own. */
   requested(): void {
-    this.#ask('request');
+    this.#loop.ask('request');
   }
 
   /**
@@ -234,15 +245,20 @@ export class Coordination {
         throw new ConflictError('quorum-needed', 'the list allows no roster without this member; ask the authority');
       }
       await this.#depart(member, 'left', signedS);
-      if (this.#inActiveEpoch(member)) this.#ask('leave');
+      if (this.#inActiveEpoch(member)) this.#loop.ask('leave');
     });
   }
 
-  /** An operator leaves a member out of every roster, at once. */
+  /**
+   * An operator leaves a member out of every roster, at once. Under a delegation that allows it, the list goes without it
+   * too: then the other members know, and stop sending under the key that it holds.
+   */
   revoke(member: Uint8Array, signedS: number): Promise<void> {
     return this.#changes.run(async () => {
       await this.#depart(member, 'revoked', signedS);
-      this.#revoked([member]);
+      this.#leaveOut([member]);
+      const bundle = removalUnderDelegation(this.#parts, this.#lists.newest, member);
+      if (bundle) await this.#applyList(bundle);
     });
   }
 
@@ -250,13 +266,13 @@ export class Coordination {
     if (this.#roll.departed(member)?.kind === kind) return;
     await this.#roll.depart(member, kind, signedS);
     this.#waiting.delete(toHex(member));
-    this.#memberChanged(member, kind);
+    this.#news.memberChanged(this.membership, member, kind);
   }
 
   /** Who is out must not get the next key, nor stay in the present one any longer than it takes. */
-  #revoked(members: readonly Uint8Array[]): void {
+  #leaveOut(members: readonly Uint8Array[]): void {
     this.#agreement?.stop();
-    if (members.some((member) => this.#inActiveEpoch(member))) this.#ask('revocation');
+    if (members.some((member) => this.#inActiveEpoch(member))) this.#loop.ask('revocation');
   }
 
   /**
@@ -264,30 +280,32 @@ export class Coordination {
    * @throws MalformedError, VerificationError; ConflictError `membership-rollback`, `membership-conflict`
    */
   updateMembership(bundle: Uint8Array): Promise<void> {
-    return this.#changes.run(async () => {
-      const before = this.membership;
-      if (!(await this.#lists.update(bundle))) return;
-      const { list } = this.membership;
-      await this.#roll.listed(list);
-      this.#parts.log.info({ gid: this.gid, listVersion: list.version }, 'membership list in force');
-      const members = membersOf(this.membership);
-      const removed = membersOf(before).filter((member) => !this.lists(member));
-      for (const member of removed) {
-        this.#waiting.delete(toHex(member));
-        this.#memberChanged(member, 'removed', before);
-      }
-      this.#parts.onMembership(bundle, this.membership);
-      if (removed.length > 0) this.#revoked(removed);
-      for (const member of members) if (this.#community.enrolled.has(toHex(member))) this.#letIn(member);
-      void this.#distribute(bundle, removed, members);
-    });
+    return this.#changes.run(() => this.#applyList(bundle));
+  }
+
+  async #applyList(bundle: Uint8Array): Promise<void> {
+    const before = this.membership;
+    if (!(await this.#lists.update(bundle))) return;
+    const { list } = this.membership;
+    await this.#roll.listed(list);
+    this.#parts.log.info({ gid: this.gid, version: list.version, revision: list.revision }, 'list in force');
+    const members = membersOf(this.membership);
+    const removed = membersOf(before).filter((member) => !this.lists(member));
+    for (const member of removed) {
+      this.#waiting.delete(toHex(member));
+      this.#news.memberChanged(before, member, 'removed');
+    }
+    this.#parts.onMembership(this.membership);
+    if (removed.length > 0) this.#leaveOut(removed);
+    for (const member of members) if (this.#community.enrolled.has(toHex(member))) this.#letIn(member);
+    void this.#distribute(bundle, removed, members);
   }
 
   /** A list that reaches a member in the midst of a round ends it there, so the members that stay get it afterwards. */
   async #distribute(bundle: Uint8Array, removed: readonly Uint8Array[], members: readonly Uint8Array[]): Promise<void> {
-    const toRemoved = this.#handOut('updateMembership', bundle, removed);
+    const toRemoved = this.#handOut.give('updateMembership', bundle, removed);
     await this.#rekeying?.catch(() => undefined);
-    await Promise.all([toRemoved, this.#handOut('updateMembership', bundle, members)]);
+    await Promise.all([toRemoved, this.#handOut.give('updateMembership', bundle, members)]);
   }
 
   /**
@@ -302,109 +320,54 @@ export class Coordination {
     const active = this.#active;
     if (active?.name.epoch !== epoch || active.name.attempt !== attempt) return;
     this.#active = { ...active, endorsement, provisional: false };
-    this.#keyStatusChanged();
-    if (active.provisional) void this.#handOut('endorse', endorsement, active.roster);
-  }
-
-  /** What a member missed it finds in `round`, or is given with the next announcement: so this need not succeed. */
-  async #handOut(action: MemberAction, message: Uint8Array, members: readonly Uint8Array[]): Promise<void> {
-    const callable = members.filter((member) => {
-      const meter = this.#community.enrolled.get(toHex(member));
-      return meter !== undefined && isCallable(meter);
-    });
-    await Promise.all(callable.map((member) => this.#handTo(member, action, message)));
-  }
-
-  async #handTo(member: Uint8Array, action: MemberAction, message: Uint8Array): Promise<void> {
-    const { members, sleep } = this.#parts;
-    const { signal } = this.#closed;
-    for (let tries = 1; tries <= handOutTries && !signal.aborted; tries++) {
-      try {
-        await members.invoke(member, action, message);
-        return;
-      } catch (error) {
-        // A member that has not taken the confirmations yet refuses the endorsement: a little later it may not.
-        this.#memberFailed(member, action, error);
-        await sleep(1_000 * 2 ** tries, signal);
-      }
-    }
-  }
-
-  #ask(cause: Cause): void {
-    this.#schedule = ask(this.#schedule, cause, this.#parts.nowMs());
-    this.wake();
+    this.#news.keyStatusChanged();
+    if (active.provisional) void this.#handOut.give('endorse', endorsement, active.roster);
   }
 
   /** What is due is looked at again. */
   wake(): void {
-    this.#wake.abort();
+    this.#loop.wake();
   }
 
   /** Ends what is under way. */
   stop(): void {
-    this.#closed.abort();
+    this.#handOut.close();
     this.#agreement?.stop();
   }
 
-  /** Rekeys whenever the schedule says so, until it is told to stop. */
-  async keepKeyed(signal: AbortSignal): Promise<void> {
-    const { nowMs, sleep } = this.#parts;
-    while (!signal.aborted) {
-      this.#wake = new AbortController();
-      this.#letReturn();
-      const waitMs = Math.min((this.#dueMs() ?? Infinity) - nowMs(), this.#returnInMs(), idleMs);
-      if (waitMs > 0) await sleep(waitMs, AbortSignal.any([signal, this.#wake.signal]));
-      else await this.#rekeyAsAsked();
-    }
+  /** Founds and rekeys the group whenever it is due, until it is told to stop. */
+  keepKeyed(signal: AbortSignal): Promise<void> {
+    return this.#loop.run(signal);
   }
 
-  #dueMs(): number | undefined {
+  #rekeyPolicy(): RekeyPolicy {
     const { windowMs, settled } = this.#parts;
     const intervalMs = this.membership.list.policy.rekeyIntervalS * 1_000;
     const everybodyPresent = membersOf(this.membership).every(
       (member) => this.#present.has(toHex(member)) || this.#roll.departed(member) !== undefined,
     );
-    return dueMs(this.#schedule, { windowMs, intervalMs, complete: everybodyPresent && settled() });
+    return { windowMs, intervalMs, complete: everybodyPresent && settled() };
   }
 
-  /** Members whose time out is over may join again. */
-  #letReturn(): void {
+  /** Members whose time out is over may join again. @returns in how many milliseconds the next one's is */
+  #letReturn(): number {
     const { list } = this.membership;
     const isOut = (member: Uint8Array): boolean => this.#roll.standing(list, member)?.reason === 'dropouts';
     const returned = this.#out.filter((member) => !isOut(member));
     this.#out = membersOf(this.membership).filter(isOut);
     for (const member of returned) {
-      this.#memberChanged(member, 'returned');
+      this.#news.memberChanged(this.membership, member, 'returned');
       this.#letIn(member);
     }
-  }
-
-  #returnInMs(): number {
-    const returnS = this.#roll.nextReturnS(this.membership.list);
+    const returnS = this.#roll.nextReturnS(list);
     return returnS === undefined ? Infinity : Math.max(1_000, (returnS - this.#parts.nowS()) * 1_000);
   }
 
-  async #rekeyAsAsked(): Promise<void> {
-    const { reason, schedule } = begin(this.#schedule);
-    this.#schedule = schedule;
-    try {
-      await this.rekey(reason);
-    } catch (error) {
-      const code = error instanceof GridringError ? error.code : 'internal';
-      if (code === 'epoch-stopped') this.#ask(reason);
-      else this.#rekeyFailed(reason, code, error);
-    }
-  }
-
-  #rekeyFailed(reason: Cause, code: string, error: unknown): void {
-    const { nowMs, random, onFailed, log } = this.#parts;
-    const [jitter = 0] = random(1);
-    this.#schedule = failed(this.#schedule, reason, nowMs(), jitter / 255);
-    this.#lastFailure = code;
-    const { failures } = this.#schedule;
+  #rekeyFailed(reason: Cause, { failures, code }: RekeyFailure, error: unknown): void {
+    const { onFailed, log } = this.#parts;
     log.warn({ gid: this.gid, reason, failures, code, err: error }, 'no epoch could be agreed; trying again');
     onFailed({ gid: this.gid, code, failures });
-    this.#keyStatusChanged();
+    this.#news.keyStatusChanged();
   }
 
   /**
@@ -426,12 +389,12 @@ export class Coordination {
       newest: () => this.#lists.newest,
       roll: this.#roll,
       onProgress: () => {
-        this.#keyStatusChanged();
+        this.#news.keyStatusChanged();
       },
       onMemberFailed: (member, action, error) => {
-        this.#memberFailed(member, action, error);
+        this.#news.memberFailed(this.membership, member, action, error);
       },
-      onAttempted: (report) => this.#attempted(report),
+      onAttempted: (report, plan, membership) => this.#attempted(report, plan, membership),
       onPublished: (published) => this.#published(published),
     });
     const { published, confirmed } = await this.#agreement.agree(reason);
@@ -445,10 +408,19 @@ export class Coordination {
     return outcome;
   }
 
-  async #attempted(report: EpochReport): Promise<void> {
+  async #attempted(report: EpochReport, { epoch, attempt }: EpochPlan, membership: Membership): Promise<void> {
     for (const member of await this.#roll.attempted(report, this.membership.list)) {
-      this.#memberChanged(member, 'quarantined');
+      this.#news.memberChanged(membership, member, 'quarantined');
     }
+    const { verdict } = report;
+    if (!verdict) return;
+    const { gid } = membership.list;
+    const kept = { gid, epoch, attempt, judgedS: this.#parts.nowS(), message: verdict.message };
+    await this.#parts.store.saveVerdict(kept);
+    const accused = verdict.accused.map(({ certHash }) => certHash);
+    await this.#roll.convict(accused, membership.list);
+    this.#news.verdict(membership, kept, accused);
+    for (const member of accused) this.#news.memberChanged(membership, member, 'convicted');
   }
 
   async #published({ name, ring, announcement, confirmationsMessage, record }: Published): Promise<void> {
@@ -458,54 +430,24 @@ export class Coordination {
     const provisional = needsEndorsement(membership, roster.length);
     this.#active = { name, roster, confirmationsMessage, record, sinceS: nowS(), endorsement: null, provisional };
     await this.#lists.refresh();
-    this.#lastFailure = undefined;
-    const settled = ['founding', 'restart', 'join'] as const;
-    this.#schedule = settled.reduce(withdraw, succeeded(this.#schedule, nowMs()));
+    this.#loop.agreed(nowMs());
     for (const member of roster) {
       this.#waiting.delete(toHex(member));
       this.#tried.delete(toHex(member));
     }
-    if (this.#waiting.size > 0) this.#ask('join');
-    // Whoever departed meanwhile has to be left out.
-    if (roster.some((member) => !this.lists(member) || this.#roll.departed(member)?.kind === 'revoked')) {
-      this.#ask('revocation');
-    } else if (roster.some((member) => this.#roll.departed(member))) this.#ask('leave');
-    this.#keyStatusChanged();
-    this.#community.emitter()?.event('rekeyed', {
-      gid: this.gid,
-      epoch: name.epoch,
-      attempt: name.attempt,
-      keyName: toHex(name.th2.subarray(0, 8)),
-      members: roster.length,
-      time: isoTime(nowS()),
-    });
+    if (this.#waiting.size > 0) this.#loop.ask('join');
+    this.#leaveOutDeparted(roster);
+    this.#news.rekeyed(name, roster.length);
   }
 
-  #memberFailed(member: Uint8Array, action: MemberAction, error: unknown): void {
-    const id = idOf(this.membership, member);
-    const code = error instanceof GridringError ? error.code : 'internal';
-    this.#parts.log.warn({ gid: this.gid, member: id, action, code, err: error }, 'a member did not take a message');
-  }
-
-  #memberChanged(member: Uint8Array, change: MemberChange, membership = this.membership): void {
-    const id = idOf(membership, member);
-    this.#parts.log.info({ gid: this.gid, member: id, change }, 'member changed');
-    this.#community.emitter()?.event('memberChanged', {
-      gid: this.gid,
-      id: `urn:gridring:meter:${id ?? 'unknown'}`,
-      certHash: toHex(member),
-      change,
-      time: isoTime(this.#parts.nowS()),
-    });
-  }
-
-  #keyStatusChanged(): void {
-    this.#community.emitter()?.propertyChanged('keyStatus');
+  /** Whoever departed while the epoch was agreed holds its key. */
+  #leaveOutDeparted(roster: readonly Uint8Array[]): void {
+    const departed = roster.filter((member) => !this.lists(member) || this.#roll.departed(member));
+    if (departed.length === 0) return;
+    const allLeft = departed.every((member) => this.lists(member) && this.#roll.departed(member)?.kind === 'left');
+    this.#loop.ask(allLeft ? 'leave' : 'revocation');
   }
 }
 
 const membersOf = ({ list }: Membership): readonly Uint8Array[] =>
   list.entries.map(({ certHash }) => certHash).filter((certHash) => findEntry(list, certHash, 'member'));
-
-const idOf = ({ list, certificates }: Membership, member: Uint8Array): string | undefined =>
-  certificates[list.entries.findIndex(({ certHash }) => equalBytes(certHash, member))]?.id;

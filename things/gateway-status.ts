@@ -4,11 +4,12 @@ import { findEntry, type Membership } from '../crypto/membership.js';
 import type { CoordinatorState } from '../crypto/ring/coordinator-state.js';
 import type { ActiveEpoch } from './active-epoch.js';
 import type { EpochRun } from './epoch-run.js';
+import type { RekeyFailure } from './rekey-loop.js';
 import type { Standing } from './roll.js';
-import type { EnrolledMeter, OutboxStatus } from './stores.js';
+import type { EnrolledMeter, KeptVerdict, OutboxStatus, SetAside } from './stores.js';
 
 /** What an event `memberChanged` can tell. */
-export type MemberChange = 'enrolled' | 'left' | 'revoked' | 'removed' | 'quarantined' | 'returned';
+export type MemberChange = 'enrolled' | 'left' | 'revoked' | 'removed' | 'quarantined' | 'convicted' | 'returned';
 
 /** How the delivery to the backend goes. */
 export interface Delivery {
@@ -50,12 +51,6 @@ const leftOutOf = (standing: Standing): object => ({
   leftOut: standing.reason,
   ...('untilS' in standing && { until: isoTime(standing.untilS) }),
 });
-
-/** Rekeys in a row that came to nothing, and why the last one did. */
-export interface RekeyFailure {
-  readonly failures: number;
-  readonly code: string;
-}
 
 /** An attempt that is under way is shown before the epoch that it will replace. */
 export function coordinatorStatusOf(
@@ -126,11 +121,28 @@ export function roundOf(
   };
 }
 
-export const outboxOf = ({ depth, oldestS }: OutboxStatus, { lastS, errorCode }: Delivery, nowS: number): unknown => ({
+export const verdictsOf = (verdicts: readonly KeptVerdict[]): unknown => ({
+  verdicts: verdicts.map(({ gid, epoch, attempt, judgedS, message }) => ({
+    gid: toHex(gid),
+    epoch,
+    attempt,
+    time: isoTime(judgedS),
+    message: toBase64Url(message),
+  })),
+});
+
+export const outboxOf = (
+  { depth, oldestS }: OutboxStatus,
+  { count, lastCode }: SetAside,
+  { lastS, errorCode }: Delivery,
+  nowS: number,
+): unknown => ({
   depth,
   ...(oldestS !== null && { oldestAgeS: Math.max(0, nowS - oldestS) }),
   ...(lastS !== undefined && { lastDeliveryTime: isoTime(lastS) }),
   ...(errorCode !== undefined && { lastErrorCode: errorCode }),
+  ...(count > 0 && { setAside: count }),
+  ...(lastCode !== null && { setAsideCode: lastCode }),
 });
 
 export function healthOf(keyed: boolean, { errorCode }: Delivery): object {

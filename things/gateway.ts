@@ -18,7 +18,7 @@ import { contextOf, parseRekeyRequest } from '../crypto/ring/messages.js';
 import { parseLeaveRequest, parseRevokeRequest } from '../crypto/ring/requests.js';
 import type { ActionHandler, PropertyReader, ThingBehaviour, ThingEmitter } from './behaviour.js';
 import { Coordination, type CoordinationParts } from './coordination.js';
-import { healthOf, outboxOf, type Delivery } from './gateway-status.js';
+import { healthOf, outboxOf, verdictsOf, type Delivery } from './gateway-status.js';
 import type { AgreedEpoch, EnrolledMeter } from './stores.js';
 import { packUpload, verifyUpload, type PreparedUpload } from './upload.js';
 
@@ -66,7 +66,11 @@ export class Gateway implements ThingBehaviour {
       groups: async () => ({ groups: this.#groups.map((group) => group.group()) }),
       keyStatus: async () => ({ groups: this.#groups.map((group) => group.status()) }),
       round: async () => ({ groups: this.#groups.flatMap((group) => group.round() ?? []) }),
-      outbox: async () => outboxOf(await parts.store.outboxStatus(), this.#delivery, parts.nowS()),
+      verdicts: async () => verdictsOf(await parts.store.verdicts()),
+      outbox: async () => {
+        const { store, nowS } = parts;
+        return outboxOf(await store.outboxStatus(), await store.setAsideStatus(), this.#delivery, nowS());
+      },
       health: async () => ({
         version: parts.version,
         uptimeS: parts.nowS() - this.#startedS,
@@ -256,8 +260,8 @@ export class Gateway implements ThingBehaviour {
   }
 
   /** The oldest of what the backend does not have yet; undefined when it has everything. */
-  nextUpload(): Promise<PreparedUpload | undefined> {
-    return packUpload(this.#parts.store);
+  nextUpload(maxItems?: number): Promise<PreparedUpload | undefined> {
+    return packUpload(this.#parts.store, maxItems);
   }
 
   /**

@@ -2,9 +2,16 @@
 import { equalBytes, toHex } from '../crypto/bytes.js';
 import type { Certificate } from '../crypto/certificate.js';
 import type { CertificateCache } from '../crypto/certificate/cache.js';
-import { ConflictError, GridringError } from '../crypto/errors.js';
-import { certificateOf, compareLists, lastValidS, verifyMembership, type Membership } from '../crypto/membership.js';
-import type { Suite } from '../crypto/suite.js';
+import { ConflictError, GridringError, VerificationError } from '../crypto/errors.js';
+import {
+  certificateOf,
+  changeMembership,
+  compareLists,
+  lastValidS,
+  verifyMembership,
+  type Membership,
+} from '../crypto/membership.js';
+import type { Signer, Suite } from '../crypto/suite.js';
 import type { Log } from './parts.js';
 import type { GroupStore, KeptList } from './stores.js';
 
@@ -18,6 +25,10 @@ interface ListParts {
   readonly store: GroupStore;
   readonly log: Log;
 }
+
+type RemovalParts = Omit<ListParts, 'store' | 'log' | 'identity'> & {
+  readonly identity: { readonly signer: Signer; readonly kid: Uint8Array };
+};
 
 export interface VerifiedBundle {
   readonly membership: Membership;
@@ -146,6 +157,34 @@ export class KnownLists {
       log.warn({ err: error }, 'an older membership list does not verify');
       return undefined;
     }
+  }
+}
+
+/**
+ * The newest list without a member, changed by the gateway as far as the authority's delegation allows; undefined where it
+ * has none, or one that does not let it remove this member.
+ */
+export function removalUnderDelegation(
+  { suite, identity, trustedRoots, certificateCache, nowS }: RemovalParts,
+  { membership, bundle }: VerifiedBundle,
+  member: Uint8Array,
+): Uint8Array | undefined {
+  const { delegation } = membership;
+  if (!delegation?.mayRemove) return undefined;
+  const { revision = 0, removals = [], additions = [] } = delegation.change ?? {};
+  const isAddition = additions.some((added) => equalBytes(added, member));
+  const change = {
+    revision: revision + 1,
+    removals: isAddition ? removals : [...removals, member],
+    additions: additions.filter((added) => !equalBytes(added, member)),
+  };
+  const changed = changeMembership(suite, identity, bundle, change);
+  try {
+    verifyMembership({ suite, trustedRoots, certificateCache, nowS: nowS() }, changed);
+    return changed;
+  } catch (error) {
+    if (error instanceof VerificationError && error.code === 'delegation-overstepped') return undefined;
+    throw error;
   }
 }
 

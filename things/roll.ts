@@ -5,6 +5,7 @@ import type { EpochReport, Reach } from './epoch-run.js';
 import {
   afterAttempt,
   afterEnrolment,
+  afterVerdict,
   decodeQuarantine,
   emptyQuarantine,
   encodeQuarantine,
@@ -36,6 +37,8 @@ export class Roll {
   #excluded: ReadonlyMap<string, Exclusion> = new Map();
   /** When a member gave a sign of life, by the steady clock. */
   readonly #heardMs = new Map<string, number>();
+  /** Called in vain, and not heard of since. */
+  readonly #silent = new Set<string>();
 
   private constructor(
     parts: RollParts,
@@ -59,9 +62,19 @@ export class Roll {
     return new Roll(parts, gid, enrolled, departures, quarantine ? decodeQuarantine(quarantine) : emptyQuarantine);
   }
 
-  /** Settles who is left out of the attempt that begins now. */
-  beginAttempt(list: MembershipList): void {
+  /**
+   * Settles who is left out of the attempt that begins now.
+   * @param thorough whether members that were silent the last time are waited for: what is urgent must not wait for who is
+   *   not there, and who is there gives a sign of life
+   */
+  beginAttempt(list: MembershipList, thorough: boolean): void {
+    if (thorough) this.#silent.clear();
     this.#excluded = this.#exclusionsNow(list);
+  }
+
+  /** A member could not be reached. */
+  silent(member: Uint8Array): void {
+    this.#silent.add(toHex(member));
   }
 
   /** How a member takes part in the attempt that began last. */
@@ -73,6 +86,7 @@ export class Roll {
   /** @returns the members that are left out from now on, and were not before */
   async attempted(report: EpochReport, list: MembershipList): Promise<readonly Uint8Array[]> {
     const before = this.#exclusionsNow(list);
+    for (const member of report.faithful) this.heard(member);
     await this.#save(afterAttempt(this.#quarantine, report, list, this.#parts.nowS()));
     const after = this.#exclusionsNow(list);
     return report.dropouts.map(({ member }) => member).filter((m) => after.has(toHex(m)) && !before.has(toHex(m)));
@@ -84,6 +98,11 @@ export class Roll {
     return departure ? { reason: departure.kind } : this.#exclusionsNow(list).get(toHex(member));
   }
 
+  /** Members that a verdict convicted are left out until there is a newer list. */
+  convict(accused: readonly Uint8Array[], list: MembershipList): Promise<void> {
+    return this.#save(afterVerdict(this.#quarantine, accused, list));
+  }
+
   /** When the first of those who are left out for a time may come back, Unix seconds. */
   nextReturnS(list: MembershipList): number | undefined {
     const untils = [...this.#exclusionsNow(list).values()].flatMap((e) => (e.reason === 'dropouts' ? [e.untilS] : []));
@@ -91,6 +110,7 @@ export class Roll {
   }
 
   heard(member: Uint8Array): void {
+    this.#silent.delete(toHex(member));
     this.#heardMs.set(toHex(member), this.#parts.nowMs());
   }
 
@@ -142,7 +162,7 @@ export class Roll {
   #presence(member: string): 'callable' | 'awaited' | 'absent' {
     const meter = this.#enrolled.get(member);
     if (!meter) return 'absent';
-    if (isCallable(meter)) return 'callable';
+    if (isCallable(meter)) return this.#silent.has(member) ? 'absent' : 'callable';
     const { nowMs, sleeperDeadlineMs } = this.#parts;
     const heardMs = this.#heardMs.get(member);
     return heardMs !== undefined && nowMs() - heardMs <= 2 * sleeperDeadlineMs ? 'awaited' : 'absent';

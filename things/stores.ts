@@ -92,7 +92,7 @@ export interface AgreedEpoch {
   readonly endorsement: Uint8Array | null;
 }
 
-/** A list of a group, and the last epoch that was agreed under it; null when none was. */
+/** A list of a group, and the last epoch while it was in force; null before the first. */
 export interface KeptList {
   readonly bundle: Uint8Array;
   readonly lastEpoch: { readonly epoch: number; readonly attempt: number } | null;
@@ -105,6 +105,16 @@ export interface Departure {
   readonly kind: 'left' | 'revoked';
   /** When the request was signed, Unix seconds. */
   readonly signedS: number;
+}
+
+/** Who spoilt an attempt, with the proof: `message` is for `verifyVerdict`. */
+export interface KeptVerdict {
+  readonly gid: Uint8Array;
+  readonly epoch: number;
+  readonly attempt: number;
+  /** Unix seconds. */
+  readonly judgedS: number;
+  readonly message: Uint8Array;
 }
 
 /** What a gateway keeps of each group that it coordinates. */
@@ -129,7 +139,7 @@ export interface GroupStore {
   unreportedRecords(): Promise<readonly AgreedEpoch[]>;
   /** Forgets what the backend has, but for the newest record of the group, with the backend's word for it if it gave one. */
   markReported(gid: Uint8Array, epoch: number, attempt: number, endorsement: Uint8Array | null): Promise<void>;
-  /** The backend refuses the record for good: it is kept, and stands in the way of nothing. */
+  /** The backend refuses the record for good: it is set aside, and stands in the way of nothing. */
   setRecordAside(gid: Uint8Array, epoch: number, attempt: number, code: string): Promise<void>;
   latestRecord(gid: Uint8Array): Promise<AgreedEpoch | undefined>;
 
@@ -138,11 +148,29 @@ export interface GroupStore {
   departures(gid: Uint8Array): Promise<readonly Departure[]>;
   forgetDeparture(gid: Uint8Array, certHash: Uint8Array): Promise<void>;
 
+  /** The newest 16 of all groups are kept. */
+  saveVerdict(verdict: KeptVerdict): Promise<void>;
+  /** The newest first. */
+  verdicts(): Promise<readonly KeptVerdict[]>;
+
   loadQuarantine(gid: Uint8Array): Promise<Uint8Array | undefined>;
   saveQuarantine(gid: Uint8Array, state: Uint8Array): Promise<void>;
 }
 
+/** What the backend refuses for good, as far as one can tell. */
+export interface SetAside {
+  /** Items, and records of epochs. */
+  readonly count: number;
+  /** With which the newest item was refused, or where there is none the newest record; null for nothing. */
+  readonly lastCode: string | null;
+}
+
 export interface GatewayStore extends Outbox, GroupStore {
+  /** An item of the outbox that is refused stands in the way of no other; nothing of it is lost. */
+  setAside(position: number, code: string): Promise<void>;
+  setAsideStatus(): Promise<SetAside>;
+  /** What was set aside, items and records, is to be delivered again. */
+  putBack(): Promise<void>;
   /** A newer enrolment of a meter takes the place of the older, and brings it back into groups that it had left before. */
   saveEnrolment(meter: EnrolledMeter): Promise<void>;
   enrolments(): Promise<readonly EnrolledMeter[]>;

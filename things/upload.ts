@@ -18,8 +18,8 @@ export interface PreparedUpload {
 const uploadItems = 256;
 
 /** The oldest of what the next station does not have yet; undefined when it has everything. */
-export async function packUpload(outbox: Outbox): Promise<PreparedUpload | undefined> {
-  const items = await outbox.pending(uploadItems, limits.readingsBatch - limits.envelope);
+export async function packUpload(outbox: Outbox, maxItems = uploadItems): Promise<PreparedUpload | undefined> {
+  const items = await outbox.pending(Math.min(maxItems, uploadItems), limits.readingsBatch - limits.envelope);
   if (items.length === 0) return undefined;
   const ofKind = (kind: 'grant' | 'reading'): readonly Uint8Array[] =>
     items.filter((item) => item.kind === kind).map(({ message }) => message);

@@ -149,6 +149,7 @@ describe('schema files', () => {
       reading: base64UrlLength(limits.envelope),
       readings: base64UrlLength(limits.readingsBatch),
       record: base64UrlLength(4 * limits.bundle),
+      verdict: base64UrlLength(limits.verdict),
     });
   });
 

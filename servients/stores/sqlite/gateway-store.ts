@@ -1,7 +1,7 @@
 import { decodeStrict, encode } from '../../../crypto/cbor.js';
-import type { EnrolledMeter, GatewayStore, StoredItem } from '../../../things/stores.js';
+import type { EnrolledMeter, GatewayStore, SetAside, StoredItem } from '../../../things/stores.js';
 import { AcceptedItems } from './accepted.js';
-import { openStore, type Closable, type Database, type Statement, type StoreOptions } from './database.js';
+import { onlyRow, openStore, type Closable, type Database, type Statement, type StoreOptions } from './database.js';
 import { deliveries } from './deliveries.js';
 import { SqliteGroups } from './group-store.js';
 
@@ -22,6 +22,11 @@ class SqliteGatewayStore extends SqliteGroups implements GatewayStore, Closable 
   >;
   readonly #cameBack: Statement<[certHash: Uint8Array, enrolledS: number]>;
   readonly #enrolments: Statement<[], EnrolmentRow>;
+  readonly #setAside: Statement<[code: string, position: number]>;
+  readonly #setAsideStatus: Statement<[], SetAside>;
+  readonly #putBack: Statement<[]>;
+  readonly #forgetSetAside: Statement<[]>;
+  readonly #reportAgain: Statement<[]>;
 
   constructor(database: Database) {
     super(database);
@@ -34,6 +39,22 @@ class SqliteGatewayStore extends SqliteGroups implements GatewayStore, Closable 
     this.#enrolments = database.prepare(
       'SELECT id, cert_hash AS certHash, certificates, td, enrolled_s AS enrolledS FROM enrolment ORDER BY id',
     );
+    this.#setAside = database.prepare(
+      `INSERT INTO set_aside (position, kind, message, added_s, code)
+       SELECT position, kind, message, added_s, ? FROM outbox WHERE position = ?`,
+    );
+    this.#setAsideStatus = database.prepare(
+      `SELECT (SELECT count(*) FROM set_aside) + (SELECT count(*) FROM record WHERE refused IS NOT NULL) AS count,
+         coalesce(
+           (SELECT code FROM set_aside ORDER BY position DESC LIMIT 1),
+           (SELECT refused FROM record WHERE refused IS NOT NULL ORDER BY epoch DESC LIMIT 1)
+         ) AS lastCode`,
+    );
+    this.#putBack = database.prepare(
+      'INSERT INTO outbox (position, kind, message, added_s) SELECT position, kind, message, added_s FROM set_aside',
+    );
+    this.#forgetSetAside = database.prepare('DELETE FROM set_aside');
+    this.#reportAgain = database.prepare('UPDATE record SET refused = NULL WHERE refused IS NOT NULL');
   }
 
   async saveEnrolment({ id, certHash, certificates, td, enrolledS }: EnrolledMeter): Promise<void> {
@@ -57,6 +78,24 @@ class SqliteGatewayStore extends SqliteGroups implements GatewayStore, Closable 
       }
       this.add(fresh, nowS);
       return { fresh: fresh.length };
+    });
+  }
+
+  async setAside(position: number, code: string): Promise<void> {
+    this.#database.transaction(() => {
+      if (this.#setAside.run(code, position).changes > 0) this.remove([position]);
+    });
+  }
+
+  async setAsideStatus(): Promise<SetAside> {
+    return this.#database.read(() => onlyRow(this.#setAsideStatus.get()));
+  }
+
+  async putBack(): Promise<void> {
+    this.#database.transaction(() => {
+      this.count(this.#putBack.run().changes);
+      this.#forgetSetAside.run();
+      this.#reportAgain.run();
     });
   }
 

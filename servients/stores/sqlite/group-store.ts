@@ -1,11 +1,13 @@
 /** What a gateway keeps of its groups: lists, announced epochs, records, and who has departed. */
 import type { ListOrder } from '../../../crypto/membership.js';
-import type { AgreedEpoch, Departure, GroupStore, KeptList } from '../../../things/stores.js';
+import type { AgreedEpoch, Departure, GroupStore, KeptList, KeptVerdict } from '../../../things/stores.js';
 import type { Database, Statement } from './database.js';
 import { SqliteOutbox } from './outbox.js';
 
 /** Of each group, the newest included. */
 const keptLists = 16;
+/** Of all groups. */
+const keptVerdicts = 16;
 
 type EpochKey = [gid: Uint8Array, epoch: number, attempt: number];
 type Announced = Awaited<ReturnType<GroupStore['loadAnnounced']>>;
@@ -21,6 +23,7 @@ export abstract class SqliteGroups extends SqliteOutbox implements GroupStore {
   readonly #database: Database;
   readonly #loadMembership: Statement<[gid: Uint8Array], { readonly bundle: Uint8Array }>;
   readonly #saveMembership: Statement<[gid: Uint8Array, version: number, revision: number, bundle: Uint8Array]>;
+  readonly #supersede: Statement<[gid: Uint8Array, sameGid: Uint8Array, listHash: Uint8Array]>;
   readonly #keepList: Statement<[gid: Uint8Array, listHash: Uint8Array, bundle: Uint8Array]>;
   readonly #forgetLists: Statement<[gid: Uint8Array, sameGid: Uint8Array]>;
   readonly #lists: Statement<[gid: Uint8Array], ListRow>;
@@ -36,6 +39,9 @@ export abstract class SqliteGroups extends SqliteOutbox implements GroupStore {
   readonly #saveDeparture: Statement<[gid: Uint8Array, certHash: Uint8Array, kind: string, signedS: number]>;
   readonly #departures: Statement<[gid: Uint8Array], Departure>;
   readonly #forgetDeparture: Statement<[gid: Uint8Array, certHash: Uint8Array]>;
+  readonly #saveVerdict: Statement<[...EpochKey, judgedS: number, message: Uint8Array]>;
+  readonly #forgetVerdicts: Statement<[]>;
+  readonly #verdicts: Statement<[], KeptVerdict>;
   readonly #loadQuarantine: Statement<[gid: Uint8Array], { readonly state: Uint8Array }>;
   readonly #saveQuarantine: Statement<[gid: Uint8Array, state: Uint8Array]>;
 
@@ -48,6 +54,11 @@ export abstract class SqliteGroups extends SqliteOutbox implements GroupStore {
        ON CONFLICT (gid) DO UPDATE
        SET version = excluded.version, revision = excluded.revision, bundle = excluded.bundle
        WHERE (excluded.version, excluded.revision) >= (version, revision)`,
+    );
+    this.#supersede = database.prepare(
+      `UPDATE list SET last_epoch = newest.epoch, last_attempt = newest.attempt
+       FROM (SELECT epoch, attempt FROM record WHERE gid = ? ORDER BY epoch DESC, attempt DESC LIMIT 1) AS newest
+       WHERE id = (SELECT id FROM list WHERE gid = ? ORDER BY id DESC LIMIT 1) AND list_hash <> ?`,
     );
     this.#keepList = database.prepare(
       'INSERT INTO list (gid, list_hash, bundle) VALUES (?, ?, ?) ON CONFLICT DO NOTHING',
@@ -97,6 +108,15 @@ export abstract class SqliteGroups extends SqliteOutbox implements GroupStore {
       'SELECT gid, cert_hash AS certHash, kind, signed_s AS signedS FROM departure WHERE gid = ? ORDER BY cert_hash',
     );
     this.#forgetDeparture = database.prepare('DELETE FROM departure WHERE gid = ? AND cert_hash = ?');
+    this.#saveVerdict = database.prepare(
+      'INSERT INTO verdict (gid, epoch, attempt, judged_s, message) VALUES (?, ?, ?, ?, ?)',
+    );
+    this.#forgetVerdicts = database.prepare(
+      `DELETE FROM verdict WHERE id NOT IN (SELECT id FROM verdict ORDER BY id DESC LIMIT ${keptVerdicts})`,
+    );
+    this.#verdicts = database.prepare(
+      'SELECT gid, epoch, attempt, judged_s AS judgedS, message FROM verdict ORDER BY id DESC',
+    );
     this.#loadQuarantine = database.prepare('SELECT state FROM quarantine WHERE gid = ?');
     this.#saveQuarantine = database.prepare('INSERT OR REPLACE INTO quarantine (gid, state) VALUES (?, ?)');
   }
@@ -113,6 +133,7 @@ export abstract class SqliteGroups extends SqliteOutbox implements GroupStore {
   ): Promise<void> {
     this.#database.transaction(() => {
       if (this.#saveMembership.run(gid, version, revision, bundle).changes === 0) return;
+      this.#supersede.run(gid, gid, listHash);
       this.#keepList.run(gid, listHash, bundle);
       this.#forgetLists.run(gid, gid);
     });
@@ -171,6 +192,17 @@ export abstract class SqliteGroups extends SqliteOutbox implements GroupStore {
 
   async forgetDeparture(gid: Uint8Array, certHash: Uint8Array): Promise<void> {
     this.#database.read(() => this.#forgetDeparture.run(gid, certHash));
+  }
+
+  async saveVerdict({ gid, epoch, attempt, judgedS, message }: KeptVerdict): Promise<void> {
+    this.#database.transaction(() => {
+      this.#saveVerdict.run(gid, epoch, attempt, judgedS, message);
+      this.#forgetVerdicts.run();
+    });
+  }
+
+  async verdicts(): Promise<readonly KeptVerdict[]> {
+    return this.#database.read(() => this.#verdicts.all());
   }
 
   async loadQuarantine(gid: Uint8Array): Promise<Uint8Array | undefined> {

@@ -39,10 +39,20 @@ export abstract class SqliteOutbox implements Outbox {
 
   async acknowledge(positions: readonly number[]): Promise<void> {
     this.#database.transaction(() => {
-      let removed = 0;
-      for (const position of positions) removed += this.#remove.run(position).changes;
-      if (removed > 0) this.#removed.run(removed);
+      this.remove(positions);
     });
+  }
+
+  /** Within a transaction of the caller. */
+  protected remove(positions: readonly number[]): void {
+    let removed = 0;
+    for (const position of positions) removed += this.#remove.run(position).changes;
+    if (removed > 0) this.count(-removed);
+  }
+
+  /** Items that came or went, in their places. Within a transaction of the caller. */
+  protected count(change: number): void {
+    this.#removed.run(-change);
   }
 
   async outboxStatus(): Promise<OutboxStatus> {
