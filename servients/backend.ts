@@ -8,6 +8,7 @@ import { makeTd } from '../td/make-td.js';
 import { Backend } from '../things/backend.js';
 import { Directory } from '../things/directory.js';
 import type { Identity } from '../things/parts.js';
+import type { EpochRow } from '../things/stores.js';
 import { makeHttpApp, type HttpAppOptions } from './bindings/http-app.js';
 import { hostOf } from './bindings/host.js';
 import { SseHub, sseDefaults } from './bindings/sse.js';
@@ -35,6 +36,8 @@ export interface BackendOptions {
   readonly log: FastifyBaseLogger;
   /** How TDs name this server where that is not its address and port, e.g. `https://backend.example`. */
   readonly publicOrigin?: string;
+  /** Hears of every epoch that was verified and endorsed. */
+  readonly onEpochEndorsed?: (epoch: Pick<EpochRow, 'gid' | 'epoch' | 'attempt'>) => void;
   readonly http?: Pick<HttpAppOptions, 'limits' | 'observer'>;
   /** Default: the system's clock, in seconds. */
   readonly nowS?: () => number;
@@ -85,7 +88,7 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
 }
 
 async function makeContext(
-  { identity, suite, trustedRoots, audience, version, log, http, nowS = systemNowS }: BackendOptions,
+  { identity, suite, trustedRoots, audience, version, log, http, onEpochEndorsed, nowS = systemNowS }: BackendOptions,
   store: OpenBackendStore,
 ): Promise<RestContext> {
   const hub = new SseHub(sseDefaults, () => {
@@ -104,6 +107,7 @@ async function makeContext(
     store: store.backend,
     onEpochRecorded: (row) => {
       epochRecorded.publish(JSON.stringify(epochJson(row)));
+      onEpochEndorsed?.(row);
     },
     onMembershipPublished: (membership) => {
       membershipPublished.publish(JSON.stringify(publishedJson(membership)));

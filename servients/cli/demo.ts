@@ -1,6 +1,7 @@
 /** `gridring demo`: a whole neighbourhood on this machine, as separate processes with real sockets. */
 import { Option, type Command } from 'commander';
 import { join, relative, resolve } from 'node:path';
+import type { Profile } from '../../crypto/membership.js';
 import type { SuiteName } from '../../crypto/suite.js';
 import { suiteByName } from '../../crypto/suite-node.js';
 import { limits } from '../../crypto/limits.js';
@@ -13,6 +14,7 @@ import { defaultPort } from './things.js';
 interface Options {
   readonly meters: number;
   readonly suite: SuiteName;
+  readonly profile: Profile;
   readonly speed: number;
   readonly sleepy: number;
   readonly dataDir: string;
@@ -27,6 +29,11 @@ export function addDemo(program: Command): void {
     .description('run a whole neighbourhood here: backend, gateway and meters, real readings, sealed and opened')
     .option('--meters <n>', 'how many meters', wholeNumber(2, limits.ringMembers), 15)
     .addOption(new Option('--suite <name>', 'key types').choices(['x25519', 'p256']).default('x25519'))
+    .addOption(
+      new Option('--profile <name>', 'what each member verifies: all signatures, or its neighbours’')
+        .choices(['full', 'constrained'])
+        .default('full'),
+    )
     .option('--speed <x>', 'how much faster than life the readings are replayed', numberFrom(1), 60)
     .option(
       '--sleepy <n>',
@@ -49,7 +56,8 @@ The folder is kept: a second start goes on with the same identities and the next
     });
 }
 
-async function demo({ meters, suite, speed, sleepy, dataDir, port, for: forSeconds, json }: Options): Promise<number> {
+async function demo(options: Options): Promise<number> {
+  const { meters, suite, profile, speed, sleepy, dataDir, port, for: forSeconds, json } = options;
   const stop = new AbortController();
   const requestStop = (): void => {
     stop.abort();
@@ -65,7 +73,7 @@ async function demo({ meters, suite, speed, sleepy, dataDir, port, for: forSecon
     if (event.event === 'running' && forSeconds !== undefined) setTimeout(requestStop, forSeconds * 1000).unref();
     print(event);
   };
-  const plan = { folder, suite: suiteByName(suite), meters, speed, sleepy, port };
+  const plan = { folder, suite: suiteByName(suite), profile, meters, speed, sleepy, port };
   const summary = await runDemo(plan, { log: makeLog('error'), emit, version: softwareVersion() }, stop.signal);
   emit({ ...summary });
   return summary.ok ? exitCodes.done : exitCodes.failed;
@@ -109,6 +117,8 @@ function describer(started: number, meters: number): (event: RuntimeEvent) => st
         return line('ring', `no epoch was agreed (${field('code')}); trying again`);
       case 'epoch':
         return line('ring', describeEpoch(event));
+      case 'epoch-endorsed':
+        return line('backend', `epoch ${field('epoch')} verified from its record and endorsed`);
       case 'backend-away':
         return line('gateway', `the backend does not answer (${field('code')}); buffering`);
       case 'backend-back':

@@ -1,5 +1,6 @@
 /** `gridring backend|gateway|meter`: one role as one process, from a configuration file. */
 import { Option, type Command } from 'commander';
+import { toHex } from '../../crypto/bytes.js';
 import { SetupError } from '../../crypto/errors.js';
 import { suiteByName } from '../../crypto/suite-node.js';
 import { configSchema, readConfig, type BackendConfig, type Configs } from '../config.js';
@@ -23,6 +24,9 @@ async function startBackend(config: BackendConfig, runtime: Runtime): Promise<St
     audience: config.audience,
     version: runtime.version,
     log: runtime.log,
+    onEpochEndorsed: ({ gid, epoch, attempt }) => {
+      runtime.emit({ event: 'epoch-endorsed', gid: toHex(gid), epoch, attempt });
+    },
     http: { observer: new Refusals(runtime.log).http },
   });
   runtime.emit({ event: 'backend-started', url: backend.url });

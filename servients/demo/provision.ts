@@ -13,6 +13,7 @@ import {
   roleBit,
   signMembershipList,
   type ListEntry,
+  type Profile,
   type AuthorityList,
 } from '../../crypto/membership.js';
 import type { Suite, SuiteName } from '../../crypto/suite.js';
@@ -23,6 +24,7 @@ import { moveReaderFile, writeReaderFile } from '../reader-file.js';
 export interface DemoPlan {
   readonly folder: string;
   readonly suite: Suite;
+  readonly profile: Profile;
   readonly meters: number;
   readonly speed: number;
   /** How many of the meters cannot be called, and wake up now and then. */
@@ -44,6 +46,8 @@ export interface Deployment {
 interface DemoMarker {
   readonly format: number;
   readonly suite: SuiteName;
+  /** Absent: full, which was all there was. */
+  readonly profile?: Profile;
   readonly meters: number;
 }
 
@@ -53,10 +57,10 @@ const certificateDays = 365;
 
 /**
  * Makes the deployment, or takes up the one that the folder holds.
- * @throws SetupError `demo-other-suite`, `demo-other-size`, `data-version`
+ * @throws SetupError `demo-other-suite`, `demo-other-profile`, `demo-other-size`, `data-version`
  */
 export function provisionDemo(plan: DemoPlan): Deployment {
-  const { folder, suite } = plan;
+  const { folder, suite, profile } = plan;
   const markerFile = join(folder, 'demo.json');
   const created = !existsSync(markerFile);
   const backendUrl = `http://${address}:${plan.port}`;
@@ -67,7 +71,7 @@ export function provisionDemo(plan: DemoPlan): Deployment {
   const meterIds = Array.from({ length: plan.meters }, (_, i) => `meter-${String(i + 1).padStart(2, '0')}`);
   if (created) {
     makeCast(plan, meterIds);
-    const marker: DemoMarker = { format: 1, suite: suite.name, meters: plan.meters };
+    const marker: DemoMarker = { format: 1, suite: suite.name, profile, meters: plan.meters };
     writePublic(markerFile, `${JSON.stringify(marker)}\n`);
   } else {
     assertSameDemo(plan, readMarker(markerFile));
@@ -94,7 +98,7 @@ function readMarker(path: string): Partial<DemoMarker> {
   }
 }
 
-function assertSameDemo({ folder, suite, meters }: DemoPlan, marker: Partial<DemoMarker>): void {
+function assertSameDemo({ folder, suite, profile, meters }: DemoPlan, marker: Partial<DemoMarker>): void {
   if (marker.format !== 1) {
     throw new SetupError('data-version', `${folder} was made by another version; choose another --data-dir`);
   }
@@ -102,13 +106,18 @@ function assertSameDemo({ folder, suite, meters }: DemoPlan, marker: Partial<Dem
     const advice = `start with --suite ${marker.suite}, or choose another --data-dir`;
     throw new SetupError('demo-other-suite', `${folder} was made for suite ${marker.suite}; ${advice}`);
   }
+  const madeFor = marker.profile ?? 'full';
+  if (madeFor !== profile) {
+    const advice = `start with --profile ${madeFor}, or choose another --data-dir`;
+    throw new SetupError('demo-other-profile', `${folder} was made for profile ${madeFor}; ${advice}`);
+  }
   if (marker.meters !== meters) {
     const advice = `start with --meters ${marker.meters}, or choose another --data-dir`;
     throw new SetupError('demo-other-size', `${folder} was made for ${marker.meters} meters; ${advice}`);
   }
 }
 
-function makeCast({ folder, suite, port }: DemoPlan, meterIds: readonly string[]): void {
+function makeCast({ folder, suite, profile, port }: DemoPlan, meterIds: readonly string[]): void {
   const nowS = Math.floor(Date.now() / 1000);
   const ca = initCa(suite, join(folder, 'ca'), { name: 'Gridring demo', nowS, random: randomBytes });
   const certify = (role: Parameters<typeof issue>[1]['role'], id: string, place: string | null) => {
@@ -141,7 +150,7 @@ function makeCast({ folder, suite, port }: DemoPlan, meterIds: readonly string[]
       minMembers: 2,
       requiredMembers: [],
       gatewayIsMember: false,
-      profile: 'full',
+      profile,
       rekeyIntervalS: 86_400,
       graceS: 600,
       readings: [

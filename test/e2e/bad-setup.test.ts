@@ -151,11 +151,16 @@ describe('the folder of a demo', () => {
     expect(readFileSync(join(folder, 'demo.json'), 'utf8')).toBe(marker);
   });
 
-  it('of another suite, or another number of meters, says how to start it', async () => {
+  it('of another suite, profile or number of meters says how to start it', async () => {
     await expectError(
       'demo-other-suite',
       /made for suite x25519; start with --suite x25519/,
       ...demo('--suite', 'p256'),
+    );
+    await expectError(
+      'demo-other-profile',
+      /made for profile full; start with --profile full/,
+      ...demo('--profile', 'constrained'),
     );
     await expectError('demo-other-size', /made for 2 meters; start with --meters 2/, ...demo('--meters', '3'));
   });

@@ -44,7 +44,15 @@ export async function deploy({
 }: { readonly suite?: SuiteName; readonly meters?: number } = {}): Promise<TestDeployment> {
   const folder = makeFolder();
   const port = await freePorts(10 + meters);
-  const plan = { folder, suite: suiteByName(suite), meters, speed: testSpeed, sleepy: 0, port };
+  const plan = {
+    folder,
+    suite: suiteByName(suite),
+    profile: 'full' as const,
+    meters,
+    speed: testSpeed,
+    sleepy: 0,
+    port,
+  };
   const provisioned = provisionDemo(plan);
   const { configs, readers } = provisioned;
   return {
