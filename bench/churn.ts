@@ -1,10 +1,12 @@
-/** Members that are removed and taken in again, one after the other, over loopback CoAP: each change is a list and an epoch. */
-import type { Suite, SuiteName } from '../crypto/suite.js';
+/** Members that are removed and taken in again, one after the other, by a real gateway over loopback CoAP: each change is a list and an epoch. */
+import { performance } from 'node:perf_hooks';
 import { equalBytes } from '../crypto/bytes.js';
+import type { Suite, SuiteName } from '../crypto/suite.js';
 import type { Identity } from '../things/parts.js';
-import { agree, type Agreement } from './agreement.js';
 import { makeDeployment, type Deployment } from './deployment.js';
+import { startGateway, type LiveGateway } from './live-gateway.js';
 import { startNeighbourhood, type Neighbourhood, type StoreKind } from './neighbourhood.js';
+import { assertOneKey } from './same-key.js';
 import { median, medianInterval, quantile, type Interval } from './statistics.js';
 import { WireCounter, type Traffic } from './wire.js';
 
@@ -31,8 +33,11 @@ export interface ChurnRow {
 
 type Change = 'leave' | 'join';
 
-interface Sample extends Agreement {
-  readonly change: Change;
+interface Sample {
+  readonly wallMs: number;
+  /** Until the gateway has nothing more to do. */
+  readonly quietMs: number;
+  readonly cpuMs: number;
   readonly traffic: Traffic;
   readonly present: number;
 }
@@ -52,42 +57,56 @@ export async function measureChurn(
   const neighbourhood = await startNeighbourhood(deployment, { store, network: 'loopback' });
   try {
     for (const port of neighbourhood.ports) wire.add(port);
-    const { meters, membershipBundle } = deployment;
-    await agree(deployment, neighbourhood, { epoch: 1, reason: 'founding', membershipBundle, meters });
-    const samples: Sample[] = [];
-    for (let i = 0; i < pairs; i++) {
-      const left = meters[i % members];
-      if (!left) throw new TypeError('a group without members');
-      const others = meters.filter((meter) => meter !== left);
-      const epoch = 2 * i + 2;
-      samples.push(await change(deployment, neighbourhood, wire, { change: 'leave', epoch, meters: others }));
-      await assertLeftOut(neighbourhood, left, others);
-      samples.push(await change(deployment, neighbourhood, wire, { change: 'join', epoch: epoch + 1, meters }));
+    const gateway = await startGateway(deployment, neighbourhood);
+    try {
+      const rows = await changes({ deployment, neighbourhood, gateway, wire }, pairs);
+      return rows.map((row) => ({ suite: suite.name, members, store, ...row }));
+    } finally {
+      await gateway.close();
     }
-    const rowOf = (kind: Change): ChurnRow => ({
-      suite: suite.name,
-      members,
-      store,
-      ...summary(kind, samples.filter((sample) => sample.change === kind)), // prettier-ignore
-    });
-    return [rowOf('leave'), rowOf('join')];
   } finally {
     wire.stop();
     await neighbourhood.close();
   }
 }
 
+interface Place {
+  readonly deployment: Deployment;
+  readonly neighbourhood: Neighbourhood;
+  readonly gateway: LiveGateway;
+  readonly wire: WireCounter;
+}
+
+async function changes(place: Place, pairs: number) {
+  const { meters } = place.deployment;
+  const [leaves, joins]: [Sample[], Sample[]] = [[], []];
+  for (let i = 0; i < pairs; i++) {
+    const left = meters[i % meters.length];
+    if (!left) throw new TypeError('a group without members');
+    const others = meters.filter((meter) => meter !== left);
+    leaves.push(await change(place, others));
+    await assertLeftOut(place.neighbourhood, left, others);
+    joins.push(await change(place, meters));
+  }
+  return [summary('leave', leaves), summary('join', joins)];
+}
+
 async function change(
-  deployment: Deployment,
-  neighbourhood: Neighbourhood,
-  wire: WireCounter,
-  { change, epoch, meters }: { readonly change: Change; readonly epoch: number; readonly meters: readonly Identity[] },
+  { deployment, neighbourhood, gateway, wire }: Place,
+  meters: readonly Identity[],
 ): Promise<Sample> {
-  const membershipBundle = deployment.nextList(meters);
-  const reason = change === 'leave' ? 'revocation' : 'join';
+  const bundle = deployment.nextList(meters);
+  await gateway.quiet();
   wire.take();
-  const agreement = await agree(deployment, neighbourhood, { epoch, reason, membershipBundle, meters });
-  return { ...agreement, change, traffic: wire.take(), present: meters.length };
+  const cpuBefore = process.cpuUsage();
+  const started = performance.now();
+  await gateway.update(bundle, meters.length);
+  const wallMs = performance.now() - started;
+  await gateway.quiet();
+  const quietMs = performance.now() - started;
+  const { user, system } = process.cpuUsage(cpuBefore);
+  assertOneKey(await Promise.all(meters.map(neighbourhood.keyOf)));
+  return { wallMs, quietMs, cpuMs: (user + system) / 1000, traffic: wire.take(), present: meters.length };
 }
 
 async function assertLeftOut({ keyOf }: Neighbourhood, left: Identity, [other]: readonly Identity[]): Promise<void> {
@@ -97,7 +116,7 @@ async function assertLeftOut({ keyOf }: Neighbourhood, left: Identity, [other]: 
 
 function summary(change: Change, samples: readonly Sample[]) {
   const wallMs = samples.map((sample) => sample.wallMs);
-  const totalMs = wallMs.reduce((sum, ms) => sum + ms, 0);
+  const totalMs = samples.reduce((sum, { quietMs }) => sum + quietMs, 0);
   const meanOfMember = (value: (traffic: Traffic) => number): number =>
     samples.reduce((sum, { traffic, present }) => sum + value(traffic) / present, 0) / samples.length;
   return {

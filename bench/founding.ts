@@ -40,18 +40,10 @@ export async function measureFounding(
 ): Promise<FoundingRow> {
   const deployment = makeDeployment(suite, members);
   const neighbourhood = await startNeighbourhood(deployment, place);
-  const { membershipBundle, meters } = deployment;
-  const run = (epoch: number): Promise<Agreement> =>
-    agree(deployment, neighbourhood, {
-      epoch,
-      reason: epoch === 1 ? 'founding' : 'periodic',
-      membershipBundle,
-      meters,
-    });
   try {
-    const first = await run(1);
+    const first = await agree(deployment, neighbourhood, 1);
     const all: Agreement[] = [];
-    while (all.length < runs) all.push(await run(all.length + 2));
+    while (all.length < runs) all.push(await agree(deployment, neighbourhood, all.length + 2));
     const wallMs = all.map((run) => run.wallMs);
     const medianMs = median(wallMs);
     const paperMs = members === paper.members ? paper.ms : null;

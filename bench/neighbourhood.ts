@@ -33,8 +33,10 @@ const seed = 'benchmark';
 export interface Neighbourhood {
   /** The gateway's way to the meters. */
   readonly members: Members;
-  /** The gateway's. */
-  readonly certificateCache: CertificateCache;
+  /** Each meter's introduction to its gateway, with its TD. */
+  readonly enrolments: readonly Uint8Array[];
+  /** Where a gateway may keep its store, beside those of the meters. */
+  readonly gatewayStorePath: string;
   /** Of the meters' CoAP servers, in their order. */
   readonly ports: readonly number[];
   /** The group key that is active at a meter, from its store; undefined where none is. */
@@ -64,6 +66,7 @@ export async function startNeighbourhood(
   };
   const things = new Map<string, WoT.ConsumedThing>();
   const ports: number[] = [];
+  const enrolments: Uint8Array[] = [];
   const stores = new Map<string, MeterStore>();
   try {
     const wot = await gateway.start();
@@ -75,7 +78,8 @@ export async function startNeighbourhood(
       const server = new CoapServer({ port: 0, address: '127.0.0.1' });
       servient.addServer(server);
       closers.unshift(() => servient.shutdown());
-      const td = await startMeter(deployment, identity, store, servient);
+      const { meter, td } = await startMeter(deployment, identity, store, servient);
+      enrolments.push(meter.enrolment(JSON.stringify(td)));
       const port = server.getPort();
       ports.push(port);
       const reached = network === 'impaired' ? await behindBadNetwork(td, port, identity.id, closers) : td;
@@ -96,7 +100,14 @@ export async function startNeighbourhood(
     const state = await stores.get(id)?.loadMember(deployment.gid);
     return state && decodeMemberState(state).active?.groupKey;
   };
-  return { members, certificateCache: new CertificateCache(), ports, keyOf, close };
+  return {
+    members,
+    enrolments,
+    gatewayStorePath: join(folder, 'gateway.db'),
+    ports,
+    keyOf,
+    close,
+  };
 }
 
 /** @returns the TD with the simulator's port in the place of the meter's */
@@ -130,7 +141,7 @@ async function startMeter(
   identity: Identity,
   store: MeterStore,
   servient: Servient,
-): Promise<WoT.ThingDescription> {
+): Promise<{ readonly meter: Meter; readonly td: WoT.ThingDescription }> {
   const meter = await Meter.load({
     suite,
     identity,
@@ -147,5 +158,6 @@ async function startMeter(
   });
   await meter.groups.updateMembership(membershipBundle);
   const instance = { id: `urn:gridring:meter:${identity.id}`, title: identity.id, version };
-  return (await exposeThing(servient, makeThing('meter', instance), meter)).getThingDescription();
+  const thing = await exposeThing(servient, makeThing('meter', instance), meter);
+  return { meter, td: thing.getThingDescription() };
 }
