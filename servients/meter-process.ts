@@ -99,11 +99,11 @@ export class MeterProcess {
     const { signal } = this.#running;
     for (let failures = 0; !signal.aborted;) {
       try {
-        await uplink.enrolIfDue();
+        await uplink.deliver(signal);
         // A gateway that was away may have begun something meanwhile.
         if (failures > 0) this.#lastLookS = 0;
         failures = 0;
-        if (!(await uplink.uploadOnce())) await this.#waitForReadings();
+        await this.#waitForReadings();
       } catch (error) {
         this.#warn(error, 'the gateway cannot be served; trying again');
         await sleep(backoffMs(failures++), signal);
@@ -152,9 +152,8 @@ export class MeterProcess {
     const [running, reading] = [this.#running.signal, this.#reading.signal];
     for (let failures = 0; !running.aborted;) {
       try {
-        await uplink.enrolIfDue();
+        await uplink.deliver(running);
         if (!reading.aborted) await uplink.follow();
-        while (await uplink.uploadOnce());
         failures = 0;
       } catch (error) {
         failures += 1;

@@ -1,5 +1,5 @@
 /** What a meter does with its gateway: it enrols, follows the rounds, and delivers its readings. */
-import { GridringError } from '../crypto/errors.js';
+import { GridringError, UnavailableError } from '../crypto/errors.js';
 import type { Meter } from '../things/meter.js';
 import { RoundFollower, type Submission } from '../things/round-follower.js';
 import type { GatewayLink } from './gateway-link.js';
@@ -27,8 +27,25 @@ export class MeterUplink {
     return this.#enrolled;
   }
 
-  /** Once, and again when an epoch went by without this meter. @throws GridringError */
-  async enrolIfDue(): Promise<void> {
+  /**
+   * Enrols where that is due, and uploads all there is. A meter that the gateway refuses to enrol, for it is no member any
+   * more, still delivers what it measured before.
+   * @throws GridringError; nothing is forgotten that the gateway has not signed for
+   */
+  async deliver(signal: AbortSignal): Promise<void> {
+    let refusal: unknown;
+    try {
+      await this.#enrolIfDue();
+    } catch (error) {
+      if (error instanceof UnavailableError) throw error;
+      refusal = error;
+    }
+    while (!signal.aborted && (await this.#uploadOnce()));
+    if (refusal !== undefined) throw refusal as Error;
+  }
+
+  /** Once, and again when an epoch went by without this meter. */
+  async #enrolIfDue(): Promise<void> {
     if (this.#enrolled) return;
     await this.#meter.groups.updateMembership(await this.#link.invoke('enrol', this.#meter.enrolment(this.#td)));
     this.#enrolled = true;
@@ -51,8 +68,8 @@ export class MeterUplink {
     }
   }
 
-  /** @returns whether there was something to upload. @throws GridringError; nothing is forgotten then */
-  async uploadOnce(): Promise<boolean> {
+  /** @returns whether there was something to upload */
+  async #uploadOnce(): Promise<boolean> {
     const upload = await this.#meter.nextUpload();
     if (!upload) return false;
     await this.#meter.acknowledge(upload, await this.#link.invoke('submitReadings', upload.message));

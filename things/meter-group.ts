@@ -19,12 +19,16 @@ export interface MeterGroupParts extends Parts {
   readonly onStep: (before: MemberState, after: MemberState) => void;
 }
 
+/** How long a group looks for a list that was named to it: whoever forges an announcement has it ask that long, no more. */
+const unlistedForS = 60;
+
 export class MeterGroup {
   readonly #parts: MeterGroupParts;
   readonly #serial = new Serial();
   #state: MemberState;
   #membership: Membership | undefined;
   #changedS: number;
+  #unlistedS: number | undefined;
 
   /** `membership` is undefined when the stored list is not valid now: the high water mark is kept all the same. */
   constructor(parts: MeterGroupParts, state: MemberState, membership: Membership | undefined) {
@@ -42,22 +46,34 @@ export class MeterGroup {
     return this.#membership;
   }
 
-  /** Since when nothing has come that the group waits for: a key, the end of a round, or the backend's word for a key. */
+  /** Since when nothing has come that the group waits for: a key, the end of a round, the backend's word for a key, a list. */
   get waitingSinceS(): number | undefined {
     const { round, active } = this.#state;
+    const unlistedS = this.#unlistedS ?? -Infinity;
+    if (this.#parts.nowS() - unlistedS < unlistedForS) return unlistedS;
     return round.kind === 'idle' && active?.provisional === false ? undefined : this.#changedS;
   }
 
   /** @throws ConflictError `membership-unknown` when the list that is kept is not valid now; what the round throws */
   take(round: MemberRound, message: Uint8Array): Promise<Uint8Array> {
     return this.#serial.run(async () => {
-      if (!this.#membership) {
-        throw new ConflictError('membership-unknown', 'no valid membership list of the group is known here');
-      }
-      const step = round(this.#context(this.#membership), this.#state, message);
+      const step = this.#stepOf(round, message);
       await this.#keep(step);
       return step.reply;
     });
+  }
+
+  #stepOf(round: MemberRound, message: Uint8Array): MemberStep {
+    try {
+      if (!this.#membership) {
+        throw new ConflictError('membership-unknown', 'no valid membership list of the group is known here');
+      }
+      return round(this.#context(this.#membership), this.#state, message);
+    } catch (error) {
+      const isUnlisted = error instanceof ConflictError && error.code === 'membership-unknown';
+      if (isUnlisted) this.#unlistedS = this.#parts.nowS();
+      throw error;
+    }
   }
 
   /** @throws ConflictError `membership-rollback`, `membership-conflict` */
@@ -66,6 +82,7 @@ export class MeterGroup {
       const step = onMembership(this.#state, membership);
       await this.#parts.store.saveMembership(membership.list.gid, bundle, encodeMemberState(step.state));
       this.#membership = membership;
+      this.#unlistedS = undefined;
       this.#adopt(step);
       return step.reply;
     });

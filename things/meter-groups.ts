@@ -59,9 +59,11 @@ export class MeterGroups {
     return (this.#groups.get(gid)?.state.round.kind ?? 'idle') !== 'idle';
   }
 
-  /** Whether the group of this id, in hex, has no key of that epoch and none of a later one. */
+  /** Whether this meter is a member of the group, by its id in hex, and has no key of that epoch and none of a later one. */
   lacks(gid: string, { epoch, attempt }: Attempt): boolean {
-    const name = this.#groups.get(gid)?.state.active?.name;
+    const group = this.#groups.get(gid);
+    if (!group?.membership || !findEntry(group.membership.list, this.#parts.identity.certHash, 'member')) return false;
+    const name = group.state.active?.name;
     return !name || name.epoch < epoch || (name.epoch === epoch && name.attempt < attempt);
   }
 

@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { toBase64Url, toHex } from '../../crypto/bytes.js';
+import { announce } from '../../crypto/ring/coordinator.js';
 import type { Published } from '../../crypto/ring/coordinator-state.js';
 import { encodeEndorsementBundle, signEndorsement } from '../../crypto/ring/endorsement.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
@@ -225,6 +226,46 @@ describe('a member that cannot be called', () => {
     await board.wake(sleeper);
     expect(await keyOf(sleeper)).toMatchObject({ state: 'active', provisional: false });
     expect(sleeper.meter.groups.waitingSinceS).toBeUndefined();
+  });
+});
+
+describe('a member that can be called', () => {
+  it('and whose confirmations were lost asks for them, and is keyed', async () => {
+    const homes = await makeHomes();
+    const board = new Board();
+    await board.announce(homes, homes);
+    const [lost] = homes as readonly [Home];
+    expect(await keyOf(lost)).toMatchObject({ state: 'pending' });
+    expect(lost.meter.groups.waitingSinceS).toBe(nowS);
+    expect(await board.wake(lost)).toEqual({ submissions: [], missed: false });
+    expect(await keyOf(lost)).toMatchObject({ state: 'active' });
+    expect(lost.meter.groups.waitingSinceS).toBeUndefined();
+  });
+
+  it('asks for a list that was named to it, and for a minute only, since anybody can name one', async () => {
+    const homes = await makeHomes();
+    const board = new Board();
+    await board.announce(homes, homes);
+    for (const home of homes) await board.wake(home);
+    const { groups } = at(homes, 0).meter;
+    const plan = { epoch: 2, attempt: 1, reason: 'periodic', expiryS: clockS + 600 } as const;
+    const { announcementMessage } = announce(n.coordinatorContext(n.membership(constrained)), plan);
+    await expect(groups.take('announcement', announcementMessage)).rejects.toMatchObject({
+      code: 'membership-unknown',
+    });
+    expect(groups.waitingSinceS).toBe(clockS);
+    clockS += 60;
+    expect(groups.waitingSinceS).toBeUndefined();
+    await expect(groups.take('announcement', announcementMessage)).rejects.toThrow();
+    await groups.updateMembership(constrainedBundle);
+    expect(groups.waitingSinceS).toBeUndefined();
+  });
+
+  it('and was removed says nothing of the epochs that go by without it', async () => {
+    const homes = await makeHomes();
+    const { meter, follower } = at(homes, 3);
+    await meter.groups.updateMembership(n.bundle(n.list({ version: 2, without: [at(n.meters, 3)] })));
+    expect(await follower.follow({ groups: [published(1)] })).toEqual({ submissions: [], missed: false });
   });
 });
 
