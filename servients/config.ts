@@ -26,7 +26,12 @@ export interface BackendConfig extends CommonConfig, ServerFiles {
 
 export interface GatewayConfig extends CommonConfig, ServerFiles {
   readonly membership: string | readonly string[];
-  readonly listen: { readonly address: string; readonly coapPort: number; readonly httpPort: number };
+  readonly listen: {
+    readonly address: string;
+    readonly coapPort: number;
+    readonly httpPort: number;
+    readonly advertise: { readonly host?: string; readonly coapPort?: number; readonly httpPort?: number };
+  };
   readonly backend: { readonly url: string; readonly audience: string };
   readonly group: {
     readonly windowMs: number;
@@ -40,7 +45,13 @@ export interface MeterConfig extends ServerFiles {
   readonly callable: boolean;
   readonly wakeIntervalS: number;
   readonly gatewayTd?: string;
-  readonly listen: { readonly scheme: 'coap' | 'http'; readonly address: string; readonly port: number };
+  readonly listen: {
+    readonly scheme: 'coap' | 'http';
+    readonly address: string;
+    readonly port: number;
+    readonly advertise: { readonly host?: string; readonly port?: number };
+  };
+  readonly clockErrorS: number;
   readonly source: {
     readonly kind: 'csv';
     readonly path?: string;

@@ -17,6 +17,7 @@ import { BackendClient } from './backend-client.js';
 import { CoapClientFactory } from './bindings/coap-client.js';
 import { CoapServer } from './bindings/coap-server.js';
 import { RefusingHttpClientFactory } from './bindings/http-client.js';
+import { hostOf } from './bindings/host.js';
 import { HttpServer } from './bindings/http-server.js';
 import { makeTokenSource } from './bindings/token.js';
 import type { GatewayConfig } from './config.js';
@@ -58,9 +59,11 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
   const store = openGatewayStore(folder.databasePath);
   const refusals = new Refusals(runtime.log);
   const servient = new Servient();
-  const { address, coapPort, httpPort } = config.listen;
-  servient.addServer(new CoapServer({ address, port: coapPort, observer: refusals.coap }));
-  servient.addServer(new HttpServer({ address, port: httpPort, observer: refusals.http }));
+  const { address, coapPort, httpPort, advertise } = config.listen;
+  const host = hostOf(advertise.host ?? address);
+  const [coap, http] = [{ advertisedPort: advertise.coapPort }, { advertisedPort: advertise.httpPort }];
+  servient.addServer(new CoapServer({ address, port: coapPort, host, ...coap, observer: refusals.coap }));
+  servient.addServer(new HttpServer({ address, port: httpPort, host, ...http, observer: refusals.http }));
   servient.addClientFactory(new CoapClientFactory());
   servient.addClientFactory(new RefusingHttpClientFactory());
   const release = async (): Promise<void> => {

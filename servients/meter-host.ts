@@ -9,6 +9,7 @@ import type { Parts } from '../things/parts.js';
 import { CoapClientFactory } from './bindings/coap-client.js';
 import { CoapServer } from './bindings/coap-server.js';
 import { RefusingHttpClientFactory } from './bindings/http-client.js';
+import { hostOf } from './bindings/host.js';
 import { HttpServer } from './bindings/http-server.js';
 import type { MeterConfig, MeterHostConfig } from './config.js';
 import { openDataFolder } from './data-folder.js';
@@ -17,11 +18,11 @@ import { GatewayLink } from './gateway-link.js';
 import { readCertificates, readIdentity } from './identity-files.js';
 import { MeterProcess, type MeterSummary } from './meter-process.js';
 import { MeterUplink } from './meter-uplink.js';
-import { Refusals, systemNowS, type Runtime } from './runtime.js';
+import { Refusals, type Runtime } from './runtime.js';
 import { stopServient } from './servient.js';
 import { csvReplay } from './sources/csv.js';
 import { readRecording, shippedReadings, type Recording } from './sources/csv-file.js';
-import { systemClock } from './sources/replay-clock.js';
+import { clockOff, type Clock } from './sources/replay-clock.js';
 import type { ReadingSource } from './sources/source.js';
 import { countReadings } from './pending.js';
 import { openMeterStore } from './stores/sqlite/meter-store.js';
@@ -44,8 +45,9 @@ export async function runMeterHost(config: MeterHostConfig, runtime: Runtime): P
   const started: MeterProcess[] = [];
   try {
     for (const meter of config.meters) {
-      const source = csvReplay(await recordingOf(meter), meter.source, systemClock);
-      started.push(await startMeter(config, meter, trust, source, runtime));
+      const clock = clockOff(meter.clockErrorS);
+      const source = csvReplay(await recordingOf(meter), meter.source, clock);
+      started.push(await startMeter(config, meter, trust, { source, clock }, runtime));
     }
   } catch (error) {
     await Promise.allSettled(started.map((meter) => meter.close(0)));
@@ -59,7 +61,7 @@ async function startMeter(
   host: MeterHostConfig,
   config: MeterConfig,
   trust: Pick<Parts, 'trustedRoots' | 'certificateCache'>,
-  source: ReadingSource,
+  { source, clock }: { readonly source: ReadingSource; readonly clock: Clock },
   runtime: Runtime,
 ): Promise<MeterProcess> {
   const suite = suiteByName(host.suite);
@@ -78,7 +80,7 @@ async function startMeter(
       identity,
       ...trust,
       store,
-      nowS: systemNowS,
+      nowS: () => Math.floor(clock.nowMs() / 1000),
       random: randomBytes,
       log: runtime.log,
       version: runtime.version,
@@ -105,14 +107,16 @@ async function startMeter(
 }
 
 /** A meter that cannot be called opens no port. */
-function servientOf({ id, callable, listen: { address, port, scheme } }: MeterConfig, runtime: Runtime): Servient {
+function servientOf({ id, callable, listen }: MeterConfig, runtime: Runtime): Servient {
+  const { address, port, scheme, advertise } = listen;
+  const server = { address, port, host: hostOf(advertise.host ?? address), advertisedPort: advertise.port };
   const refusals = new Refusals(runtime.log.child({ meter: id }));
   const servient = new Servient();
   if (callable) {
     servient.addServer(
       scheme === 'coap'
-        ? new CoapServer({ address, port, observer: refusals.coap })
-        : new HttpServer({ address, port, observer: refusals.http }),
+        ? new CoapServer({ ...server, observer: refusals.coap })
+        : new HttpServer({ ...server, observer: refusals.http }),
     );
   }
   servient.addClientFactory(scheme === 'coap' ? new CoapClientFactory() : new RefusingHttpClientFactory());

@@ -1,6 +1,7 @@
 /** One meter at work: it reads its source, is called or wakes up, and delivers. */
 import type { Reading } from '../crypto/envelope/senml.js';
 import { GridringError } from '../crypto/errors.js';
+import type { KeyName } from '../crypto/ring/schedule.js';
 import type { Meter } from '../things/meter.js';
 import { nextLookS } from '../things/round-follower.js';
 import type { MeterUplink } from './meter-uplink.js';
@@ -165,10 +166,20 @@ export class MeterProcess {
 
   async #tick(): Promise<void> {
     const { signal } = this.#running;
+    let shown: KeyName | undefined;
     while (!signal.aborted) {
       await sleep(1_000, signal);
       await this.#parts.meter.groups.tick();
+      shown = this.#showKey(shown);
     }
+  }
+
+  /** Says under which key the readings go, whenever that changes. */
+  #showKey(shown: KeyName | undefined): KeyName | undefined {
+    const { id, meter, runtime } = this.#parts;
+    const key = meter.groups.reporting()?.active.name;
+    if (key && key !== shown) runtime.emit({ event: 'keyed', id, epoch: key.epoch, attempt: key.attempt });
+    return key;
   }
 
   #warn(error: unknown, message: string): void {

@@ -40,13 +40,16 @@ export interface CoapServerOptions {
   readonly address?: string;
   /** Host that TDs name. Default: the address, or the first of this machine where it binds to all. */
   readonly host?: string;
+  /** Port that TDs name, where something stands between. Default: the one that it listens on. */
+  readonly advertisedPort?: number;
   readonly limits?: Partial<CoapLimits>;
   readonly observer?: CoapObserver;
 }
 
 export class CoapServer implements ProtocolServer {
   readonly scheme = 'coap';
-  readonly #options: Required<Pick<CoapServerOptions, 'port' | 'address' | 'host'>>;
+  readonly #options: Required<Pick<CoapServerOptions, 'port' | 'address' | 'host'>> &
+    Pick<CoapServerOptions, 'advertisedPort'>;
   readonly #observer: CoapObserver;
   readonly #limits: CoapLimits;
   readonly #gate: CoapGate;
@@ -55,8 +58,9 @@ export class CoapServer implements ProtocolServer {
   readonly #observers: Observers;
   readonly #entries = new Map<string, ExposedEntry>();
 
-  constructor({ port, address = '0.0.0.0', host = hostOf(address), limits, observer = silent }: CoapServerOptions) {
-    this.#options = { port, address, host };
+  constructor(options: CoapServerOptions) {
+    const { port, address = '0.0.0.0', host = hostOf(address), advertisedPort, limits, observer = silent } = options;
+    this.#options = { port, address, host, advertisedPort };
     this.#observer = observer;
     this.#limits = { ...coapDefaults, ...limits };
     this.#gate = new CoapGate(isIPv6(address) ? 'udp6' : 'udp4', this.#limits, observer, (exchange) => {
@@ -101,7 +105,8 @@ export class CoapServer implements ProtocolServer {
     if (this.getPort() === -1) throw new SetupError('not-listening', 'start the servient before exposing Things');
     const known = this.#find(thing.id);
     const name = known?.name ?? urlName(thing.title, (taken) => taken === '.well-known' || this.#entries.has(taken));
-    const base = `coap://${this.#options.host}:${this.getPort()}/${name}/`;
+    const { host, advertisedPort = this.getPort() } = this.#options;
+    const base = `coap://${host}:${advertisedPort}/${name}/`;
     const entry = { name, thing, forms: addForms(thing, hrefsBelow(thing, base)) };
     this.#entries.set(name, entry);
     if (known === undefined) await this.#listen(entry);

@@ -23,6 +23,9 @@ export interface HttpServerOptions extends HttpAppOptions {
   readonly address: string;
   /** How TDs name this server where that is not its address and port, e.g. `https://gateway.example`. */
   readonly publicOrigin?: string;
+  /** Host and port in that place, where the rest stays. */
+  readonly host?: string;
+  readonly advertisedPort?: number;
   readonly authentication?: HttpAuthentication;
   readonly streams?: Partial<SseLimits>;
 }
@@ -141,9 +144,8 @@ export class HttpServer implements ProtocolServer {
   }
 
   #origin(): string {
-    const { publicOrigin, address } = this.#options;
-    if (publicOrigin !== undefined) return publicOrigin;
-    return `http://${hostOf(address)}:${this.getPort()}`;
+    const { publicOrigin, address, host = hostOf(address), advertisedPort = this.getPort() } = this.#options;
+    return publicOrigin ?? `http://${host}:${advertisedPort}`;
   }
 
   /** A Thing that HTTP alone serves says it once; one with other bindings says it in every form of this one. */

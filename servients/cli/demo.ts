@@ -6,12 +6,17 @@ import type { SuiteName } from '../../crypto/suite.js';
 import { suiteByName } from '../../crypto/suite-node.js';
 import { limits } from '../../crypto/limits.js';
 import { runDemo, type DemoSummary } from '../demo/demo.js';
+import type { DemoPlan } from '../demo/provision.js';
 import { makeLog, softwareVersion, type RuntimeEvent } from '../runtime.js';
-import { numberFrom, wholeNumber } from './options.js';
+import { numberFrom, timeRange, wholeNumber } from './options.js';
 import { eventPrinter, exitCodes, printLine } from './output.js';
+import type { Range } from '../sim/random.js';
+import { addImpairmentOptions, describeCounts, impairmentOf, type ImpairmentOptions } from './sim.js';
 import { defaultPort } from './things.js';
 
-interface Options {
+interface Options extends ImpairmentOptions {
+  readonly clockError?: Range;
+  readonly crash?: Range;
   readonly meters: number;
   readonly suite: SuiteName;
   readonly profile: Profile;
@@ -24,7 +29,7 @@ interface Options {
 }
 
 export function addDemo(program: Command): void {
-  program
+  const command = program
     .command('demo')
     .description('run a whole neighbourhood here: backend, gateway and meters, real readings, sealed and opened')
     .option('--meters <n>', 'how many meters', wholeNumber(2, limits.ringMembers), 15)
@@ -45,11 +50,16 @@ export function addDemo(program: Command): void {
     .option('--port <n>', 'first of the ports that are used', wholeNumber(1, 65_000), defaultPort)
     .option('--for <seconds>', 'stop by itself, that long after everything has started', numberFrom(1))
     .option('--json', 'print one JSON object a line, the last one a summary')
+    .option('--clock-error <time>', 'each meter’s clock is wrong by up to so much, such as 90s', timeRange)
+    .option('--crash <time>', 'kill one process after each such time, such as 10..30s, and start it again', timeRange);
+  addImpairmentOptions(command)
     .addHelpText(
       'after',
       `
 Ports: backend N, gateway N+1 (HTTP) and N+2 (CoAP), meters from N+10.
-The folder is kept: a second start goes on with the same identities and the next epoch.`,
+The folder is kept: a second start goes on with the same identities and the next epoch.
+With --loss, --delay, --reorder or --duplicate a simulator has those ports, between gateway and every meter, and what is
+behind it listens on ports that are higher by 200.`,
     )
     .action(async (options: Options) => {
       process.exitCode = await demo(options);
@@ -57,7 +67,7 @@ The folder is kept: a second start goes on with the same identities and the next
 }
 
 async function demo(options: Options): Promise<number> {
-  const { meters, suite, profile, speed, sleepy, dataDir, port, for: forSeconds, json } = options;
+  const { meters, suite, dataDir, for: forSeconds, json } = options;
   const stop = new AbortController();
   const requestStop = (): void => {
     stop.abort();
@@ -73,10 +83,22 @@ async function demo(options: Options): Promise<number> {
     if (event.event === 'running' && forSeconds !== undefined) setTimeout(requestStop, forSeconds * 1000).unref();
     print(event);
   };
-  const plan = { folder, suite: suiteByName(suite), profile, meters, speed, sleepy, port };
+  const plan = planOf(options, folder);
   const summary = await runDemo(plan, { log: makeLog('error'), emit, version: softwareVersion() }, stop.signal);
   emit({ ...summary });
   return summary.ok ? exitCodes.done : exitCodes.failed;
+}
+
+function planOf(options: Options, folder: string): DemoPlan {
+  const { meters, suite, profile, speed, sleepy, port, seed, loss, delay, reorder, duplicate, clockError, crash } =
+    options;
+  const isImpaired = [loss, delay, reorder, duplicate].some((option) => option !== undefined);
+  return {
+    ...{ folder, suite: suiteByName(suite), profile, meters, speed, sleepy, port, seed },
+    ...(isImpaired && { network: impairmentOf(options) }),
+    ...(clockError && { clockErrorS: clockError.max / 1_000 }),
+    ...(crash && { crashEveryMs: crash }),
+  };
 }
 
 const show = (path: string): string => {
@@ -119,6 +141,12 @@ function describer(started: number, meters: number): (event: RuntimeEvent) => st
         return line('ring', describeEpoch(event));
       case 'epoch-endorsed':
         return line('backend', `epoch ${field('epoch')} verified from its record and endorsed`);
+      case 'sim-started':
+        return line('network', `bad on purpose between gateway and meters, by seed ${field('seed')}`);
+      case 'crash':
+        return line(field('role'), 'killed, and started again');
+      case 'settling':
+        return line('crashes', 'over; waiting until everybody is keyed again');
       case 'backend-away':
         return line('gateway', `the backend does not answer (${field('code')}); buffering`);
       case 'backend-back':
@@ -165,4 +193,12 @@ function describeRunning(event: RuntimeEvent, line: (topic: string, text: string
 const describeSummary = (s: DemoSummary): string =>
   `
 ${s.ok ? 'All is well' : 'NOT all is well'}: epoch ${s.epoch}, ${s.confirmed} of ${s.members} members confirmed${s.confirmed > 0 ? ` in ${s.agreementMs} ms` : ''};
-${s.readingsSent} readings sent, ${s.readingsStored} stored, ${s.readingsOpened} opened, ${s.readingsPending} waiting, ${s.readingsLost} lost${s.chainBreaks > 0 ? `, ${s.chainBreaks} chain breaks` : ''}.`;
+${s.readingsSent} readings sent, ${s.readingsStored} stored, ${s.readingsOpened} opened, ${s.readingsPending} waiting, ${s.readingsLost} lost${s.chainBreaks > 0 ? `, ${s.chainBreaks} chain breaks` : ''}.${describeFaults(s)}`;
+
+function describeFaults({ crashes, network }: DemoSummary): string {
+  const faults = [
+    ...(crashes > 0 ? [`${crashes} processes killed`] : []),
+    ...(network ? [`network: ${describeCounts(network)}`] : []),
+  ];
+  return faults.length > 0 ? `\n${faults.join('; ')}.` : '';
+}

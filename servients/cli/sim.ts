@@ -11,7 +11,7 @@ import { rate, timeRange } from './options.js';
 import { eventPrinter, exitCodes } from './output.js';
 import { stopRequested } from './stop.js';
 
-interface ImpairmentOptions {
+export interface ImpairmentOptions {
   readonly loss?: number;
   readonly delay?: Range;
   /** True where the option stands without a value. */
@@ -35,7 +35,7 @@ interface Route {
 const usualRate = 0.05;
 const countsPeriodMs = 5_000;
 
-const addImpairmentOptions = (command: Command): Command =>
+export const addImpairmentOptions = (command: Command): Command =>
   command
     .option('--loss <share>', 'datagrams that are lost, each way, such as 20%', rate)
     .option('--delay <time>', 'how long each way takes, such as 300ms or 50..400ms', timeRange)
@@ -43,7 +43,7 @@ const addImpairmentOptions = (command: Command): Command =>
     .option('--duplicate [share]', 'datagrams that come twice; without a share, 5%', rate)
     .option('--seed <text>', 'the same seed makes the same decisions', '1');
 
-const impairmentOf = ({ loss, delay, reorder, duplicate }: ImpairmentOptions): Impairment => ({
+export const impairmentOf = ({ loss, delay, reorder, duplicate }: ImpairmentOptions): Impairment => ({
   lossRate: loss ?? noImpairment.lossRate,
   delayMs: delay ?? noImpairment.delayMs,
   reorderRate: reorder === true ? usualRate : (reorder ?? noImpairment.reorderRate),
@@ -158,5 +158,5 @@ function describe(event: Event): string | undefined {
   }
 }
 
-const describeCounts = (c: Counts): string =>
+export const describeCounts = (c: Counts): string =>
   `${c.forwarded} forwarded, ${c.lost} lost, ${c.delayed} delayed, ${c.reordered} reordered, ${c.duplicated} duplicated, ${c.overflowed} dropped for want of room`;

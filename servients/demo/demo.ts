@@ -1,12 +1,12 @@
 /** The neighbourhood in one go: the cast, the processes in their order, a reader that checks, and an honest summary. */
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { UnavailableError } from '../../crypto/errors.js';
 import { BackendClient } from '../backend-client.js';
 import { readReaderFile } from '../reader-file.js';
 import { Reader } from '../reader.js';
 import { codeOf, type Runtime, type RuntimeEvent } from '../runtime.js';
-import { startRole, type RoleProcess } from './processes.js';
+import type { Counts } from '../sim/impairment.js';
+import { Cast } from './cast.js';
+import { crashNowAndThen, KeyWatch } from './faults.js';
 import { provisionDemo, type DemoPlan, type Deployment } from './provision.js';
 import { noTally, Witness, type Tally } from './witness.js';
 
@@ -21,6 +21,10 @@ export type DemoSummary = Tally & {
   /** Readings that stand in the outboxes of meters and gateway: they are sent after the next start. */
   readonly readingsPending: number;
   readonly readingsLost: number;
+  /** Processes that were killed. */
+  readonly crashes: number;
+  /** What the simulated network did; absent without one. */
+  readonly network?: Counts;
   readonly ok: boolean;
 };
 
@@ -31,16 +35,9 @@ interface MeterResult {
   readonly epoch: number;
 }
 
-/** The last resort: roles deliver what they have for half a second, and a busy machine must not cut that short. */
-const killAfterMs = 3_000;
 const witnessPeriodMs = 1_000;
-
-interface Cast {
-  readonly backend: RoleProcess;
-  readonly gateway: RoleProcess;
-  readonly meters: RoleProcess;
-  readonly witness: Witness;
-}
+/** After the last crash: a gateway gathers its members, agrees, and under loss that takes two rounds' deadlines. */
+const settleMs = 180_000;
 
 /** Runs until `stop` is aborted or a role ends by itself. @throws SetupError, UnavailableError when it cannot start */
 export async function runDemo(plan: DemoPlan, runtime: Runtime, stop: AbortSignal): Promise<DemoSummary> {
@@ -52,64 +49,42 @@ export async function runDemo(plan: DemoPlan, runtime: Runtime, stop: AbortSigna
     created: deployment.created,
     ms: performance.now() - started,
   });
-  const failed = new AbortController();
-  const over = AbortSignal.any([stop, failed.signal]);
-  const roles: RoleProcess[] = [];
-  let epoch: RuntimeEvent | undefined;
-  const start = (role: 'backend' | 'gateway' | 'meter'): RoleProcess => {
-    if (stop.aborted) throw new UnavailableError('demo-stopped', 'stopped before everything had started');
-    const child = startRole(
-      role,
-      deployment.configs[role],
-      join(plan.folder, 'logs'),
-      (event) => {
-        if (event.event === 'epoch') epoch = event;
-        if (event.event !== 'stopped' && event.event !== 'error') runtime.emit(event);
-      },
-      (ended, code) => {
-        runtime.emit({ event: 'role-ended', role: ended, exitCode: code });
-        failed.abort();
-      },
-    );
-    roles.push(child);
-    return child;
-  };
+  const keys = new KeyWatch();
+  // Nothing is restarted once the processes are being ended for good; until then a crash is always followed by a start.
+  const closing = new AbortController();
+  const cast = new Cast(plan, deployment, runtime, closing.signal, (event) => {
+    keys.hear(event);
+  });
   try {
-    const starting = startCast(deployment, plan, start);
-    const cast = await Promise.race([starting, aborted(stop)]);
-    if (!cast) {
+    const starting = startAll(cast, deployment, plan);
+    const witness = await Promise.race([starting, aborted(stop)]);
+    if (!witness) {
+      closing.abort();
       starting.catch(() => undefined);
-      return summaryOf({
-        members: plan.meters,
-        epoch,
-        confirmed: 0,
-        sent: 0,
-        pending: 0,
-        tally: noTally,
-        inOrder: false,
-      });
+      const nothing = { confirmed: 0, sent: 0, pending: 0, crashes: 0, tally: noTally, inOrder: false };
+      return summaryOf({ members: plan.meters, epoch: keys.newest, ...nothing });
     }
     runtime.emit({ event: 'running', backendUrl: deployment.backendUrl, readers: deployment.readers });
-    await watch(cast.witness, runtime, over);
-    return await finish(cast, plan.meters, () => epoch);
+    const crashes = await watchAll(cast, witness, plan, runtime, AbortSignal.any([stop, cast.ended]));
+    if (crashes > 0 && !cast.ended.aborted) {
+      runtime.emit({ event: 'settling' });
+      await keys.settled(plan.meters, settleMs);
+    }
+    return await finish(cast, witness, { members: plan.meters, epoch: keys.newest, crashes });
   } finally {
-    await Promise.all(roles.map((role) => role.stop(killAfterMs)));
+    closing.abort();
+    await cast.endAll();
   }
 }
 
-async function startCast(
-  deployment: Deployment,
-  plan: DemoPlan,
-  start: (role: 'backend' | 'gateway' | 'meter') => RoleProcess,
-): Promise<Cast> {
-  const backend = start('backend');
-  await backend.event('backend-started');
+async function startAll(cast: Cast, deployment: Deployment, plan: DemoPlan): Promise<Witness> {
+  if (plan.network) await cast.start('sim');
+  await cast.start('backend');
   await publishMembership(deployment, plan);
   const reader = new Reader(readReaderFile(deployment.readers.utility));
   const witness = new Witness(reader, await reader.meters());
-  const [gateway, meters] = [start('gateway'), start('meter')];
-  await Promise.all([gateway.event('gateway-started'), meters.event('meters-started')]);
-  return { backend, gateway, meters, witness };
+  await Promise.all([cast.start('gateway'), cast.start('meter')]);
+  return witness;
 }
 
 const aborted = (signal: AbortSignal): Promise<undefined> =>
@@ -127,6 +102,19 @@ async function publishMembership({ membership, backendUrl }: Deployment, { suite
   await client.publishMembership(new Uint8Array(readFileSync(membership)));
 }
 
+/** @returns how many crashes there were */
+async function watchAll(
+  cast: Cast,
+  witness: Witness,
+  { crashEveryMs, seed }: DemoPlan,
+  runtime: Runtime,
+  over: AbortSignal,
+): Promise<number> {
+  const crashing = crashEveryMs && crashNowAndThen(cast, { everyMs: crashEveryMs, seed }, runtime, over);
+  await Promise.all([watch(witness, runtime, over), crashing]);
+  return (await crashing) ?? 0;
+}
+
 async function watch(witness: Witness, { emit, log }: Runtime, over: AbortSignal): Promise<void> {
   const stopped = aborted(over);
   while (!over.aborted) {
@@ -142,27 +130,29 @@ async function watch(witness: Witness, { emit, log }: Runtime, over: AbortSignal
 
 /** Meters first, then the gateway, then a last look at what the backend holds, then the backend. */
 async function finish(
-  { backend, gateway, meters, witness }: Cast,
-  members: number,
-  newestEpoch: () => RuntimeEvent | undefined,
+  cast: Cast,
+  witness: Witness,
+  state: Pick<Outcome, 'members' | 'epoch' | 'crashes'>,
 ): Promise<DemoSummary> {
-  const meterEnd = await meters.stop(killAfterMs);
-  const gatewayEnd = await gateway.stop(killAfterMs);
+  const meterEnd = await cast.end('meter');
+  const gatewayEnd = await cast.end('gateway');
   await witness.look();
-  await backend.stop(killAfterMs);
+  await cast.end('backend');
+  const network = await cast.end('sim');
   const results = (meterEnd?.['meters'] ?? []) as readonly MeterResult[];
-  const epoch = newestEpoch();
   const atMeters = results.reduce((sum, { pendingReadings }) => sum + pendingReadings, 0);
   return summaryOf({
-    members,
-    epoch,
-    confirmed: results.filter((meter) => epoch !== undefined && meter.epoch === epoch['epoch']).length,
+    ...state,
+    confirmed: results.filter(({ epoch }) => epoch === state.epoch?.['epoch']).length,
     sent: results.reduce((sum, { id, lastSequence }) => sum + lastSequence - witness.startOf(id), 0),
     pending: atMeters + Number(gatewayEnd?.['pendingReadings'] ?? 0),
     tally: witness.tally,
+    network: network && countsOf(network),
     inOrder: meterEnd !== undefined && gatewayEnd !== undefined,
   });
 }
+
+const countsOf = ({ event: _event, role: _role, ...counts }: RuntimeEvent): Counts => counts as unknown as Counts;
 
 interface Outcome {
   readonly members: number;
@@ -172,12 +162,15 @@ interface Outcome {
   readonly sent: number;
   /** In outboxes: some of it may be stored already, where a receipt was on its way at the end. */
   readonly pending: number;
+  readonly crashes: number;
   readonly tally: Tally;
+  readonly network?: Counts | undefined;
   /** Whether every role has told its last. */
   readonly inOrder: boolean;
 }
 
-function summaryOf({ members, epoch, confirmed, sent, pending, tally, inOrder }: Outcome): DemoSummary {
+function summaryOf(outcome: Outcome): DemoSummary {
+  const { members, epoch, confirmed, sent, pending, crashes, tally, network, inOrder } = outcome;
   const { readingsStored, readingsOpened, chainBreaks } = tally;
   const missing = Math.max(0, sent - readingsStored);
   const readingsPending = Math.min(missing, pending);
@@ -195,6 +188,8 @@ function summaryOf({ members, epoch, confirmed, sent, pending, tally, inOrder }:
     readingsPending,
     readingsLost,
     chainBreaks,
+    crashes,
+    ...(network && { network }),
     ok:
       confirmed === members && readingsLost === 0 && chainBreaks === 0 && readingsOpened === readingsStored && inOrder,
   };

@@ -12,14 +12,16 @@ export interface RoleProcess {
   event(name: string): Promise<RuntimeEvent>;
   /** Told to stop. @returns its last event; undefined when it had to be killed */
   stop(killAfterMs: number): Promise<RuntimeEvent | undefined>;
+  /** Killed without warning, as by a failure of power. */
+  crash(): Promise<void>;
 }
 
 const program = fileURLToPath(new URL('../cli/main.js', import.meta.url));
 
-/** Starts `gridring <role>`; `onEvent` hears every event, `onExit` of an end that nobody asked for. */
+/** Starts `gridring <role> <args>`; `onEvent` hears every event, `onExit` of an end that nobody asked for. */
 export function startRole(
   role: string,
-  configFile: string,
+  args: readonly string[],
   logFolder: string,
   onEvent: (event: RuntimeEvent) => void,
   onExit: (role: string, code: number | null) => void,
@@ -27,7 +29,7 @@ export function startRole(
   mkdirSync(logFolder, { recursive: true });
   // In a group of its own, so that Ctrl-C reaches the parent alone, which stops the roles in their order; the channel
   // ends the child when the parent is killed.
-  const child = spawn(process.execPath, [program, role, '--config', configFile, '--json'], {
+  const child = spawn(process.execPath, [program, role, ...args, '--json'], {
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     detached: true,
   });
@@ -78,6 +80,11 @@ function watch(
       await exited;
       clearTimeout(timer);
       return seen.get('stopped');
+    },
+    crash: async () => {
+      stopping = true;
+      child.kill('SIGKILL');
+      await exited;
     },
   };
 }

@@ -20,6 +20,9 @@ import type { Suite, SuiteName } from '../../crypto/suite.js';
 import { initCa, issue } from '../ca.js';
 import { readText, writeIdentity, writePublic } from '../identity-files.js';
 import { moveReaderFile, writeReaderFile } from '../reader-file.js';
+import type { Impairment } from '../sim/impairment.js';
+import type { LinkPlan } from '../sim/link.js';
+import { between, seededRandom, type Range } from '../sim/random.js';
 
 export interface DemoPlan {
   readonly folder: string;
@@ -31,6 +34,14 @@ export interface DemoPlan {
   readonly sleepy: number;
   /** The backend's port; the others follow it. */
   readonly port: number;
+  /** The same seed makes the same faults. */
+  readonly seed: string;
+  /** What lies between gateway and meters; absent: nothing. */
+  readonly network?: Impairment;
+  /** Each meter's clock is wrong by up to so much. */
+  readonly clockErrorS?: number;
+  /** One process is killed after each such time, and started again. */
+  readonly crashEveryMs?: Range;
 }
 
 export interface Deployment {
@@ -40,6 +51,8 @@ export interface Deployment {
   readonly readers: { readonly utility: string; readonly household: string };
   readonly backendUrl: string;
   readonly created: boolean;
+  /** What a simulator between gateway and meters has to pass on. */
+  readonly links: readonly LinkPlan[];
 }
 
 /** What a demo folder was made for; the rest of a plan may change from start to start. */
@@ -79,7 +92,7 @@ export function provisionDemo(plan: DemoPlan): Deployment {
   }
   return {
     meterIds,
-    configs: writeConfigs(plan, meterIds),
+    ...writeConfigs(plan, meterIds),
     membership: join(folder, 'membership.cbor'),
     readers,
     backendUrl,
@@ -186,47 +199,77 @@ const identityFiles = (folder: string) => ({
   key: join(folder, 'key.pem'),
 });
 
-/** Ports and speed may differ from start to start, so configurations are written anew. */
-function writeConfigs(
-  { folder, suite, speed, sleepy, port }: DemoPlan,
-  meterIds: readonly string[],
-): Deployment['configs'] {
+/** With a simulator, the ports that everybody knows are the simulator's, and what is behind it listens here. */
+const hiddenPorts = 200;
+/** Everybody will come, however busy the machine is, or bad the network; but after a crash nobody may. */
+const windowMs = ({ network, crashEveryMs }: DemoPlan): number => {
+  if (crashEveryMs) return 3_000;
+  return network ? 60_000 : 30_000;
+};
+
+/** Ports, speed and faults may differ from start to start, so configurations are written anew. */
+function writeConfigs(plan: DemoPlan, meterIds: readonly string[]): Pick<Deployment, 'configs' | 'links'> {
+  const { folder, suite, speed, sleepy, port } = plan;
   const common = { suite: suite.name, root: '../ca/root.pem' };
   const own = { dataDir: 'data', certificate: 'certificate.pem', key: 'key.pem' };
-  const gatewayCoapPort = port + 2;
+  const [httpPort, coapPort] = [port + 1, port + 2];
+  const behind = (known: number): number => (plan.network ? known + hiddenPorts : known);
+  const meters = meterIds.map((id, index) => ({
+    id,
+    scheme: isHttpMeter(index, meterIds.length) ? ('http' as const) : ('coap' as const),
+    port: port + 10 + index,
+    index,
+  }));
   const write = (place: string, config: object): string => {
     const path = join(folder, place, 'config.json');
     writePublic(path, `${JSON.stringify(config, null, 2)}\n`);
     return path;
   };
-  return {
-    backend: write('backend', { id: 'backend', ...common, ...own, audience, listen: { address, port } }),
-    gateway: write('gateway', {
-      id: 'gateway',
-      ...common,
-      ...own,
-      membership: '../membership.cbor',
-      listen: { address, coapPort: gatewayCoapPort, httpPort: port + 1 },
-      backend: { url: `http://${address}:${port}`, audience },
-      // All of them will come, however busy the machine is.
-      group: { windowMs: 30_000 },
-    }),
-    meter: write('meters', {
-      ...common,
-      gateway: { td: `coap://${address}:${gatewayCoapPort}/.well-known/wot` },
-      meters: meterIds.map((id, index) => ({
-        id,
-        dataDir: join(id, 'data'),
-        certificate: join(id, 'certificate.pem'),
-        key: join(id, 'key.pem'),
-        ...(isHttpMeter(index, meterIds.length) && { gatewayTd: `http://${address}:${port + 1}/.well-known/wot` }),
-        ...(isSleepy(index, meterIds.length, sleepy) && { callable: false, wakeIntervalS }),
-        listen: { scheme: isHttpMeter(index, meterIds.length) ? 'http' : 'coap', address, port: port + 10 + index },
-        source: { kind: 'csv', dayIndex: index, speed },
-      })),
-    }),
-  };
+  const backend = write('backend', { id: 'backend', ...common, ...own, audience, listen: { address, port } });
+  const gateway = write('gateway', {
+    id: 'gateway',
+    ...common,
+    ...own,
+    membership: '../membership.cbor',
+    listen: {
+      address,
+      coapPort: behind(coapPort),
+      httpPort: behind(httpPort),
+      ...(plan.network && { advertise: { coapPort, httpPort } }),
+    },
+    backend: { url: `http://${address}:${port}`, audience },
+    group: { windowMs: windowMs(plan) },
+  });
+  const meter = write('meters', {
+    ...common,
+    gateway: { td: `coap://${address}:${coapPort}/.well-known/wot` },
+    meters: meters.map(({ id, scheme, port: known, index }) => ({
+      id,
+      dataDir: join(id, 'data'),
+      certificate: join(id, 'certificate.pem'),
+      key: join(id, 'key.pem'),
+      ...(scheme === 'http' && { gatewayTd: `http://${address}:${httpPort}/.well-known/wot` }),
+      ...(isSleepy(index, meterIds.length, sleepy) && { callable: false, wakeIntervalS }),
+      listen: { scheme, address, port: behind(known), ...(plan.network && { advertise: { port: known } }) },
+      ...(plan.clockErrorS !== undefined && { clockErrorS: clockErrorS(plan.seed, plan.clockErrorS, id) }),
+      source: { kind: 'csv', dayIndex: index, speed },
+    })),
+  });
+  const link = (protocol: LinkPlan['protocol'], known: number): LinkPlan => ({
+    protocol,
+    listen: { address, port: known },
+    target: { address, port: behind(known) },
+  });
+  const links = [
+    link('tcp', httpPort),
+    link('udp', coapPort),
+    ...meters.map(({ scheme, port: known }) => link(scheme === 'http' ? 'tcp' : 'udp', known)),
+  ];
+  return { configs: { backend, gateway, meter }, links };
 }
+
+const clockErrorS = (seed: string, most: number, id: string): number =>
+  Math.round(between(seededRandom(seed, 'clock', id), { min: -most, max: most }));
 
 /** The last two of a neighbourhood speak HTTP and JSON, so that both bindings are seen at work. */
 const isHttpMeter = (index: number, count: number): boolean => index >= Math.max(2, count - 2);

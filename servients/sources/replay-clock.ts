@@ -22,6 +22,9 @@ export const systemClock: Clock = {
   },
 };
 
+/** A device's clock that is wrong by so much, but runs evenly. */
+export const clockOff = (errorS: number): Clock => ({ ...systemClock, nowMs: () => Date.now() + errorS * 1000 });
+
 export interface Pace {
   /** What the source's clock showed at `anchorMs` of the real clock. */
   readonly startMs: number;

@@ -52,6 +52,7 @@ export async function deploy({
     speed: testSpeed,
     sleepy: 0,
     port,
+    seed: '1',
   };
   const provisioned = provisionDemo(plan);
   const { configs, readers } = provisioned;
