@@ -47,7 +47,7 @@ export interface Membership {
   readonly delegation: DelegationInForce | undefined;
 }
 
-export interface DelegationInForce extends Delegation {
+interface DelegationInForce extends Delegation {
   /** Null: the list is as the authority signed it. */
   readonly change: ListChange | null;
 }

@@ -13,7 +13,8 @@ export interface BackendClientOptions {
   readonly suite: Suite;
   readonly trustedRoots: readonly Certificate[];
   readonly url: string;
-  readonly token: () => Promise<string>;
+  /** Not needed to bring a membership list, or to ask who the backend is. */
+  readonly token?: () => Promise<string>;
 }
 
 export class BackendClient {
@@ -115,7 +116,8 @@ export class BackendClient {
   }
 
   async #authorization(): Promise<Record<string, string>> {
-    return { authorization: `Bearer ${await this.#options.token()}` };
+    const token = await this.#options.token?.();
+    return token === undefined ? {} : { authorization: `Bearer ${token}` };
   }
 
   async #fetch(path: string, init: RequestInit): Promise<Response> {

@@ -3,20 +3,12 @@
  * lock is SQLite's on an empty file: the kernel drops it with the process, however that ends, and it holds within one
  * process too.
  */
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { DatabaseSync, type DatabaseSyncInstance } from '@photostructure/sqlite';
 import { GridringError, SetupError } from '../crypto/errors.js';
 import type { SuiteName } from '../crypto/suite.js';
+import { syncFolder, writeDurably } from './durable-file.js';
 import { createPrivateFile, type Closable } from './stores/sqlite/database.js';
 import type { StoreRole } from './stores/sqlite/migrate.js';
 import { fileError, storeError } from './stores/sqlite/store-error.js';
@@ -124,23 +116,10 @@ function writeMarker(folder: string, databasePath: string, marker: Marker): Mark
     throw new SetupError('data-corrupt', `${path} is missing beside ${databasePath}: put back a backup of ${folder}`);
   }
   attempt(path, () => {
-    const file = openSync(`${path}.new`, 'w', 0o600);
-    writeFileSync(file, `${JSON.stringify(marker, null, 2)}\n`);
-    fsyncSync(file);
-    closeSync(file);
-    renameSync(`${path}.new`, path);
-    syncFolder(folder);
+    writeDurably(path, `${JSON.stringify(marker, null, 2)}\n`, 0o600);
     syncFolder(dirname(folder));
   });
   return marker;
-}
-
-/** Windows opens no folders, and needs no such thing. */
-function syncFolder(folder: string): void {
-  if (process.platform === 'win32') return;
-  const file = openSync(folder, 'r');
-  fsyncSync(file);
-  closeSync(file);
 }
 
 function assertFits(folder: string, marker: Marker, role: StoreRole, suite: SuiteName): void {

@@ -5,6 +5,7 @@ import { softwareVersion } from '../runtime.js';
 import { addCa } from './ca.js';
 import { addDemo } from './demo.js';
 import { addEpoch } from './epoch.js';
+import { addMembership } from './membership.js';
 import { exitCodeHelp, exitCodes, reportError } from './output.js';
 import { addRead } from './read.js';
 import { addRoles } from './roles.js';
@@ -18,7 +19,7 @@ const program = new Command('gridring')
   .addHelpText('after', exitCodeHelp)
   .exitOverride();
 
-for (const add of [addDemo, addRead, addThings, addEpoch, addRoles, addCa, addSim]) add(program);
+for (const add of [addDemo, addRead, addThings, addEpoch, addRoles, addCa, addMembership, addSim]) add(program);
 for (const command of program.commands) command.exitOverride().showHelpAfterError('(see --help)');
 
 try {

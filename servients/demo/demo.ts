@@ -1,5 +1,8 @@
 /** The neighbourhood in one go: the cast, the processes in their order, a reader that checks, and an honest summary. */
 import { readFileSync } from 'node:fs';
+import { parseSign1 } from '../../crypto/cose.js';
+import { limits } from '../../crypto/limits.js';
+import { memberCount, parseMembershipBundle, parseMembershipList } from '../../crypto/membership.js';
 import { BackendClient } from '../backend-client.js';
 import { readReaderFile } from '../reader-file.js';
 import { Reader } from '../reader.js';
@@ -65,12 +68,17 @@ export async function runDemo(plan: DemoPlan, runtime: Runtime, stop: AbortSigna
       return summaryOf({ members: plan.meters, epoch: keys.newest, ...nothing });
     }
     runtime.emit({ event: 'running', backendUrl: deployment.backendUrl, readers: deployment.readers });
+<<<<<<< HEAD
     const crashes = await watchAll(cast, witness, plan, runtime, AbortSignal.any([stop, cast.ended]));
     if (crashes > 0 && !cast.ended.aborted) {
       runtime.emit({ event: 'settling' });
       await keys.settled(plan.meters, settleMs);
     }
     return await finish(cast, witness, { members: plan.meters, epoch: keys.newest, crashes });
+=======
+    await watch(cast.witness, runtime, over);
+    return await finish(cast, listedMembers(deployment), () => epoch);
+>>>>>>> cb14b7a (Sign membership lists from the command line, and revoke with one command)
   } finally {
     closing.abort();
     await cast.endAll();
@@ -97,11 +105,11 @@ const aborted = (signal: AbortSignal): Promise<undefined> =>
 
 /** The command line's part: what the authority signed is published; no process holds its key. */
 async function publishMembership({ membership, backendUrl }: Deployment, { suite }: DemoPlan): Promise<void> {
-  const token = async (): Promise<string> => '';
-  const client = new BackendClient({ suite, trustedRoots: [], url: backendUrl, token });
+  const client = new BackendClient({ suite, trustedRoots: [], url: backendUrl });
   await client.publishMembership(new Uint8Array(readFileSync(membership)));
 }
 
+<<<<<<< HEAD
 /** @returns how many crashes there were */
 async function watchAll(
   cast: Cast,
@@ -113,6 +121,12 @@ async function watchAll(
   const crashing = crashEveryMs && crashNowAndThen(cast, { everyMs: crashEveryMs, seed }, runtime, over);
   await Promise.all([watch(witness, runtime, over), crashing]);
   return (await crashing) ?? 0;
+=======
+/** Whoever the authority has added or removed meanwhile: its file has the list that it signed last. */
+function listedMembers({ membership }: Deployment): number {
+  const { listMessage } = parseMembershipBundle(new Uint8Array(readFileSync(membership)));
+  return memberCount(parseMembershipList(parseSign1(listMessage, limits.membership).payload));
+>>>>>>> cb14b7a (Sign membership lists from the command line, and revoke with one command)
 }
 
 async function watch(witness: Witness, { emit, log }: Runtime, over: AbortSignal): Promise<void> {

@@ -163,6 +163,8 @@ it.concurrent.each([
   'ca',
   'ca init',
   'ca issue',
+  'membership',
+  'membership remove',
   'epoch',
 ])('%s --help says how it is used', async (verb) => {
   const { code, out, errors } = await run(...verb.split(' '), '--help');

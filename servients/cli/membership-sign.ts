@@ -1,0 +1,169 @@
+/** How a membership list gets from the authority's key into its file, and from there to a backend and back. */
+import { basename, join } from 'node:path';
+import { toHex } from '../../crypto/bytes.js';
+import { parseCertificate, type CaCertificate } from '../../crypto/certificate.js';
+import { ConflictError, NotFoundError, SetupError } from '../../crypto/errors.js';
+import {
+  compareLists,
+  encodeMembershipList,
+  parseMembershipList,
+  type AuthorityList,
+  type Membership,
+} from '../../crypto/membership.js';
+import { BackendClient } from '../backend-client.js';
+import { makeTokenSource } from '../bindings/token.js';
+import { readIdentity } from '../identity-files.js';
+import { isoTime } from '../membership/edits.js';
+import { openList, readListFile, replaceListFile, signNextList, type OpenList } from '../membership/list-file.js';
+import { systemNowS } from '../runtime.js';
+import { namesOf, withAdvice, type Draft, type Names } from './membership-drafts.js';
+import { membershipJson } from './membership-text.js';
+import { printJson, printLine } from './output.js';
+
+const dayS = 86_400;
+
+export interface FileOptions {
+  readonly file: string;
+  readonly root: string;
+  readonly json?: true;
+}
+
+export interface SignOptions extends FileOptions {
+  readonly authority: string;
+  readonly url?: string;
+  readonly dryRun?: true;
+}
+
+export interface RemoteOptions {
+  readonly url?: string;
+  readonly audience?: string;
+  readonly authority: string;
+}
+
+export const openFile = ({ file, root }: FileOptions): OpenList => readListFile(file, root, systemNowS());
+
+/** One list for the next: edit, sign, verify, keep, publish, in this order, so that nothing is out that is not kept. */
+export async function sign(options: SignOptions, edit: (current: OpenList, names: Names) => Draft): Promise<void> {
+  const current = openFile(options);
+  const { list, ...draft } = edit(current, namesOf(current.certificates));
+  const next: AuthorityList = { ...list, version: current.list.version + 1 };
+  withAdvice(() => parseMembershipList(encodeMembershipList(next)));
+  const warnings = [...draft.warnings, ...standingWarnings(current.membership, next)];
+  const result = { gid: toHex(next.gid), version: next.version, changes: draft.changes, warnings };
+  if (options.dryRun) {
+    report(options, { ...result, dryRun: true });
+    return;
+  }
+  const authority = readIdentity(current.suite, {
+    certificate: join(options.authority, 'certificate.pem'),
+    key: join(options.authority, 'key.pem'),
+  });
+  if (authority.leaf.role !== 'authority') {
+    throw new SetupError(
+      'certificate-role',
+      `${options.authority} is certified as ${authority.leaf.role}, not as authority`,
+    );
+  }
+  const certificates = [...current.certificates, ...(draft.certificates ?? [])];
+  const signed = withAdvice(() =>
+    signNextList(
+      current.suite,
+      current.trustedRoots,
+      authority,
+      { list: next, certificates, delegation: draft.delegation },
+      systemNowS(),
+    ),
+  );
+  const kept = replaceListFile(options.file, current, signed);
+  report(options, { ...result, listHash: toHex(signed.membership.listHash), file: options.file, kept });
+  if (options.url !== undefined) await publish({ ...current, ...signed }, options.url, options.json);
+}
+
+function standingWarnings({ list, delegation }: Membership, next: AuthorityList): readonly string[] {
+  const nowS = systemNowS();
+  return [
+    ...(list.revision > 0 ? ['what the gateway changed under its delegation is part of this list'] : []),
+    ...(delegation && delegation.notAfterS > nowS ? ['the delegation of the list before ends with this one'] : []),
+    ...(next.notAfterS - nowS < 30 * dayS
+      ? [`the list is valid until ${isoTime(next.notAfterS)} only; "gridring membership renew" gives it a new end`]
+      : []),
+  ];
+}
+
+interface Result {
+  readonly gid: string;
+  readonly version: number;
+  readonly changes: readonly string[];
+  readonly warnings: readonly string[];
+  readonly dryRun?: true;
+  readonly listHash?: string;
+  readonly file?: string;
+  readonly kept?: string;
+}
+
+function report({ json }: FileOptions, result: Result): void {
+  if (json) {
+    printJson({ event: 'membership', ...result });
+    return;
+  }
+  const { gid, version, changes, warnings, file, kept } = result;
+  const signed = file === undefined ? 'would be' : 'is';
+  printLine(`list ${version} of group ${gid} ${signed} signed:`);
+  for (const change of changes) printLine(`  ${change}`);
+  for (const warning of warnings) printLine(`note: ${warning}`);
+  if (file !== undefined && kept !== undefined) printLine(`written to ${file}; the one before is ${basename(kept)}`);
+}
+
+export async function publish(list: OpenList, url: string, json: true | undefined): Promise<void> {
+  const { suite, trustedRoots, bundle, membership } = list;
+  await new BackendClient({ suite, trustedRoots, url }).publishMembership(bundle);
+  const { version, gid } = membership.list;
+  if (json) printJson({ event: 'membership-published', gid: toHex(gid), version, url });
+  else printLine(`published to ${url}: gateways take it from there, and members from their gateway`);
+}
+
+export async function fetchIntoFile(options: FileOptions & RemoteOptions): Promise<void> {
+  const [current, newest] = [openFile(options), await fetchList(options)];
+  const { list } = newest.membership;
+  if (toHex(newest.membership.listHash) === toHex(current.membership.listHash)) {
+    report(options, {
+      gid: toHex(list.gid),
+      version: list.version,
+      changes: [],
+      warnings: ['the file has the newest list already'],
+    });
+    return;
+  }
+  if (compareLists(list, current.membership.list) < 0) {
+    throw new ConflictError('membership-rollback', 'the backend has an older list than the file: publish that one');
+  }
+  const kept = replaceListFile(options.file, current, newest);
+  if (options.json)
+    printJson({ event: 'membership-fetched', ...membershipJson(newest.membership), file: options.file, kept });
+  else
+    printLine(`list ${list.version}.${list.revision} written to ${options.file}; the one before is ${basename(kept)}`);
+}
+
+/** The newest list of the file's group that the backend has. */
+export async function fetchList(options: FileOptions & RemoteOptions): Promise<OpenList> {
+  const { suite, trustedRoots, membership } = openFile(options);
+  const { url, audience } = options;
+  if (url === undefined || audience === undefined) {
+    throw new SetupError(
+      'audience-missing',
+      'a backend is asked with --url and --audience; its configuration names the audience',
+    );
+  }
+  const { leaf, certificates, secret } = readIdentity(suite, {
+    certificate: join(options.authority, 'certificate.pem'),
+    key: join(options.authority, 'key.pem'),
+  });
+  const intermediates = certificates
+    .slice(1)
+    .map((der) => parseCertificate(suite, der))
+    .filter((above): above is CaCertificate => above.role === 'ca');
+  const token = makeTokenSource({ suite, secret, certificate: leaf, intermediates }, audience, systemNowS);
+  const bundle = await new BackendClient({ suite, trustedRoots, url, token }).membership(membership.list.gid);
+  if (!bundle) throw new NotFoundError('group-unknown', 'the backend has no list of that group');
+  return openList(bundle, options.root, systemNowS());
+}

@@ -1,0 +1,29 @@
+/** Files that are there whole or not at all, and on the disk before anything relies on them. */
+import { closeSync, fsyncSync, openSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+
+/** Puts a file into the place of whatever was there. Errors are those of the file system. */
+export function writeDurably(path: string, content: string | Uint8Array, mode: number): void {
+  const temporary = `${path}.${process.pid}.new`;
+  writeSynced(temporary, content, mode);
+  renameSync(temporary, path);
+  syncFolder(dirname(path));
+}
+
+export function writeSynced(path: string, content: string | Uint8Array, mode: number): void {
+  const file = openSync(path, 'w', mode);
+  try {
+    writeFileSync(file, content);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** Windows opens no folders, and needs no such thing. */
+export function syncFolder(folder: string): void {
+  if (process.platform === 'win32') return;
+  const file = openSync(folder, 'r');
+  fsyncSync(file);
+  closeSync(file);
+}

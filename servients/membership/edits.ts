@@ -1,0 +1,183 @@
+/** Changes of a membership list as the authority asks for them, each with what it does and what else follows from it. */
+import { compareBytes, equalBytes, toHex } from '../../crypto/bytes.js';
+import type { LeafCertificate } from '../../crypto/certificate.js';
+import { SetupError } from '../../crypto/errors.js';
+import {
+  findEntry,
+  memberCount,
+  roleBit,
+  type AuthorityList,
+  type ListRole,
+  type Policy,
+} from '../../crypto/membership.js';
+import { duration } from './durations.js';
+
+export interface Edit {
+  readonly list: AuthorityList;
+  readonly changes: readonly string[];
+  readonly warnings: readonly string[];
+}
+
+/** The name of a certificate's holder, for people. */
+export type NameOf = (certHash: Uint8Array) => string;
+
+export interface NewEntry {
+  readonly certificate: LeafCertificate;
+  readonly hpkeKey: Uint8Array | null;
+  /** Of which meters a reader reads; null: of all. Undefined for anybody else. */
+  readonly reads: readonly Uint8Array[] | null | undefined;
+}
+
+const roleOf = { meter: 'member', reader: 'reader', operator: 'operator', gateway: 'coordinator' } as const;
+
+/** What a certificate's holder can be in a list. @throws SetupError `certificate-role` */
+export function listRoleOf({ role, id }: LeafCertificate): ListRole {
+  if (role === 'backend' || role === 'authority') {
+    throw new SetupError('certificate-role', `${id} is certified as ${role}, which no list names`);
+  }
+  return roleOf[role];
+}
+
+/** @throws SetupError `already-listed`, `certificate-role` */
+export function addEntry(list: AuthorityList, { certificate, hpkeKey, reads }: NewEntry, nameOf: NameOf): Edit {
+  const { certHash } = certificate;
+  const name = nameOf(certHash);
+  if (list.entries.some((entry) => equalBytes(entry.certHash, certHash))) {
+    throw new SetupError('already-listed', `${name} is in the list already, with this certificate`);
+  }
+  const role = listRoleOf(certificate);
+  const sameName = list.entries.filter((entry) => entry.roles === roleBit[role] && nameOf(entry.certHash) === name);
+  const readings =
+    reads === undefined ? list.policy.readings : [...list.policy.readings, { reader: certHash, meters: reads }];
+  return {
+    list: {
+      ...list,
+      policy: { ...list.policy, readings },
+      entries: [...list.entries, { certHash, roles: roleBit[role], hpkeKey }],
+    },
+    changes: [
+      `+ ${role} ${name} (${toHex(certHash)})`,
+      ...(reads === undefined ? [] : [`+ ${name} reads ${reads?.map(nameOf).join(', ') ?? 'all meters'}`]),
+    ],
+    warnings: sameName.map(
+      (entry) =>
+        `${name} has another certificate in the list, which stays until it is removed: ${toHex(entry.certHash)}`,
+    ),
+  };
+}
+
+/**
+ * Removes an entry and all that the policy says of it.
+ * @throws SetupError `too-few-members` when no epoch could be agreed without it
+ */
+export function removeEntry(list: AuthorityList, certHash: Uint8Array, nameOf: NameOf): Edit {
+  const name = nameOf(certHash);
+  const isOther = (other: Uint8Array): boolean => !equalBytes(other, certHash);
+  const { policy } = list;
+  const warnings: string[] = [];
+  const readings = policy.readings.flatMap(({ reader, meters }) => {
+    if (!isOther(reader)) {
+      warnings.push(`${name} no longer reads ${meters?.map(nameOf).join(', ') ?? 'any meter'}`);
+      return [];
+    }
+    const others = meters?.filter(isOther) ?? null;
+    if (others?.length === meters?.length) return [{ reader, meters }];
+    warnings.push(
+      others?.length === 0
+        ? `${nameOf(reader)} read ${name} only, and reads nothing any more`
+        : `${nameOf(reader)} no longer reads ${name}`,
+    );
+    return others?.length === 0 ? [] : [{ reader, meters: others }];
+  });
+  const requiredMembers = policy.requiredMembers.filter(isOther);
+  if (requiredMembers.length < policy.requiredMembers.length) {
+    const rule = requiredMembers.length > 0 ? 'the others that are required' : 'a majority';
+    warnings.push(`${name} was required in every epoch: from now on ${rule} must be`);
+  }
+  const entries = list.entries.filter((entry) => isOther(entry.certHash));
+  const next = { ...list, policy: { ...policy, readings, requiredMembers }, entries };
+  if (memberCount(next) < policy.minMembers) {
+    const advice = 'lower the number first: "gridring membership policy --min-members"';
+    throw new SetupError(
+      'too-few-members',
+      `without ${name} there are ${memberCount(next)} members, and the policy asks for ${policy.minMembers}: ${advice}`,
+    );
+  }
+  if (!next.entries.some(({ roles }) => (roles & roleBit.coordinator) !== 0)) {
+    warnings.push('no gateway is left that could coordinate an epoch');
+  }
+  const role = (Object.keys(roleBit) as ListRole[]).filter((known) => findEntry(list, certHash, known)).join(', ');
+  return { list: next, changes: [`- ${role} ${name} (${toHex(certHash)})`], warnings };
+}
+
+export interface PolicyChange {
+  readonly profile?: Policy['profile'] | undefined;
+  readonly rekeyIntervalS?: number | undefined;
+  readonly graceS?: number | undefined;
+  readonly minMembers?: number | undefined;
+  readonly epochFloor?: number | undefined;
+}
+
+/** @throws SetupError `nothing-changes`, `too-few-members` */
+export function changePolicy(list: AuthorityList, change: PolicyChange): Edit {
+  const { policy } = list;
+  const given = Object.fromEntries(Object.entries(change).filter(([, value]) => value !== undefined));
+  const next: Policy = { ...policy, ...given };
+  if (next.minMembers > memberCount(list)) {
+    throw new SetupError('too-few-members', `the list names ${memberCount(list)} members; ask for no more than that`);
+  }
+  const changes = policyLines(next).filter((line) => !policyLines(policy).includes(line));
+  if (changes.length === 0)
+    throw new SetupError('nothing-changes', 'the policy says that already, or nothing was asked for');
+  const lower = (next.epochFloor ?? 0) < (policy.epochFloor ?? 0);
+  return {
+    list: { ...list, policy: next },
+    changes: changes.map((line) => `* ${line}`),
+    warnings: lower ? ['members that have followed the higher epoch floor do not go back'] : [],
+  };
+}
+
+/** What a policy says beside who is required and who reads. */
+export const policyLines = ({ profile, minMembers, rekeyIntervalS, graceS, epochFloor }: Policy): readonly string[] => [
+  `profile ${profile}`,
+  `at least ${minMembers} members`,
+  rekeyIntervalS === 0 ? 'no rekey by time' : `a new key every ${duration(rekeyIntervalS)}`,
+  `the old key receives for ${duration(graceS)}`,
+  ...(epochFloor === null ? [] : [`epochs above ${epochFloor}`]),
+];
+
+/** @throws SetupError `nothing-changes` unless it lasts longer then */
+export function renew(list: AuthorityList, notAfterS: number): Edit {
+  if (notAfterS <= list.notAfterS) {
+    throw new SetupError(
+      'nothing-changes',
+      `the list is valid until ${isoTime(list.notAfterS)} already; give more --days`,
+    );
+  }
+  return { list: { ...list, notAfterS }, changes: [`* valid until ${isoTime(notAfterS)}`], warnings: [] };
+}
+
+export const isoTime = (timeS: number): string => new Date(timeS * 1000).toISOString();
+
+/**
+ * The certificate that a person means by an id, a URN, or at least 8 digits of its hash.
+ * @throws SetupError `entry-unknown`, `entry-ambiguous`
+ */
+export function certHashBy(list: AuthorityList, asked: string, urnOf: NameOf): Uint8Array {
+  const isHash = /^[0-9a-f]{8,64}$/.test(asked);
+  const found = list.entries
+    .map(({ certHash }) => certHash)
+    .filter((certHash) => {
+      const urn = urnOf(certHash);
+      return urn === asked || urn.split(':').at(-1) === asked || (isHash && toHex(certHash).startsWith(asked));
+    })
+    .sort(compareBytes);
+  const [first, ...more] = found;
+  if (!first)
+    throw new SetupError('entry-unknown', `nobody in the list is ${asked}; "gridring membership show" lists all`);
+  if (more.length > 0) {
+    const candidates = found.map((certHash) => `${urnOf(certHash)} ${toHex(certHash)}`).join(', ');
+    throw new SetupError('entry-ambiguous', `${asked} may be ${candidates}; give the certificate's hash`);
+  }
+  return first;
+}
