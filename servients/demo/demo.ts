@@ -68,17 +68,12 @@ export async function runDemo(plan: DemoPlan, runtime: Runtime, stop: AbortSigna
       return summaryOf({ members: plan.meters, epoch: keys.newest, ...nothing });
     }
     runtime.emit({ event: 'running', backendUrl: deployment.backendUrl, readers: deployment.readers });
-<<<<<<< HEAD
     const crashes = await watchAll(cast, witness, plan, runtime, AbortSignal.any([stop, cast.ended]));
     if (crashes > 0 && !cast.ended.aborted) {
       runtime.emit({ event: 'settling' });
-      await keys.settled(plan.meters, settleMs);
+      await keys.settled(listedMembers(deployment), settleMs);
     }
-    return await finish(cast, witness, { members: plan.meters, epoch: keys.newest, crashes });
-=======
-    await watch(cast.witness, runtime, over);
-    return await finish(cast, listedMembers(deployment), () => epoch);
->>>>>>> cb14b7a (Sign membership lists from the command line, and revoke with one command)
+    return await finish(cast, witness, { members: listedMembers(deployment), epoch: keys.newest, crashes });
   } finally {
     closing.abort();
     await cast.endAll();
@@ -109,7 +104,6 @@ async function publishMembership({ membership, backendUrl }: Deployment, { suite
   await client.publishMembership(new Uint8Array(readFileSync(membership)));
 }
 
-<<<<<<< HEAD
 /** @returns how many crashes there were */
 async function watchAll(
   cast: Cast,
@@ -121,12 +115,12 @@ async function watchAll(
   const crashing = crashEveryMs && crashNowAndThen(cast, { everyMs: crashEveryMs, seed }, runtime, over);
   await Promise.all([watch(witness, runtime, over), crashing]);
   return (await crashing) ?? 0;
-=======
+}
+
 /** Whoever the authority has added or removed meanwhile: its file has the list that it signed last. */
 function listedMembers({ membership }: Deployment): number {
   const { listMessage } = parseMembershipBundle(new Uint8Array(readFileSync(membership)));
   return memberCount(parseMembershipList(parseSign1(listMessage, limits.membership).payload));
->>>>>>> cb14b7a (Sign membership lists from the command line, and revoke with one command)
 }
 
 async function watch(witness: Witness, { emit, log }: Runtime, over: AbortSignal): Promise<void> {
