@@ -201,7 +201,10 @@ describe.each(suites)('a membership list, suite $name', (suite) => {
     let keysRead = 0;
     const counting = { ...suite, verifier: (key: Uint8Array) => (keysRead++, suite.verifier(key)) };
     const posing = { signer: n.gateway.signer, kid: n.authority.kid };
-    const strangers = Array.from({ length: 3 }, (_, i) => n.certify('meter', `meter-${60 + i}`, { seed: `stuffed ${i}` }).certificate.der);
+    const strangers = Array.from(
+      { length: 3 },
+      (_, i) => n.certify('meter', `meter-${60 + i}`, { seed: `stuffed ${i}` }).certificate.der,
+    );
     const stuffed = Array.from({ length: 90 }, (_, i) => at(strangers, i % 3));
     const forged = encodeMembershipBundle(signMembershipList(suite, posing, n.list()), [...certificates, ...stuffed]);
     expect(refusal(() => verifyMembership({ ...check, suite: counting }, forged))).toBe('signature-invalid');
