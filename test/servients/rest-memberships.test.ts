@@ -10,6 +10,7 @@ import {
 } from '../../crypto/membership.js';
 import { limits } from '../../crypto/limits.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
+import { change, changeOf, dayS, delegate } from '../support/delegate.js';
 import { makeNeighbourhood, nowS } from '../support/neighbourhood.js';
 import { asJson, expectFits, expectProblem, startBackend, type Answer, type TestBackend } from './rest-server.js';
 
@@ -144,6 +145,23 @@ describe('a membership list', () => {
     }
     backend.clockS = nowS;
     expect((await get('groups')).body).toEqual({ groups: [] });
+  });
+
+  it('that a gateway changed under a delegation is taken once a revision, and kept beyond the delegation’s end', async () => {
+    const base = delegate(n);
+    const [one, two] = [0, 1].map((i) => change(n, base, changeOf([n.meters[i]!])));
+    await publish(base);
+    expect((await publish(one)).body).toMatchObject({ listVersion: 1 });
+    expectProblem(await publish(two), 409, 'membership-conflict');
+    expectProblem(await publish(base), 409, 'membership-rollback');
+    backend.clockS = nowS + 2 * dayS;
+    backend = await backend.restart();
+    expectProblem(await publish(two), 403, 'refused');
+    expect(backend.logged.at(-1)).toMatchObject({ code: 'delegation-overstepped' });
+    expect(
+      fromBase64Url(((await get(`groups/${gid}/membership`)).body as { readonly message: string }).message),
+    ).toEqual(one);
+    expect((await publish(n.bundle(n.list({ version: 2 })))).body).toMatchObject({ listVersion: 2 });
   });
 
   it('of another root is refused', async () => {
