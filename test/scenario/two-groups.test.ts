@@ -94,6 +94,7 @@ describe('a meter in two groups', () => {
     const follower = new RoundFollower(town.meter(2).groups, { info: () => undefined, warn: () => undefined });
     await town.meter(2).groups.updateMembership(n.bundle(diagnostics));
     town.letSleep(2);
+    await town.enrol(2);
     // No time passes but what the rounds take.
     const rekeyed = [town.gateway.group(metering.gid).rekey('founding')];
     let wakings = 0;

@@ -9,7 +9,7 @@ import { decodeMemberState, type EpochKey, type MemberState } from '../../crypto
 import type { Closable } from '../../servients/stores/sqlite/database.js';
 import { openGatewayStore } from '../../servients/stores/sqlite/gateway-store.js';
 import { openMeterStore } from '../../servients/stores/sqlite/meter-store.js';
-import { makeThing } from '../../td/make-td.js';
+import { makeThing, makeUncallableTd } from '../../td/make-td.js';
 import { validateTd } from '../../td/validate-td.js';
 import type { ActionHandler } from '../../things/behaviour.js';
 import type { EpochOutcome } from '../../things/coordination.js';
@@ -218,12 +218,13 @@ export class Town {
   }
 
   async enrol(i: number): Promise<void> {
-    const td = tdOf(at(this.#n.meters, i).certificate.id);
+    const { id } = at(this.#n.meters, i).certificate;
+    const td = this.#asleep.has(i) ? uncallableTdOf(id) : tdOf(id);
     const bundle = await handlerOf(this.gateway.actions['enrol']).invoke(this.meter(i).enrolment(td));
     await this.meter(i).groups.updateMembership(bundle);
   }
 
-  /** From now on the meter does not answer when it is called. */
+  /** From now on the meter does not answer when it is called; its next enrolment says so. */
   letSleep(i: number): void {
     this.#asleep.add(i);
   }
@@ -282,12 +283,17 @@ function handlerOf(action: ActionHandler | undefined): Extract<ActionHandler, { 
   return action;
 }
 
+const instanceOf = (id: string) => ({ id: `urn:gridring:meter:${id}`, title: id, version: '0.0.0' });
+
+const uncallableTdOf = (id: string): string =>
+  JSON.stringify(makeUncallableTd(instanceOf(id), 'coap://192.0.2.1/.well-known/wot'));
+
 const tds = new Map<string, string>();
 
 function tdOf(id: string): string {
   const known = tds.get(id);
   if (known !== undefined) return known;
-  const init = makeThing('meter', { id: `urn:gridring:meter:${id}`, title: id, version: '0.0.0' });
+  const init = makeThing('meter', instanceOf(id));
   const td = JSON.stringify(withForms(init, `coap://192.0.2.1/${id}/`));
   tds.set(id, td);
   return td;
