@@ -255,6 +255,8 @@ export class Coordination {
    */
   revoke(member: Uint8Array, signedS: number): Promise<void> {
     return this.#changes.run(async () => {
+      // Played again, it must not stop the rekey that it has called for.
+      if (this.#roll.departed(member)?.kind === 'revoked') return;
       await this.#depart(member, 'revoked', signedS);
       this.#leaveOut([member]);
       const bundle = removalUnderDelegation(this.#parts, this.#lists.newest, member);
@@ -424,13 +426,13 @@ export class Coordination {
   }
 
   async #published({ name, ring, announcement, confirmationsMessage, record }: Published): Promise<void> {
-    const { nowMs, nowS } = this.#parts;
+    const { nowS } = this.#parts;
     const roster = ring.members.map(({ certHash }) => certHash);
     const membership = this.#lists.byHash(announcement.listHash) ?? this.membership;
     const provisional = needsEndorsement(membership, roster.length);
     this.#active = { name, roster, confirmationsMessage, record, sinceS: nowS(), endorsement: null, provisional };
     await this.#lists.refresh();
-    this.#loop.agreed(nowMs());
+    this.#loop.agreed();
     for (const member of roster) {
       this.#waiting.delete(toHex(member));
       this.#tried.delete(toHex(member));

@@ -1,16 +1,6 @@
 /** Rekeys a group whenever its schedule says so; one rekey at a time, and for ever. */
 import { GridringError } from '../crypto/errors.js';
-import {
-  ask,
-  begin,
-  dueMs,
-  failed,
-  newSchedule,
-  succeeded,
-  withdraw,
-  type Cause,
-  type RekeyPolicy,
-} from './rekey-schedule.js';
+import { ask, begin, dueMs, failed, newSchedule, succeeded, type Cause, type RekeyPolicy } from './rekey-schedule.js';
 
 export interface RekeyLoopParts {
   readonly nowMs: () => number;
@@ -58,10 +48,9 @@ export class RekeyLoop {
     this.#wake.abort();
   }
 
-  /** There is a new epoch, with everybody who came in time; `keyedMs` of the steady clock. */
-  agreed(keyedMs: number): void {
-    const settled = ['founding', 'restart', 'join'] as const;
-    this.#schedule = settled.reduce(withdraw, succeeded(this.#schedule, keyedMs));
+  /** There is a new epoch. Who did not come into it, or should not be in it, is to be asked for again. */
+  agreed(): void {
+    this.#schedule = succeeded(this.#parts.nowMs());
     this.#failure = undefined;
   }
 

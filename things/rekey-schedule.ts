@@ -42,12 +42,6 @@ export const ask = (schedule: RekeySchedule, cause: Cause, nowMs: number): Rekey
   pausedUntilMs: nowMs,
 });
 
-/** For what has come about in another way. */
-export const withdraw = (schedule: RekeySchedule, cause: Cause): RekeySchedule => ({
-  ...schedule,
-  asked: new Map([...schedule.asked].filter(([other]) => other !== cause)),
-});
-
 /** When the next rekey is due; undefined when nothing asks for one. */
 export function dueMs({ asked, pausedUntilMs, keyedMs }: RekeySchedule, policy: RekeyPolicy): number | undefined {
   const dues = [...asked].map(([cause, sinceMs]) => sinceMs + gatheringMs(cause, asked, policy));
@@ -67,12 +61,8 @@ export function begin(schedule: RekeySchedule): { readonly reason: Cause; readon
   return { reason, schedule: { ...schedule, asked: new Map() } };
 }
 
-export const succeeded = (schedule: RekeySchedule, nowMs: number): RekeySchedule => ({
-  ...schedule,
-  failures: 0,
-  pausedUntilMs: 0,
-  keyedMs: nowMs,
-});
+/** There is a new epoch: what was asked for while it was agreed is either in it, or is to be asked for again. */
+export const succeeded = (nowMs: number): RekeySchedule => ({ ...newSchedule, keyedMs: nowMs });
 
 /**
  * What the rekey was for is asked for again, after a pause that doubles up to a minute; for ever, since the old key stays

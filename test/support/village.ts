@@ -6,10 +6,13 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { equalBytes, toHex } from '../../crypto/bytes.js';
+import { CertificateCache } from '../../crypto/certificate/cache.js';
 import { hpkeOpen, hpkeSeal, deriveKeyPair } from '../../crypto/hpke.js';
 import { GridringError, UnavailableError } from '../../crypto/errors.js';
 import type { MembershipList } from '../../crypto/membership.js';
 import { encodeLeaveRequest, encodeRevokeRequest } from '../../crypto/ring/requests.js';
+import { encodeEndorsementBundle, signEndorsement } from '../../crypto/ring/endorsement.js';
+import { verifyRecord } from '../../crypto/ring/record.js';
 import { decodeMemberState, type EpochKey, type MemberState } from '../../crypto/ring/member-state.js';
 import type { Closable } from '../../servients/stores/sqlite/database.js';
 import { openGatewayStore } from '../../servients/stores/sqlite/gateway-store.js';
@@ -18,6 +21,7 @@ import type { EpochOutcome } from '../../things/coordination.js';
 import type { MemberAction } from '../../things/epoch-run.js';
 import { Gateway } from '../../things/gateway.js';
 import { Meter } from '../../things/meter.js';
+import { RoundFollower } from '../../things/round-follower.js';
 import type { GatewayStore, MeterStore } from '../../things/stores.js';
 import { at, signAs } from './forge.js';
 import { nowS, seededRandom, type Neighbourhood, type Principal } from './neighbourhood.js';
@@ -27,6 +31,7 @@ export interface Resident {
   readonly principal: Principal;
   readonly store: MeterStore & Closable;
   readonly meter: Meter;
+  readonly follower: RoundFollower;
   /** Cannot be called; it comes by itself. */
   readonly asleep: boolean;
 }
@@ -51,6 +56,8 @@ type Network = (
 const honest: Network = (_to, _action, message, deliver) => deliver(message);
 export const windowMs = 2_000;
 export const sleeperDeadlineMs = 120_000;
+/** Parsing the same certificates again is what would cost most; all villages are of one suite. */
+const certificateCache = new CertificateCache();
 const issuingOf = (n: Neighbourhood): Uint8Array => at(n.certificates, 0);
 
 export class Village {
@@ -96,7 +103,9 @@ export class Village {
     for (const [i, principal] of [...n.meters, ...more].entries()) {
       const store = openMeterStore(join(folder, `meter-${String(i)}.sqlite`));
       const parts = { ...village.#partsOf(principal), store, readingIntervalS: 60, sourceName: 'replay' };
-      residents.push({ principal, store, meter: await Meter.load(parts), asleep: asleep.includes(i) });
+      const meter = await Meter.load(parts);
+      const follower = new RoundFollower(meter.groups, parts.log);
+      residents.push({ principal, store, meter, follower, asleep: asleep.includes(i) });
     }
     await village.startGateway();
     return village;
@@ -107,6 +116,7 @@ export class Village {
       suite: this.n.suite,
       identity: { id: certificate.id, certHash, kid, signer, certificates: [certificate.der, issuingOf(this.n)] },
       trustedRoots: [this.n.root],
+      certificateCache,
       nowS: () => this.clock.nowS,
       random: seededRandom(`${certificate.id}/${String(this.clock.nowMs)}`),
       log: { info: () => undefined, warn: () => undefined },
@@ -194,11 +204,13 @@ export class Village {
   /** Lets time pass until there is something. */
   until<T>(look: () => T | undefined): Promise<T> {
     const looking = async (): Promise<T> => {
-      for (;;) {
+      for (let looks = 0; looks < 20_000; looks++) {
         const found = look();
         if (found !== undefined) return found;
         await this.clock.sleep(50);
       }
+      const { epochs, failures, changes } = this;
+      throw new Error(`it does not come: ${JSON.stringify({ epochs, failures, changes })}`);
     };
     return this.clock.until(looking());
   }
@@ -218,6 +230,12 @@ export class Village {
     const { active } = await this.state(i, gid);
     if (!active) throw new Error(`meter ${i} has no active key`);
     return active;
+  }
+
+  /** A meter that cannot be called does one step with what the gateway shows. */
+  async wake(i: number): Promise<void> {
+    const { submissions } = await at(this.residents, i).follower.follow(await this.gateway.properties['round']!());
+    for (const { action, message } of submissions) await invoke(this.gateway, action, message);
   }
 
   /** A meter seals one more reading, and delivers all that it has. */
@@ -252,6 +270,17 @@ export class Village {
 
   updateMembership(list: MembershipList, extra: readonly Principal[] = []): Promise<Uint8Array> {
     return invoke(this.gateway, 'updateMembership', this.n.bundle(list, extra));
+  }
+
+  /** The backend verifies the newest record and gives its word for it, as the gateway brings it. */
+  async endorse(): Promise<void> {
+    const { suite, backend } = this.n;
+    for (const agreed of await this.store.unreportedRecords()) {
+      const { name } = verifyRecord(suite, this.gateway.group(agreed.gid).membership, agreed.record, this.clock.nowS);
+      const certificates = [backend.certificate.der, issuingOf(this.n)];
+      const endorsement = signEndorsement(suite, backend, name, agreed.record);
+      await this.gateway.recorded(agreed, encodeEndorsementBundle(endorsement, certificates));
+    }
   }
 
   /** What `groups` shows of a meter. */
