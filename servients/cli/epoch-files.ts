@@ -1,5 +1,5 @@
 /**
- * What `gridring epoch` checks offline: files, the root's certificate, and nothing else. That something does not verify is
+ * What `gridring epoch` checks by itself: proofs and verdicts, with the root's certificate and nothing else. That something does not verify is
  * a finding, with an exit code of its own, and no fault in the use of the command.
  */
 import { readFileSync } from 'node:fs';
@@ -35,10 +35,29 @@ export function verifyProofFile(file: string, options: Options & { readonly mete
   });
 }
 
-/** `gridring epoch verdict`. @throws SetupError `file-unreadable` */
-export function verifyVerdictFile(file: string, options: Options & { readonly membership: string }): void {
-  const bytes = readBytes(file, 'verdict', limits.verdict);
+interface VerdictOptions extends Options {
+  readonly membership: string;
+  readonly gateway?: string;
+}
+
+/** `gridring epoch verdict`. @throws SetupError `file-unreadable`, `verdict-needed`, and as `fetchVerdicts` */
+export async function verifyVerdicts(file: string | undefined, options: VerdictOptions): Promise<void> {
   const bundle = readBytes(options.membership, 'membership list', limits.membership);
+  const verdicts = await verdictsFrom(file, options);
+  if (verdicts.length === 0 && !options.json) printLine('the gateway shows no verdict');
+  for (const verdict of verdicts) verifyOne(verdict, bundle, options);
+}
+
+async function verdictsFrom(file: string | undefined, { gateway }: VerdictOptions): Promise<readonly Uint8Array[]> {
+  if (file !== undefined && gateway === undefined) return [readBytes(file, 'verdict', limits.verdict)];
+  if (file !== undefined || gateway === undefined) {
+    throw new SetupError('verdict-needed', 'name the file of a verdict, or a gateway with --gateway');
+  }
+  const { fetchVerdicts } = await import('../verdicts.js');
+  return fetchVerdicts(gateway);
+}
+
+function verifyOne(bytes: Uint8Array, bundle: Uint8Array, options: Options): void {
   finding(options, () => {
     const announcement = announcementOfVerdict(bytes);
     const check = checkFor(options, announcement);

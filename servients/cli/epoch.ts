@@ -5,7 +5,7 @@ import { writePublic } from '../identity-files.js';
 import { readabilityOf } from '../key-holders.js';
 import { readReaderFile } from '../reader-file.js';
 import { systemNowS } from '../runtime.js';
-import { verifyProofFile, verifyVerdictFile } from './epoch-files.js';
+import { verifyProofFile, verifyVerdicts } from './epoch-files.js';
 import { epochJson, epochLines, readabilityLines, readabilityJson } from './epoch-text.js';
 import { baseUrl, groupId } from './options.js';
 import { printJson, printLine, table } from './output.js';
@@ -47,10 +47,11 @@ export function addEpoch(program: Command): void {
     .option('--meter <id>', 'tell also whether this meter holds the key')
     .action(verifyProofFile);
   verb('verdict', 'check who is to blame for an attempt that failed, by the verdict that the gateway signed')
-    .argument('<file>', 'the verdict')
+    .argument('[file]', 'the verdict')
+    .option('--gateway <url>', 'all verdicts that the gateway at this HTTP address shows', baseUrl)
     .requiredOption('--membership <file>', 'the list that was in force, with its certificates')
     .requiredOption('--root <file>', 'certificate of the root, PEM')
-    .action(verifyVerdictFile);
+    .action(verifyVerdicts);
 }
 
 /** Loaded when it is needed: its schemas take time, which every other verb would pay too. */

@@ -1,7 +1,11 @@
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { toBase64Url, toHex } from '../../crypto/bytes.js';
 import { toPem } from '../../crypto/certificate/pem.js';
 import { judge, signVerdict } from '../../crypto/ring/blame.js';
 import { closeShares, onToken } from '../../crypto/ring/coordinator.js';
@@ -9,7 +13,8 @@ import { encodeEndorsementBundle, signEndorsement } from '../../crypto/ring/endo
 import { onRoster } from '../../crypto/ring/member.js';
 import { encodeProof } from '../../crypto/ring/proof.js';
 import { suiteP256 } from '../../crypto/suite-node.js';
-import { verifyProofFile, verifyVerdictFile } from '../../servients/cli/epoch-files.js';
+import { verifyProofFile, verifyVerdicts } from '../../servients/cli/epoch-files.js';
+import { makeThing } from '../../td/make-td.js';
 import { at, flipped, resignToken, tokenEntries } from '../support/forge.js';
 import { makeNeighbourhood, nowS } from '../support/neighbourhood.js';
 import { play, throughConfirmations, throughShares } from '../support/ring.js';
@@ -104,23 +109,76 @@ it('a proof under another root is a finding too; a file that is not there is wro
   }
 });
 
-it('a verdict is judged again from its file, the list and the root', () => {
+it('a verdict is judged again from its file, the list and the root', async () => {
   const verdict = file('verdict.cose', makeVerdict());
-  verifyVerdictFile(verdict, { root, membership });
+  await verifyVerdicts(verdict, { root, membership });
   expect(process.exitCode).toBeUndefined();
   expect(out).toMatch(/^epoch 1, attempt 1, of group [0-9a-f]{32}: the verdict verifies\n/);
   expect(out).toMatch(/signed by +urn:gridring:gateway:gw-1\naccused +meter-03: it opened another number/);
   out = '';
-  verifyVerdictFile(verdict, { root, membership, json: true });
+  await verifyVerdicts(verdict, { root, membership, json: true });
   expect(JSON.parse(out)).toMatchObject({ accused: [{ id: 'urn:gridring:meter:meter-03', accusation: 'commitment' }] });
 });
 
-it('a verdict that was altered, or is held against another list, is a finding', () => {
+it('a verdict that was altered, or is held against another list, is a finding', async () => {
   const verdict = makeVerdict();
-  verifyVerdictFile(file('altered', flipped(verdict, 8 * (verdict.length - 1))), { root, membership });
+  await verifyVerdicts(file('altered', flipped(verdict, 8 * (verdict.length - 1))), { root, membership });
   expect([process.exitCode, out]).toEqual([1, expect.stringContaining('[signature-invalid]')]);
   out = '';
   const newer = file('newer.cbor', n.bundle(n.list({ version: 2 })));
-  verifyVerdictFile(file('verdict', verdict), { root, membership: newer });
+  await verifyVerdicts(file('verdict', verdict), { root, membership: newer });
   expect([process.exitCode, out]).toEqual([1, expect.stringContaining('[membership-unknown]')]);
+});
+
+describe('the verdicts of a gateway', () => {
+  let gateway: Server;
+  let origin: string;
+  let shown: unknown;
+  beforeAll(async () => {
+    gateway = createServer((request, response) => {
+      const td = makeThing('gateway', { id: 'urn:gridring:gateway:gw-1', title: 'gw-1', version: '1' });
+      const verdicts = { forms: [{ href: 'gw-1/properties/verdicts' }] };
+      const { verdicts: shape } = td.properties ?? {};
+      const described = {
+        ...td,
+        base: `${origin}/`,
+        properties: { verdicts: { ...shape, ...verdicts } },
+        actions: {},
+        events: {},
+      };
+      response.end(JSON.stringify(request.url === '/.well-known/wot' ? described : shown));
+    });
+    await once(gateway.listen(0, '127.0.0.1'), 'listening');
+    origin = `http://127.0.0.1:${String((gateway.address() as AddressInfo).port)}`;
+  });
+  afterAll(() => gateway.close());
+
+  it('are fetched by its Thing Description, and each is judged by itself', async () => {
+    const verdict = makeVerdict();
+    const show = (message: Uint8Array): object => ({
+      gid: toHex(n.gid),
+      epoch: 1,
+      attempt: 1,
+      time: new Date(nowS * 1000).toISOString(),
+      message: toBase64Url(message),
+    });
+    shown = { verdicts: [show(verdict), show(flipped(verdict, 8 * (verdict.length - 1)))] };
+    await verifyVerdicts(undefined, { root, membership, gateway: origin });
+    expect(out).toMatch(/accused +meter-03: .*\n.*\[signature-invalid\]\n$/);
+    expect(process.exitCode).toBe(1);
+  });
+
+  it('may be none; and what is no list of verdicts is refused', async () => {
+    shown = { verdicts: [] };
+    await verifyVerdicts(undefined, { root, membership, gateway: origin });
+    expect(out).toBe('the gateway shows no verdict\n');
+    for (const value of [{}, { verdicts: [{ message: 'AAAA' }] }, 'verdicts']) {
+      shown = value;
+      const refused = verifyVerdicts(undefined, { root, membership, gateway: origin });
+      await expect(refused).rejects.toMatchObject({ code: 'message-malformed' });
+    }
+    const nowhere = verifyVerdicts(undefined, { root, membership, gateway: 'http://127.0.0.1:9' });
+    await expect(nowhere).rejects.toMatchObject({ code: 'gateway-unreachable' });
+    await expect(verifyVerdicts(undefined, { root, membership })).rejects.toMatchObject({ code: 'verdict-needed' });
+  });
 });
