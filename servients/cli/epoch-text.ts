@@ -7,7 +7,10 @@ import type { Readability } from '../key-holders.js';
 
 const isoTime = (timeS: number): string => new Date(timeS * 1000).toISOString();
 const keyNameOf = ({ record }: VerifiedProof): string => toHex(record.name.th2.subarray(0, 8));
-const listOf = ({ membership: { list } }: VerifiedProof): string => `${list.version}.${list.revision}`;
+/** The authority's own list by its version alone. */
+export const listName = (version: number, revision: number): string =>
+  revision === 0 ? String(version) : `${version}.${revision}`;
+const listOf = ({ membership: { list } }: VerifiedProof): string => listName(list.version, list.revision);
 const idIn = ({ list, certificates }: Membership, certHash: Uint8Array): string => {
   const index = list.entries.findIndex((entry) => equalBytes(entry.certHash, certHash));
   return certificates[index]?.id ?? toHex(certHash);
@@ -109,10 +112,10 @@ export function readabilityLines(meter: string, answer: Readability): readonly s
 function removalLines({ removal }: Readability): readonly string[] {
   if (!removal) return [];
   const { list, firstEpoch, tookS } = removal;
-  const removed = `list ${list.listVersion}.${list.listRevision}, published ${list.publishedAt}, removed it`;
+  const removed = `list ${listName(list.listVersion, list.listRevision)}, published ${list.publishedAt}, removed it`;
   return [
     firstEpoch
-      ? `    ${removed}; epoch ${firstEpoch.epoch}, recorded ${firstEpoch.recordedAt}, is the first without it: ${String(tookS)} s`
+      ? `    ${removed}; epoch ${firstEpoch.epoch}, recorded ${firstEpoch.recordedAt}, is the first without it: ${tookS ? `${tookS} s` : 'within a second'}`
       : `    ${removed}; no epoch without it is recorded yet`,
   ];
 }

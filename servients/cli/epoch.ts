@@ -6,7 +6,7 @@ import { readabilityOf } from '../key-holders.js';
 import { readReaderFile } from '../reader-file.js';
 import { systemNowS } from '../runtime.js';
 import { verifyProofFile, verifyVerdicts } from './epoch-files.js';
-import { epochJson, epochLines, readabilityLines, readabilityJson } from './epoch-text.js';
+import { epochJson, epochLines, listName, readabilityLines, readabilityJson } from './epoch-text.js';
 import { baseUrl, groupId } from './options.js';
 import { printJson, printLine, table } from './output.js';
 
@@ -83,7 +83,7 @@ const toRow = ({ epoch, attempt, reason, members, keyName, recordedAt, provision
   `${epoch}.${attempt}`,
   reason,
   String(members),
-  `${list.listVersion}.${list.listRevision}`,
+  listName(list.listVersion, list.listRevision),
   keyName,
   recordedAt,
   provisional ? 'provisional' : 'endorsed',

@@ -97,7 +97,7 @@ describe('epoch', () => {
     ]);
     expect([ls.code, show.code, canRead.code]).toEqual([0, 0, 0]);
     expect(lines(ls)[0]).toMatch(/^EPOCH +REASON +MEMBERS +LIST +KEY +RECORDED +STATE$/);
-    expect(lines(ls).at(-1)).toMatch(/^1\.1 +founding +2 +1\.0 +[0-9a-f]{16} +\S+ +endorsed$/);
+    expect(lines(ls).at(-1)).toMatch(/^1\.1 +founding +2 +1 +[0-9a-f]{16} +\S+ +endorsed$/);
     expect(JSON.parse(show.out)).toMatchObject({ epoch: 1, endorsedBy: 'urn:gridring:backend:backend' });
     expect(JSON.parse(canRead.out)).toMatchObject({ canRead: true, confirmation: expect.any(String) as string });
   });
