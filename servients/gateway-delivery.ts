@@ -11,7 +11,10 @@ import { backoffMs, codeOf, sleep, type Runtime } from './runtime.js';
 interface DeliveryParts {
   readonly gateway: Gateway;
   readonly store: GatewayStore;
-  readonly backend: BackendClient;
+  readonly backend: Pick<
+    BackendClient,
+    'recordEpoch' | 'publishMembership' | 'uploadReadings' | 'certificate' | 'forgetCertificate'
+  >;
   readonly runtime: Runtime;
 }
 
