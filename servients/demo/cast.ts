@@ -50,6 +50,7 @@ export class Cast {
   /** Resolves when it is ready. @throws SetupError, UnavailableError */
   async start(role: Role): Promise<void> {
     if (this.#stop.aborted) throw new UnavailableError('demo-stopped', 'stopped before everything had started');
+    this.#onEvent({ event: 'starting', role });
     const child = startRole(
       role,
       this.#arguments(role),
@@ -67,10 +68,16 @@ export class Cast {
     await child.event(readyEvents[role]);
   }
 
-  /** Kills without warning, and starts again. */
-  async crash(role: Role): Promise<void> {
+  /** Kills without warning, and starts again when `meanwhile` is done. */
+  async crash(role: Role, meanwhile: () => Promise<void> = async () => undefined): Promise<void> {
     await this.#processes.get(role)?.crash();
+    await meanwhile();
     await this.start(role);
+  }
+
+  /** Of the process that plays the role now. */
+  pidOf(role: Role): number | undefined {
+    return this.#processes.get(role)?.pid;
   }
 
   /** @returns the role's last event; undefined when it was not there or had to be killed */

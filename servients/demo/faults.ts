@@ -26,11 +26,13 @@ export async function crashNowAndThen(
 export class KeyWatch {
   readonly #keyed = new Map<string, string>();
   #newest: RuntimeEvent | undefined;
-  /** Whether the gateway that runs now has agreed on an epoch, or goes on without having been killed since. */
+  /** Whether the gateway that runs now has agreed on an epoch. */
   #gatewayAgreed = false;
 
   hear(event: RuntimeEvent): void {
-    if (event.event === 'gateway-started') this.#gatewayAgreed = false;
+    // What is started again has to say again how it stands.
+    if (event.event === 'starting' && event['role'] === 'gateway') this.#gatewayAgreed = false;
+    if (event.event === 'starting' && event['role'] === 'meter') this.#keyed.clear();
     if (event.event === 'epoch') [this.#newest, this.#gatewayAgreed] = [event, true];
     if (event.event === 'keyed') this.#keyed.set(String(event['id']), nameOf(event));
   }

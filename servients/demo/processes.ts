@@ -8,6 +8,7 @@ import { SetupError, UnavailableError } from '../../crypto/errors.js';
 import type { RuntimeEvent } from '../runtime.js';
 
 export interface RoleProcess {
+  readonly pid: number;
   /** Resolves with the first event of this name. @throws SetupError, UnavailableError when the process ends before */
   event(name: string): Promise<RuntimeEvent>;
   /** Told to stop. @returns its last event; undefined when it had to be killed */
@@ -62,6 +63,7 @@ function watch(
     });
   }
   return {
+    pid: child.pid ?? -1,
     event: (name) =>
       Promise.race([
         new Promise<RuntimeEvent>((resolve) => {

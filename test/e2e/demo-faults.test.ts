@@ -12,9 +12,9 @@ afterAll(async () => {
 it('loses nothing and keys everybody, whatever is lost, late, doubled, wrong or killed on the way', async () => {
   const port = await freePorts(213);
   const network = ['--loss', '5%', '--delay', '1..10ms', '--reorder', '--duplicate'];
-  const faults = [...network, '--clock-error', '90s', '--crash', '1..3s', '--seed', '7'];
+  const faults = [...network, '--clock-error', '90s', '--crash', '1..2s', '--seed', '7'];
   const place = ['--data-dir', folder, '--port', String(port), '--json'];
-  const demo = start('demo', '--meters', '3', '--speed', '600', ...place, ...faults, '--for', '6');
+  const demo = start('demo', '--meters', '3', '--speed', '600', ...place, ...faults, '--for', '4');
   const { code } = await demo.ended;
   const summary = demo.events.at(-1);
   expect(summary).toMatchObject({ event: 'summary', ok: true, confirmed: 3, readingsLost: 0, chainBreaks: 0 });

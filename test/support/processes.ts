@@ -15,7 +15,7 @@ export const program = join(root, 'dist/servients/cli/main.js');
 /** A test of an old build would tell nothing of the code beside it. */
 function assertBuilt(): void {
   const built = statSync(program, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  const newer = ['crypto', 'td', 'things', 'servients']
+  const newer = ['crypto', 'td', 'things', 'servients', 'bench', 'soak']
     .flatMap((folder) => readdirSync(join(root, folder), { recursive: true, withFileTypes: true }))
     .filter((entry) => entry.isFile() && statSync(join(entry.parentPath, entry.name)).mtimeMs > built)
     .map(({ name }) => name);
@@ -54,6 +54,10 @@ export async function endAll(): Promise<void> {
 
 /** Starts `gridring` with the arguments. */
 export const start = (...args: readonly string[]): Running => startCommand([process.execPath, program, ...args]);
+
+/** Starts `npm run soak` with the arguments. */
+export const startSoak = (...args: readonly string[]): Running =>
+  startCommand([process.execPath, join(root, 'dist/soak/main.js'), ...args]);
 
 /** Runs `gridring` to its end. */
 export const run = (...args: readonly string[]): Promise<Ended> => start(...args).ended;
