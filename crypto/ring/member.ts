@@ -330,16 +330,21 @@ export function onConfirmations(context: MemberContext, state: MemberState, byte
   if (bundle.entries.length !== n) {
     throw new VerificationError('confirmations-count', 'the bundle does not hold one confirmation a member');
   }
-  const session = { sessionRef: bundle.sessionRef, th2: name.th2 };
-  const constrained = membership.list.policy.profile === 'constrained' && n > 3;
-  for (const [i, entry] of bundle.entries.entries()) {
-    const certificate = certificateAt(membership, roster[i] ?? -1, 'member', nowS);
+  const confirmations = bundle.entries.map((entry, i) => ({
+    entry,
+    certificate: certificateAt(membership, roster[i] ?? -1, 'member', nowS),
+  }));
+  for (const [i, { entry, certificate }] of confirmations.entries()) {
     if (!equalSecret(entry.mac, confirmationMac(suite, keys.confirmationKey, i, name.th2))) {
       throw new VerificationError('confirmation-mac', `the confirmation of ${certificate.id} is not of this key`);
     }
     if (!equalBytes(entry.groupPublicKey, keys.groupPublicKey)) {
       throw new VerificationError('confirmation-key', `${certificate.id} confirms another group public key`);
     }
+  }
+  const session = { sessionRef: bundle.sessionRef, th2: name.th2 };
+  const constrained = membership.list.policy.profile === 'constrained' && n > 3;
+  for (const [i, { entry, certificate }] of confirmations.entries()) {
     const isNeighbour = (i + 1) % n === index || (index + 1) % n === i;
     if (i !== index && (!constrained || isNeighbour)) {
       verifyConfirmationOf(session, certificate, entry);

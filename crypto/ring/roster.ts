@@ -45,7 +45,8 @@ export function openRoster(check: RosterCheck, annId: Uint8Array, entries: reado
   const { suite, membership, nowS } = check;
   const members = entries.map((entry): RingMember => {
     const certificate = certificateAt(membership, entry.listIndex, 'member', nowS);
-    return { ...entry, certHash: certificate.certHash, certificate };
+    const { listIndex, ephemeralKey, commitment, signature } = entry;
+    return { listIndex, ephemeralKey, commitment, signature, certHash: certificate.certHash, certificate };
   });
   assertDistinct(members);
   assertQuorum(

@@ -1,7 +1,7 @@
 /** The ring's hashes, edges and key schedule (protocol §4). Indices are positions in ring order, modulo n. */
 import { compareBytes, concatBytes, xorBytes } from '../bytes.js';
 import { withEncoded } from '../cbor.js';
-import { hash, hkdfExpand, hkdfExtract, secretHash } from '../hash.js';
+import { hash, hkdfExpand, hkdfExtract, publicHmac, secretHash } from '../hash.js';
 import { deriveKeyPair } from '../hpke.js';
 import type { Suite } from '../suite.js';
 import type { TokenParts } from './messages.js';
@@ -108,4 +108,4 @@ export function deriveEpochKeys(suite: Suite, name: KeyName, edges: readonly Uin
 
 /** mac_i = HMAC(kc, [i, th2])[0..16]. */
 export const confirmationMac = (suite: Suite, kc: Uint8Array, index: number, th2: Uint8Array): Uint8Array =>
-  withEncoded([index, th2], (bytes) => suite.hmacSha256(kc, bytes)).slice(0, 16);
+  withEncoded([index, th2], (bytes) => publicHmac(suite, kc, bytes)).slice(0, 16);

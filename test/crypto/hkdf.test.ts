@@ -1,8 +1,8 @@
-import { hkdfSync } from 'node:crypto';
+import { createHmac, hkdfSync } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { fromHex, toHex } from '../../crypto/bytes.js';
-import { hkdfExpand, hkdfExtract } from '../../crypto/hash.js';
+import { hkdfExpand, hkdfExtract, publicHmac } from '../../crypto/hash.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
 import { allSuites, vectors } from './suite-pairs.js';
 
@@ -28,6 +28,24 @@ describe.each(allSuites)('HKDF over $on', ({ suite }) => {
     const prk = new Uint8Array(32);
     expect(hkdfExpand(suite, prk, new Uint8Array(0), 255 * 32)).toHaveLength(8160);
     expect(() => hkdfExpand(suite, prk, new Uint8Array(0), 255 * 32 + 1)).toThrow(RangeError);
+  });
+});
+
+describe.each(allSuites)('publicHmac over $on', ({ suite }) => {
+  it('agrees with the HMAC of OpenSSL on any key and data of at most a block, one after the other', () => {
+    const block = fc.uint8Array({ maxLength: 64 });
+    fc.assert(
+      fc.property(block, block, (key, data) => {
+        const expected = createHmac('sha256', key).update(data).digest('hex');
+        expect(toHex(publicHmac(suite, key, data))).toBe(expected);
+      }),
+    );
+  });
+
+  it('throws on more than a block, instead of giving what is no HMAC', () => {
+    const [block, more] = [new Uint8Array(64), new Uint8Array(65)];
+    expect(() => publicHmac(suite, more, block)).toThrow(RangeError);
+    expect(() => publicHmac(suite, block, more)).toThrow(RangeError);
   });
 });
 
