@@ -6,6 +6,7 @@ import type { Suite } from '../crypto/suite.js';
 import { suiteByName } from '../crypto/suite-node.js';
 import { measureEpochBytes, measureReadingBytes } from './bytes.js';
 import { measureChurn } from './churn.js';
+import { measureIngest, type IngestRow } from './ingest/measure.js';
 import { measureFounding, type FoundingRow } from './founding.js';
 import type { Network, StoreKind } from './neighbourhood.js';
 import { measurePeers } from './peers/measure.js';
@@ -13,6 +14,7 @@ import { measureProfiles } from './profiles.js';
 import {
   churnTable,
   epochBytesTables,
+  ingestTable,
   foundingTable,
   machineLine,
   peerTables,
@@ -23,7 +25,9 @@ import {
 } from './report.js';
 import { measureRing } from './ring.js';
 
-const subjects = ['ring', 'founding', 'churn', 'bytes'] as const;
+/** Measured where nothing is named. */
+const agreements = ['ring', 'founding', 'churn', 'bytes'] as const;
+const subjects = [...agreements, 'ingest'] as const;
 type Subject = (typeof subjects)[number];
 
 interface Options {
@@ -34,6 +38,9 @@ interface Options {
   readonly networks?: readonly Network[];
   readonly pairs?: number;
   readonly peerRuns?: number;
+  readonly readings?: number;
+  readonly batches: readonly number[];
+  readonly connections: number;
   readonly json?: true;
 }
 
@@ -58,8 +65,11 @@ const stores: readonly StoreKind[] = ['memory', 'sqlite'];
 /** Runs the benchmarks that `args` ask for, and writes tables as they are finished, or one JSON object. */
 export async function runBench(args: readonly string[], write: (text: string) => void): Promise<void> {
   const command = new Command('bench')
-    .description('Measures agreements: processor time, wall time over CoAP, changes of members, and sizes of messages.')
-    .addArgument(new Argument('[subject]', 'measure only this').choices(subjects))
+    .description(
+      'Measures agreements: processor time, wall time over CoAP, changes of members, and sizes of messages; ' +
+        'and by its name how fast a backend takes readings.',
+    )
+    .addArgument(new Argument('[subject]', `measure only this; default: ${agreements.join(', ')}`).choices(subjects))
     .option('--n <sizes>', 'numbers of members, comma-separated', parseSizes)
     .option('--suite <names>', 'suites, comma-separated', parseSuites, parseSuites('x25519,p256'))
     .option('--blocks <count>', 'ring: measured blocks of about 96 members', parseCount)
@@ -67,10 +77,18 @@ export async function runBench(args: readonly string[], write: (text: string) =>
     .option('--networks <names>', 'founding: loopback, impaired (50 ms, 5 % loss each way)', parseNetworks)
     .option('--pairs <count>', 'churn: measured leaves, and as many joins', parseCount)
     .option('--peer-runs <count>', 'churn: measured groups of each protocol', parseCount)
+    .option('--readings <count>', 'ingest: readings of each row; a million shows whether memory grows', parseCount)
+    .option(
+      '--batches <sizes>',
+      'ingest: readings in an upload, comma-separated',
+      parseBatches,
+      parseBatches('1,10,100'),
+    )
+    .option('--connections <count>', 'ingest: uploads under way at once', parseCount, 4)
     .option('--json', 'print one JSON object');
   command.parse(args, { from: 'user' });
   const subject = command.processedArgs[0] as Subject | undefined;
-  await measure(subject === undefined ? subjects : [subject], command.opts<Options>(), write);
+  await measure(subject === undefined ? agreements : [subject], command.opts<Options>(), write);
 }
 
 async function measure(wanted: readonly Subject[], options: Options, write: (text: string) => void): Promise<void> {
@@ -105,6 +123,12 @@ async function measure(wanted: readonly Subject[], options: Options, write: (tex
       readingBytesTable,
     );
   }
+  if (wanted.includes('ingest')) {
+    const rows = await measureIngests(options, (row) => {
+      if (options.readings !== undefined && !options.json) write(`\n${ingestTable([row])}`);
+    });
+    show('ingest', rows, ingestTable);
+  }
   if (options.json) write(JSON.stringify({ machine, ...results }, null, 2));
 }
 
@@ -130,6 +154,22 @@ async function measureFoundings(
   return measured;
 }
 
+/** Without `--readings`: few where each upload has few, so that all rows take about as long. */
+const readingsOf = (batch: number): number => (batch === 1 ? 2_000 : batch < 100 ? 10_000 : 20_000);
+
+const measureIngests = (
+  { suite, batches, connections, readings }: Options,
+  progress: (row: IngestRow) => void,
+): Promise<readonly IngestRow[]> =>
+  inTurn(
+    suite.flatMap((one) =>
+      batches.map((batch) => () => {
+        const plan = { suite: one, backends: 1, batch, readings: readings ?? readingsOf(batch), connections };
+        return measureIngest(plan, progress);
+      }),
+    ),
+  );
+
 const each = <T>(
   { n, suite }: Options,
   measurement: keyof typeof sizes,
@@ -147,7 +187,9 @@ async function inTurn<T>(tasks: readonly (() => T | Promise<T>)[]): Promise<read
 const parseSizes = (text: string): readonly number[] =>
   text.split(',').map((size) => wholeNumber(size, 2, limits.ringMembersHard));
 
-const parseCount = (text: string): number => wholeNumber(text, 1, 10_000);
+const parseCount = (text: string): number => wholeNumber(text, 1, 100_000_000);
+
+const parseBatches = (text: string): readonly number[] => text.split(',').map((size) => wholeNumber(size, 1, 140));
 
 function wholeNumber(text: string, min: number, max: number): number {
   const value = Number(text);

@@ -19,11 +19,17 @@ import type { Identity } from '../things/parts.js';
 export const random: Random = (length) => new Uint8Array(randomBytes(length));
 export const nowS = (): number => Math.floor(Date.now() / 1000);
 
+/** With the secret of its signer, 32 bytes: for tokens and key files. */
+interface ServerIdentity extends Identity {
+  readonly secret: Uint8Array;
+}
+
 export interface Deployment {
   readonly suite: Suite;
   readonly root: Certificate;
   readonly gid: Uint8Array;
-  readonly gateway: Identity;
+  readonly gateway: ServerIdentity;
+  readonly backend: ServerIdentity;
   readonly meters: readonly Identity[];
   /** The first list, of all meters. */
   readonly membership: Membership;
@@ -46,9 +52,10 @@ export const verified = (
 export function makeDeployment(suite: Suite, memberCount: number, profile: Profile = 'full'): Deployment {
   const root = makeCa(suite);
   const issuing = makeCa(suite, root);
-  const certify = (role: Role, id: string): Identity => makeIdentity(suite, issuing, role, id);
+  const certify = (role: Role, id: string): ServerIdentity => makeIdentity(suite, issuing, role, id);
   const authority = certify('authority', 'community');
   const gateway = certify('gateway', 'gateway');
+  const backend = certify('backend', 'backend');
   const reader = certify('reader', 'utility');
   const meters = Array.from({ length: memberCount }, (_, i) => certify('meter', `meter-${i + 1}`));
   const gid = random(16);
@@ -83,7 +90,7 @@ export function makeDeployment(suite: Suite, memberCount: number, profile: Profi
   };
   const membershipBundle = nextList(meters);
   const membership = verified({ suite, root: root.certificate }, membershipBundle);
-  return { suite, root: root.certificate, gid, gateway, meters, membership, membershipBundle, nextList };
+  return { suite, root: root.certificate, gid, gateway, backend, meters, membership, membershipBundle, nextList };
 }
 
 interface Ca {
@@ -105,8 +112,8 @@ function makeCa(suite: Suite, issuer?: Ca): Ca {
   return { signer, certificate };
 }
 
-function makeIdentity(suite: Suite, issuer: Ca, role: Role, id: string): Identity {
-  const { signer } = generateSigner(suite, random);
+function makeIdentity(suite: Suite, issuer: Ca, role: Role, id: string): ServerIdentity {
+  const { secret, signer } = generateSigner(suite, random);
   const der = issueCertificate(suite, {
     issuer,
     subjectPublicKey: signer.publicKey,
@@ -114,7 +121,7 @@ function makeIdentity(suite: Suite, issuer: Ca, role: Role, id: string): Identit
     ...validity(),
   });
   const certHash = suite.sha256(der);
-  return { id, certHash, kid: certHash.slice(0, 8), signer, certificates: [der, issuer.certificate.der] };
+  return { id, certHash, kid: certHash.slice(0, 8), signer, secret, certificates: [der, issuer.certificate.der] };
 }
 
 const validity = () => ({ serial: random(16), notBeforeS: nowS() - 3_600, notAfterS: nowS() + 86_400 });

@@ -3,6 +3,7 @@ import { cpus, loadavg } from 'node:os';
 import type { EpochBytesRow, ReadingBytesRow } from './bytes.js';
 import type { ChurnRow } from './churn.js';
 import type { FoundingRow } from './founding.js';
+import type { IngestRow } from './ingest/measure.js';
 import type { PeerRow } from './peers/measure.js';
 import type { Event } from './peers/peer.js';
 import type { ProfileRow } from './profiles.js';
@@ -175,6 +176,21 @@ const readingColumns = [
   column<ReadingBytesRow>('grant to one reader', (row) => row.grant),
 ];
 
+const ingestColumns = [
+  column<IngestRow>('suite', (row) => row.suite),
+  column<IngestRow>('database', (row) => row.database),
+  column<IngestRow>('backends', (row) => row.backends),
+  column<IngestRow>('batch', (row) => row.batch),
+  column<IngestRow>('readings', (row) => row.readings),
+  column<IngestRow>('a second', (row) => row.perSecond),
+  column<IngestRow>('p50, ms', (row) => row.p50Ms, 1),
+  column<IngestRow>('p99, ms', (row) => row.p99Ms, 1),
+  column<IngestRow>('processor, µs', (row) => row.cpuUs),
+  column<IngestRow>('memory, MiB', (row) => row.rssMb),
+  column<IngestRow>('raw inserts a second', (row) => row.rawPerSecond),
+  column<IngestRow>('ratio', (row) => row.toRaw, 2),
+];
+
 export const ringTables = (rows: readonly RingRow[]): string =>
   [
     table('Ring: processor time of one agreement, in µs', ringColumns, rows),
@@ -223,3 +239,6 @@ export const epochBytesTables = (rows: readonly EpochBytesRow[]): string =>
 
 export const readingBytesTable = (rows: readonly ReadingBytesRow[]): string =>
   table('Bytes: sealed readings of one minute each', readingColumns, rows);
+
+export const ingestTable = (rows: readonly IngestRow[]): string =>
+  table('Ingest: sealed readings, verified and stored by a backend over REST', ingestColumns, rows);

@@ -59,6 +59,10 @@ export const start = (...args: readonly string[]): Running => startCommand([proc
 export const startSoak = (...args: readonly string[]): Running =>
   startCommand([process.execPath, join(root, 'dist/soak/main.js'), ...args]);
 
+/** Runs `npm run bench` with the arguments to its end. */
+export const runBench = (...args: readonly string[]): Promise<Ended> =>
+  startCommand([process.execPath, join(root, 'dist/bench/main.js'), ...args]).ended;
+
 /** Runs `gridring` to its end. */
 export const run = (...args: readonly string[]): Promise<Ended> => start(...args).ended;
 

@@ -1,0 +1,171 @@
+/**
+ * Uploads through the REST API of real backend processes, beside the same rows put straight into the same kind of
+ * database. Both take turns, so that whatever else the machine does slows both.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import { parseCertificate } from '../../crypto/certificate.js';
+import { encodeUpload, verifyReceipt } from '../../crypto/envelope/reading.js';
+import type { Suite, SuiteName } from '../../crypto/suite.js';
+import { BackendClient } from '../../servients/backend-client.js';
+import { makeTokenSource } from '../../servients/bindings/token.js';
+import { makeDeployment, nowS, type Deployment } from '../deployment.js';
+import { quantile } from '../statistics.js';
+import { audience, startBackend, writeBackend, type BackendProcess, type Usage } from './backends.js';
+import { Load, type StoredReading } from './load.js';
+import { openRawSqlite, type RawDatabase } from './raw.js';
+
+export interface IngestRow {
+  readonly suite: SuiteName;
+  readonly database: 'sqlite';
+  readonly backends: number;
+  /** Readings in an upload. */
+  readonly batch: number;
+  readonly readings: number;
+  readonly perSecond: number;
+  /** Of an upload, from the request until its receipt is verified. */
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  /** Processor time of all backends for a reading. */
+  readonly cpuUs: number;
+  /** Of the largest backend, at the end. */
+  readonly rssMb: number;
+  /** Rows that the same database takes in a second. */
+  readonly rawPerSecond: number;
+  readonly toRaw: number;
+}
+
+export interface IngestPlan {
+  readonly suite: Suite;
+  readonly backends: number;
+  readonly batch: number;
+  readonly readings: number;
+  /** Uploads that are under way at once. */
+  readonly connections: number;
+}
+
+/** Sealed at once, then uploaded: what it costs to seal is no part of the measurement. */
+const readingsOfRound = 10_000;
+const metersOfLoad = 50;
+
+/** @returns a row for all, and what was so far after each tenth */
+export async function measureIngest(plan: IngestPlan, progress: (row: IngestRow) => void): Promise<IngestRow> {
+  const folder = mkdtempSync(join(tmpdir(), 'gridring-ingest-'));
+  const deployment = makeDeployment(plan.suite, metersOfLoad);
+  const raw = openRawSqlite(folder);
+  const backends: BackendProcess[] = [];
+  try {
+    const config = writeBackend(deployment, join(folder, 'backend'), { dataDir: 'data' });
+    for (let i = 0; i < plan.backends; i++) backends.push(await startBackend(config));
+    return await run(plan, deployment, backends, raw, progress);
+  } finally {
+    await Promise.all(backends.map((backend) => backend.stop()));
+    await raw.close();
+    rmSync(folder, { recursive: true });
+  }
+}
+
+async function run(
+  plan: IngestPlan,
+  deployment: Deployment,
+  backends: readonly BackendProcess[],
+  raw: RawDatabase,
+  progress: (row: IngestRow) => void,
+): Promise<IngestRow> {
+  const load = new Load(deployment);
+  const upload = await uploaderOf(deployment, backends);
+  const latencies: number[] = [];
+  let [stored, wallMs, rawMs, cpuUs, rssBytes, reported] = [0, 0, 0, 0, 0, 0];
+  const row = (): IngestRow => ({
+    suite: plan.suite.name,
+    database: 'sqlite',
+    backends: plan.backends,
+    batch: plan.batch,
+    readings: stored,
+    perSecond: (stored / wallMs) * 1_000,
+    p50Ms: quantile(latencies, 0.5),
+    p99Ms: quantile(latencies, 0.99),
+    cpuUs: cpuUs / stored,
+    rssMb: rssBytes / 2 ** 20,
+    rawPerSecond: (stored / rawMs) * 1_000,
+    toRaw: rawMs / wallMs,
+  });
+  while (stored < plan.readings) {
+    const readings = load.next(Math.min(readingsOfRound, plan.readings - stored));
+    const batches = cut(readings, plan.batch);
+    const before = await usageOf(backends);
+    wallMs += await timed(() => uploadAll(batches, plan.connections, upload, latencies));
+    const after = await usageOf(backends);
+    rawMs += await timed(() => inTurn(batches, (batch) => raw.insert(batch)));
+    cpuUs += after.cpuUs - before.cpuUs;
+    rssBytes = after.rssBytes;
+    stored += readings.length;
+    if (stored - reported >= plan.readings / 10 && stored < plan.readings) {
+      progress(row());
+      reported = stored;
+    }
+  }
+  return row();
+}
+
+const cut = <T>(items: readonly T[], size: number): readonly (readonly T[])[] =>
+  Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
+
+async function timed(work: () => Promise<void>): Promise<number> {
+  const startMs = performance.now();
+  await work();
+  return performance.now() - startMs;
+}
+
+async function inTurn<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  for (const item of items) await work(item);
+}
+
+async function usageOf(backends: readonly BackendProcess[]): Promise<Usage> {
+  const all = await Promise.all(backends.map((backend) => backend.usage()));
+  return {
+    cpuUs: all.reduce((sum, { cpuUs }) => sum + cpuUs, 0),
+    rssBytes: Math.max(...all.map(({ rssBytes }) => rssBytes)),
+  };
+}
+
+type Uploader = (readings: readonly StoredReading[]) => Promise<void>;
+
+/** Uploads go to the backends in turn. */
+async function uploaderOf(deployment: Deployment, backends: readonly BackendProcess[]): Promise<Uploader> {
+  const { suite, root, gateway } = deployment;
+  const [certificate, ...intermediates] = gateway.certificates.map((der) => parseCertificate(suite, der));
+  if (certificate?.role !== 'gateway') throw new TypeError('the gateway has no certificate');
+  const holder = { suite, secret: gateway.secret, certificate, intermediates: intermediates.filter(isCa) };
+  const token = makeTokenSource(holder, audience, nowS);
+  const clients = backends.map(({ url }) => new BackendClient({ suite, trustedRoots: [root], url, token }));
+  const [first] = clients;
+  if (!first) throw new TypeError('no backend');
+  await first.publishMembership(deployment.membershipBundle);
+  const receiver = await first.certificate();
+  let turn = 0;
+  return async (readings) => {
+    const message = encodeUpload({ grants: [], readings: readings.map((reading) => reading.message) });
+    const receipt = await (clients[turn++ % clients.length] ?? first).uploadReadings(message);
+    verifyReceipt(suite, receiver, gateway.certHash, message, receipt);
+  };
+}
+
+const isCa = <T extends { readonly role: string }>(certificate: T): certificate is T & { readonly role: 'ca' } =>
+  certificate.role === 'ca';
+
+/** Each connection takes the next batch as soon as its last one is stored, as a gateway does. */
+async function uploadAll(
+  batches: readonly (readonly StoredReading[])[],
+  connections: number,
+  upload: Uploader,
+  latencies: number[],
+): Promise<void> {
+  const waiting = batches.values();
+  const connection = async (): Promise<void> => {
+    for (const batch of waiting) latencies.push(await timed(() => upload(batch)));
+  };
+  await Promise.all(Array.from({ length: connections }, connection));
+}
