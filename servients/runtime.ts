@@ -4,6 +4,7 @@ import { pino, type Logger } from 'pino';
 import { GridringError } from '../crypto/errors.js';
 import type { CoapObserver } from './bindings/coap-gate.js';
 import type { HttpObserver } from './bindings/http-app.js';
+import { RateLimit } from './bindings/rate-limit.js';
 
 /** Something an operator wants to know, as one JSON object; how it is printed is for the command line. */
 export interface RuntimeEvent {
@@ -66,14 +67,18 @@ export const backoffMs = (failures: number): number =>
 export const codeOf = (error: unknown): string => (error instanceof GridringError ? error.code : 'internal');
 
 const countsPeriodMs = 60_000;
+/** Lines for each code; a flood is in the counts, and does not fill the disk. */
+const logLines = { perSecond: 1, burst: 20, sources: 256 };
 
 /**
- * Counts and logs every refusal by its exact code, which the peer never learns: a wrong key, a replay, a stale epoch and
- * a bad signature are four different things. The counts so far are logged every minute in which they changed.
+ * Counts and logs refusals by their exact codes, which the peer never learns: a wrong key, a replay, a stale epoch and
+ * a bad signature are four different things. Every one is counted, and the counts so far are logged every minute in which
+ * they changed; a line of its own has each only while there are few.
  */
 export class Refusals {
   readonly #log: Logger;
   readonly #counts = new Map<string, number>();
+  readonly #lines = new RateLimit(logLines);
   #changed = false;
 
   constructor(log: Logger) {
@@ -91,7 +96,7 @@ export class Refusals {
 
   #refused(code: string, binding: string): void {
     this.#count(code);
-    this.#log.warn({ code, binding }, 'refused');
+    if (this.#lines.take(code, Date.now())) this.#log.warn({ code, binding }, 'refused');
   }
 
   readonly coap: CoapObserver = {
@@ -102,7 +107,8 @@ export class Refusals {
       this.#count(`dropped-${reason}`);
     },
     failed: (error) => {
-      this.#log.error({ err: error }, 'a request failed');
+      this.#count('failed');
+      if (this.#lines.take('failed', Date.now())) this.#log.error({ err: error }, 'a request failed');
     },
   };
 

@@ -1,9 +1,11 @@
-/** Garbage at full speed against gateway and meters, from addresses of its own, while an honest rekey has to end. */
+/** Garbage at twice the rate that is let in, against gateway and meters, from addresses of its own, while an honest rekey has to end. */
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { Agent, request } from 'node:http';
+import { coapDefaults } from '../servients/bindings/coap-server.js';
 import { seededRandom, type SeededRandom } from '../servients/sim/random.js';
+import { sleep } from '../servients/runtime.js';
 import { makeTargets } from './fuzz/targets.js';
 import { mutate } from './fuzz/mutate.js';
 import { garbage, type UdpTarget } from './garbage.js';
@@ -14,6 +16,9 @@ const settleMs = 90_000;
 /** Of gateway and meters together: what their limits let them keep, and garbage that is not collected yet. */
 const mostGrowthBytes = 400_000_000;
 const batch = 40;
+const hosts = [2, 3, 4].map((host) => `127.0.0.${host}`);
+/** To each port: a whole link's worth, and beyond what a server takes from one address. */
+const perSecond = 2 * coapDefaults.rate.perSecond * hosts.length;
 
 async function run({ seed, budgetMs, most = Infinity, folder, port, say }: SoakContext): Promise<void> {
   const town = new Town({ ...townPlan(folder, seed, port), speed: 60 });
@@ -86,14 +91,15 @@ async function floodUdp(
   most: number,
   random: SeededRandom,
 ): Promise<void> {
-  const sockets = await Promise.all([2, 3, 4].map((host) => openSocket(`127.0.0.${host}`)));
+  const sockets = await Promise.all(hosts.map(openSocket));
+  const started = performance.now();
   for (let count = 0; count < most && !signal.aborted; count += batch) {
     for (let i = 0; i < batch; i++) {
       const socket = sockets[Math.floor(random.next() * sockets.length)];
       socket?.send(garbage(target, messages, random), target.port, '127.0.0.1', () => undefined);
     }
     sent.datagrams += batch;
-    await new Promise(setImmediate);
+    await sleep(started + (count / perSecond) * 1_000 - performance.now(), signal);
   }
   for (const socket of sockets) socket.close();
 }

@@ -44,4 +44,4 @@ async function run({ seed, budgetMs, most = Infinity, folder, port, say }: SoakC
   }
 }
 
-export const kills: Scenario = { name: 'kills', share: 0.3, run };
+export const kills: Scenario = { name: 'kills', share: 0.25, run };

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
 import { timeRange, wholeNumber } from '../servients/cli/options.js';
 import type { Range } from '../servients/sim/random.js';
+import { demo } from './demo.js';
 import { floodScenario } from './flood.js';
 import { fuzz } from './fuzz/fuzz.js';
 import { makeTargets } from './fuzz/targets.js';
@@ -18,7 +19,7 @@ const findingsFolder = 'test/vectors/fuzz';
 
 const fuzzing: Scenario = {
   name: 'fuzz',
-  share: 0.2,
+  share: 0.15,
   run: async ({ seed, budgetMs, most = fullCases, say }) => {
     const endMs = performance.now() + budgetMs;
     const targets = makeTargets();
@@ -33,7 +34,7 @@ const fuzzing: Scenario = {
   },
 };
 
-const scenarios = [fuzzing, floodScenario, kills, loss] as const;
+const scenarios = [fuzzing, floodScenario, demo, kills, loss] as const;
 
 interface Options {
   readonly budget: Range;

@@ -61,11 +61,10 @@ export class Town {
   /** Waits until all meters are keyed by the newest epoch. @returns how long that took, in milliseconds */
   async settled(withinMs: number): Promise<number> {
     const started = performance.now();
-    await this.keys.settled(this.#plan.meters, withinMs);
+    const settled = await this.keys.settled(this.#plan.meters, withinMs);
     const { newest, keyed } = this.keys;
-    require(keyed ===
-      this.#plan
-        .meters, `${keyed} of ${this.#plan.meters} meters are keyed after ${withinMs / 1_000} s, by epoch ${String(newest?.['epoch'])}`);
+    const state = `${keyed} of ${this.#plan.meters} meters are keyed by epoch ${String(newest?.['epoch'])}`;
+    require(settled, `after ${withinMs / 1_000} s ${state}, and the gateway agreed on no newer one`);
     return performance.now() - started;
   }
 

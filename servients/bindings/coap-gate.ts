@@ -9,7 +9,7 @@ import type { AddressInfo } from 'node:net';
 import { IncomingMessage, ObserveWriteStream, OutgoingMessage, Server, type CoapPacket } from 'coap';
 import { UnavailableError } from '../../crypto/errors.js';
 import { bareMessage, optionNumber, optionValue, parseMessage, type CoapMessage, type Reply } from './coap-message.js';
-import { RateLimit, type RateLimits } from './coap-rate.js';
+import { RateLimit, type RateLimits } from './rate-limit.js';
 import { refusalReply } from './coap-refusal.js';
 
 export interface CoapObserver {
@@ -23,6 +23,8 @@ export interface CoapObserver {
 
 export interface GateLimits {
   readonly rate: RateLimits;
+  /** How often a source is told that it was too fast: beyond a few times silence costs less, and tells a flood as much. */
+  readonly slowDowns: RateLimits;
   /** Requests whose handlers run at the same time. */
   readonly running: number;
   /** Messages remembered for deduplication. */
@@ -69,6 +71,7 @@ export class CoapGate extends Server {
   readonly #limits: GateLimits;
   readonly #observer: CoapObserver;
   readonly #rate: RateLimit;
+  readonly #slowDowns: RateLimit;
   readonly #seen = new Map<string, Seen>();
   readonly #running = new Set<OutgoingMessage>();
   readonly #messages = new WeakMap<CoapPacket, CoapMessage>();
@@ -79,6 +82,7 @@ export class CoapGate extends Server {
     this.#limits = limits;
     this.#observer = observer;
     this.#rate = new RateLimit(limits.rate);
+    this.#slowDowns = new RateLimit(limits.slowDowns);
     this.on('request', (request: IncomingMessage, response: OutgoingMessage | ObserveWriteStream) => {
       this.#open(request, response, answer);
     });
@@ -116,7 +120,8 @@ export class CoapGate extends Server {
   #receive(datagram: Buffer, remote: AddressInfo): void {
     const nowMs = Date.now();
     if (!this.#rate.take(remote.address, nowMs)) {
-      this.#refuseByRate(datagram, remote);
+      this.#observer.dropped('rate');
+      if (this.#slowDowns.take(remote.address, nowMs)) this.#refuseByRate(datagram, remote);
       return;
     }
     // Nothing can be sent to port 0, and trying throws.
@@ -130,7 +135,6 @@ export class CoapGate extends Server {
 
   /** RFC 8516, in four bytes and the token; only to what may be a confirmable request. */
   #refuseByRate(datagram: Buffer, remote: AddressInfo): void {
-    this.#observer.dropped('rate');
     const tokenEnd = 4 + ((datagram[0] ?? 0) & 15);
     const confirmable = ((datagram[0] ?? 0) & 0xf0) === 0x40 && tokenEnd <= 12 && datagram.length >= tokenEnd;
     if (!confirmable || (datagram[1] ?? 0) >> 5 !== 0 || datagram[1] === 0 || remote.port === 0) return;

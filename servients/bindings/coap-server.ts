@@ -20,6 +20,7 @@ export interface CoapLimits extends GateLimits, BlockLimits, ObserverLimits {}
 
 export const coapDefaults: CoapLimits = {
   rate: { perSecond: 1_000, burst: 2_000, sources: 4_096 },
+  slowDowns: { perSecond: 20, burst: 50, sources: 4_096 },
   running: 512,
   exchanges: 8_192,
   exchangeLifetimeMs: 247_000,

@@ -47,10 +47,15 @@ export class KeyWatch {
     return newest ? [...this.#keyed.values()].filter((name) => name === nameOf(newest)).length : 0;
   }
 
-  /** Resolves when all members are keyed by the newest epoch, or the time is over. */
-  async settled(members: number, withinMs: number): Promise<void> {
+  /**
+   * Waits until the gateway that runs now has agreed on an epoch and all members are keyed by it. @returns whether that
+   * was so within the time
+   */
+  async settled(members: number, withinMs: number): Promise<boolean> {
     const over = AbortSignal.timeout(withinMs);
-    while (!over.aborted && !(this.#gatewayAgreed && this.keyed === members)) await sleep(200, over);
+    const isSettled = (): boolean => this.#gatewayAgreed && this.keyed === members;
+    while (!over.aborted && !isSettled()) await sleep(200, over);
+    return isSettled();
   }
 }
 

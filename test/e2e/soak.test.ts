@@ -1,5 +1,5 @@
 /** A little of what `npm run soak` does for longer. */
-import { afterAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, expect, it, vi } from 'vitest';
 import { endAll, freePorts, startSoak } from '../support/processes.js';
 
 vi.setConfig({ testTimeout: 120_000 });
@@ -14,14 +14,6 @@ async function soak(name: string, ...args: readonly string[]): Promise<string> {
   return out;
 }
 
-describe('processes of a neighbourhood', () => {
-  it('killed ten times lose no reading, keep their order, go back nowhere, and are keyed again', async () => {
-    expect(await soak('kills', '--count', '10', '--budget', '90s')).toMatch(/10 kills .* readings, each once/);
-  });
-
-  it('under a flood of garbage agree on the next epoch, in bounded memory', async () => {
-    expect(await soak('flood', '--budget', '1s', '--count', '5000')).toMatch(
-      /datagrams and .* requests of garbage; meanwhile \d+ rekeys/,
-    );
-  });
+it('processes killed ten times lose no reading, keep their order, go back nowhere, and are keyed again', async () => {
+  expect(await soak('kills', '--count', '10', '--budget', '90s')).toMatch(/10 kills .* readings, each once/);
 });

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseMessage, uintOption } from '../../servients/bindings/coap-message.js';
-import { RateLimit } from '../../servients/bindings/coap-rate.js';
+import { RateLimit } from '../../servients/bindings/rate-limit.js';
 import {
   get,
   noRateLimit,
@@ -172,6 +172,18 @@ describe('a flood from one address', () => {
       payload: Buffer.alloc(0),
     });
     expect(running.counters.drops).toEqual(Array<string>(4).fill('rate'));
+    peer.close();
+    await running.servient.shutdown();
+  });
+
+  it('is told so only now and then', async () => {
+    const slowDowns = { perSecond: 0, burst: 2, sources: 16 };
+    const running = await runMeter({ limits: { rate: { ...rate, burst: 0 }, slowDowns } });
+    const peer = await RawPeer.open(running.port);
+    for (let id = 0; id < 6; id++) peer.send(rawRequest({ id }));
+    while (running.counters.drops.length < 6) await sleep(1);
+    await sleep(20);
+    expect(peer.arrived).toBe(2);
     peer.close();
     await running.servient.shutdown();
   });

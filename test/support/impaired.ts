@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { MemoryMeterStore } from '../../bench/memory-store.js';
 import { toHex } from '../../crypto/bytes.js';
+import { CertificateCache } from '../../crypto/certificate/cache.js';
 import { GridringError } from '../../crypto/errors.js';
 import { decodeMemberState, memberRef, type EpochKey } from '../../crypto/ring/member-state.js';
 import { verifyRecord } from '../../crypto/ring/record.js';
@@ -54,12 +55,16 @@ export const groupDefaults = ((): GatewayConfig['group'] => {
   return Object.fromEntries(defaults) as GatewayConfig['group'];
 })();
 
+/** One for all: parsing certificates is not what these tests are about. */
+const certificateCache = new CertificateCache();
+
 const silent = { info: () => undefined, warn: () => undefined };
 
 const partsOf = (n: Neighbourhood, { certificate, certHash, kid, signer }: Principal, seed: string) => ({
   suite: n.suite,
   identity: { id: certificate.id, certHash, kid, signer, certificates: [certificate.der, at(n.certificates, 0)] },
   trustedRoots: [n.root],
+  certificateCache,
   random: seededRandom(`${seed}/${certificate.id}`),
   log: silent,
   version: '0.0.0',

@@ -1,4 +1,4 @@
-/** A token bucket for every source address, in bounded memory. */
+/** A token bucket for every source address, or whatever else names a source, in bounded memory. */
 export interface RateLimits {
   readonly perSecond: number;
   readonly burst: number;
