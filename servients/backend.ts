@@ -1,4 +1,4 @@
-/** The backend as a process part: REST API, directory and event stream on one port, over one data folder. */
+/** The backend as a process part: REST API, directory and event stream on one port, over one database. */
 import { randomUUID } from 'node:crypto';
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import type { Certificate } from '../crypto/certificate.js';
@@ -13,20 +13,21 @@ import { makeHttpApp, type HttpAppOptions } from './bindings/http-app.js';
 import { hostOf } from './bindings/host.js';
 import { SseHub, sseDefaults } from './bindings/sse.js';
 import { makeTokenVerifier } from './bindings/token.js';
-import { openDataFolder } from './data-folder.js';
 import { Access } from './rest/access.js';
 import { backendUrn, directoryUrn, type RestContext } from './rest/context.js';
 import { epochJson } from './rest/epoch-json.js';
 import { publishedJson } from './rest/memberships.js';
 import { mountRoutes } from './rest/routes.js';
 import { systemNowS } from './runtime.js';
-import { openBackendStore, type OpenBackendStore } from './stores/sqlite/backend-store.js';
+import { openBackendStores, type BackendStores } from './stores/backend.js';
 
 export interface BackendOptions {
   readonly identity: Identity;
   readonly suite: Suite;
   readonly trustedRoots: readonly Certificate[];
   readonly dataDir: string;
+  /** `postgres://…`, or a SQLite file. Default: a SQLite file in the data folder. */
+  readonly database?: string;
   /** Port 0 takes a free one. */
   readonly listen: { readonly address: string; readonly port: number };
   /** What callers' tokens must be for. */
@@ -54,22 +55,20 @@ export interface RunningBackend {
 const purgeIntervalMs = 60_000;
 
 /**
- * Opens the data folder, serves, and registers its own TD and the directory's.
- * @throws SetupError `port-in-use`, `port-unusable` and those of `openDataFolder` and `openBackendStore`
+ * Opens the database, serves, and registers its own TD and the directory's.
+ * @throws SetupError `port-in-use`, `port-unusable` and those of `openBackendStores`
  */
 export async function runBackend(options: BackendOptions): Promise<RunningBackend> {
-  const folder = openDataFolder(options.dataDir, 'backend', options.suite.name);
-  let store: OpenBackendStore | undefined;
+  const { dataDir, database, suite } = options;
+  const store = await openBackendStores({ dataDir, ...(database !== undefined && { database }), suite: suite.name });
   let app: FastifyInstance | undefined;
   let purge: NodeJS.Timeout | undefined;
   const close = async (): Promise<void> => {
     clearInterval(purge);
     await app?.close();
-    store?.close();
-    folder.close();
+    await store.close();
   };
   try {
-    store = openBackendStore(folder.databasePath);
     app = makeHttpApp({ ...options.http, log: options.log });
     const context = await makeContext(options, store);
     app.addHook('preClose', async () => {
@@ -89,7 +88,7 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
 
 async function makeContext(
   { identity, suite, trustedRoots, audience, version, log, http, onEpochEndorsed, nowS = systemNowS }: BackendOptions,
-  store: OpenBackendStore,
+  store: BackendStores,
 ): Promise<RestContext> {
   const hub = new SseHub(sseDefaults, () => {
     http?.observer?.refused('slow-reader');

@@ -5,6 +5,7 @@ import { Ajv, type ValidateFunction } from 'ajv';
 import addFormats from 'ajv-formats';
 import { SetupError } from '../crypto/errors.js';
 import type { SuiteName } from '../crypto/suite.js';
+import { isUrl } from './database-url.js';
 import { readText } from './identity-files.js';
 
 interface CommonConfig {
@@ -22,6 +23,7 @@ interface ServerFiles {
 export interface BackendConfig extends CommonConfig, ServerFiles {
   readonly listen: { readonly address: string; readonly port: number };
   readonly audience: string;
+  readonly database?: string;
 }
 
 export interface GatewayConfig extends CommonConfig, ServerFiles {
@@ -73,7 +75,7 @@ export interface Configs {
 }
 
 /** Fields that name a file or folder, relative to the configuration file. */
-const pathFields = new Set(['root', 'dataDir', 'certificate', 'key', 'membership', 'path']);
+const pathFields = new Set(['root', 'dataDir', 'certificate', 'key', 'membership', 'path', 'database']);
 
 /** @throws SetupError `file-unreadable`, `config-invalid` naming every field that is wrong and why */
 export function readConfig<Role extends keyof Configs>(role: Role, path: string): Configs[Role] {
@@ -116,8 +118,8 @@ function resolvePaths(value: unknown, folder: string): unknown {
   );
 }
 
-/** One path or several. */
+/** One path or several; a database may also be a URL. */
 function resolvePath(value: unknown, folder: string): unknown {
   if (Array.isArray(value)) return value.map((item) => resolvePath(item, folder));
-  return typeof value === 'string' ? resolve(folder, value) : value;
+  return typeof value === 'string' && !isUrl(value) ? resolve(folder, value) : value;
 }

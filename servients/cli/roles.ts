@@ -15,11 +15,15 @@ type Stop = () => Promise<object>;
 async function startBackend(config: BackendConfig, runtime: Runtime): Promise<Stop> {
   const { runBackend } = await import('../backend.js');
   const suite = suiteByName(config.suite);
+  // So that a password need not stand in a file.
+  const { DATABASE_URL: fromEnvironment = '' } = process.env;
+  const database = fromEnvironment === '' ? config.database : fromEnvironment;
   const backend = await runBackend({
     identity: readIdentity(suite, config),
     suite,
     trustedRoots: readCertificates(suite, config.root, 'root certificate'),
     dataDir: config.dataDir,
+    ...(database !== undefined && { database }),
     listen: config.listen,
     audience: config.audience,
     version: runtime.version,

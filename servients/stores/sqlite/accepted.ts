@@ -3,7 +3,7 @@
  * (20 bytes for a meter without gaps), and of the newest readings and grants enough to tell a repeat from a conflict.
  */
 import type { Database, Statement } from './database.js';
-import { assertChained, assertSameReading, type Run, type StoredGrant, type StoredReading } from './deliveries.js';
+import { assertChained, assertSameReading, type Run, type StoredGrant, type StoredReading } from '../deliveries.js';
 import { meterIds } from './meter-ids.js';
 
 /** Per meter. More than a meter has on its way at once, so that whatever it repeats can be compared. */

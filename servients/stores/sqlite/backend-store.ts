@@ -12,7 +12,7 @@ import type {
   StoredRecord,
 } from '../../../things/stores.js';
 import { openStore, type Closable, type Database, type Statement, type StoreOptions } from './database.js';
-import { deliveries } from './deliveries.js';
+import { deliveries } from '../deliveries.js';
 import { SqliteDirectoryStore } from './directory-store.js';
 import { KeptItems } from './kept.js';
 

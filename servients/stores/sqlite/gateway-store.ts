@@ -2,7 +2,7 @@ import { decodeStrict, encode } from '../../../crypto/cbor.js';
 import type { EnrolledMeter, GatewayStore, SetAside, StoredItem } from '../../../things/stores.js';
 import { AcceptedItems } from './accepted.js';
 import { onlyRow, openStore, type Closable, type Database, type Statement, type StoreOptions } from './database.js';
-import { deliveries } from './deliveries.js';
+import { deliveries } from '../deliveries.js';
 import { SqliteGroups } from './group-store.js';
 
 /**

@@ -1,6 +1,6 @@
 /** The backend's readings and grants, of which it keeps every one. */
 import { onlyRow, type Database, type Statement } from './database.js';
-import { assertChained, assertSameReading, type Run, type StoredGrant } from './deliveries.js';
+import { assertChained, assertSameReading, type Run, type StoredGrant } from '../deliveries.js';
 import { meterIds } from './meter-ids.js';
 
 type ByReading<Row> = Statement<[meter: number, sequence: number], Row>;

@@ -115,13 +115,15 @@ export function describeBackendStore(name: string, factory: StoreFactory<Backend
       const gid = await withLists(store, 1, 2, 3, 4, 5);
       const save = (epoch: number, attempt: number, listVersion: number) =>
         store.saveEpoch(epochRow(gid, epoch, attempt, listVersion), endorsed());
+      const late = [[5, 1, 2] as const, [4, 1, 2] as const, [8, 1, 4] as const, [1, 1, 1] as const, [6, 1, 3] as const];
+      const misplaced = [[10, 1, 3] as const, [7, 1, 2] as const, [7, 1, 5] as const, [3, 1, 3] as const];
       await save(4, 2, 2);
       await save(9, 1, 4);
-      for (const late of [save(5, 1, 2), save(4, 1, 2), save(8, 1, 4), save(1, 1, 1), save(6, 1, 3)]) {
-        expect((await late).fresh).toBe(true);
+      for (const [epoch, attempt, list] of late) {
+        expect((await save(epoch, attempt, list)).fresh).toBe(true);
       }
-      for (const other of [save(10, 1, 3), save(7, 1, 2), save(7, 1, 5), save(3, 1, 3)]) {
-        await expect(other).rejects.toMatchObject({ code: 'membership-rollback' });
+      for (const [epoch, attempt, list] of misplaced) {
+        await expect(save(epoch, attempt, list)).rejects.toMatchObject({ code: 'membership-rollback' });
       }
       expect((await store.epochs(gid, 2)).map(({ epoch }) => epoch)).toEqual([9, 8]);
     });

@@ -1,7 +1,7 @@
 /** An upload cut into what is stored at once, and the rule that a meter's readings chain. */
-import { equalBytes } from '../../../crypto/bytes.js';
-import { ConflictError } from '../../../crypto/errors.js';
-import type { StoredItem } from '../../../things/stores.js';
+import { equalBytes } from '../../crypto/bytes.js';
+import { ConflictError } from '../../crypto/errors.js';
+import type { StoredItem } from '../../things/stores.js';
 
 export type StoredReading = Extract<StoredItem, { readonly kind: 'reading' }>;
 export type StoredGrant = Extract<StoredItem, { readonly kind: 'grant' }>;

@@ -1,0 +1,53 @@
+/** The backend's database: a SQLite file of its own, or a PostgreSQL database that it shares with other backends. */
+import { resolve } from 'node:path';
+import { SetupError } from '../../crypto/errors.js';
+import type { SuiteName } from '../../crypto/suite.js';
+import type { BackendStore, DirectoryStore } from '../../things/stores.js';
+import { isPostgresUrl, isUrl } from '../database-url.js';
+import { openDataFolder } from '../data-folder.js';
+
+export interface BackendStores {
+  readonly backend: BackendStore;
+  readonly directory: DirectoryStore;
+  /** What is under way ends first. */
+  close(): Promise<void>;
+}
+
+export interface BackendDatabase {
+  /** Of SQLite, and of the lock that keeps a second process out of it. */
+  readonly dataDir: string;
+  /** `postgres://…`, or the path of a SQLite file in place of the one in the data folder. */
+  readonly database?: string;
+  readonly suite: SuiteName;
+}
+
+/**
+ * Opens or creates it. With PostgreSQL no data folder is needed, and none is made.
+ * @throws SetupError and UnavailableError as `openDataFolder`, `openBackendStore` and `openPostgresBackendStore`;
+ * SetupError `database-url` for the URL of anything else
+ */
+export async function openBackendStores({ dataDir, database, suite }: BackendDatabase): Promise<BackendStores> {
+  // Each is loaded only where it is used.
+  if (database !== undefined && isPostgresUrl(database)) {
+    const { openPostgresBackendStore } = await import('./postgres/backend-store.js');
+    return openPostgresBackendStore(database, suite);
+  }
+  if (database !== undefined && isUrl(database)) {
+    throw new SetupError('database-url', 'the database is a URL postgres://user:password@host:port/name, or a file');
+  }
+  const { openBackendStore } = await import('./sqlite/backend-store.js');
+  const folder = openDataFolder(dataDir, 'backend', suite);
+  try {
+    const opened = openBackendStore(database === undefined ? folder.databasePath : resolve(database));
+    return {
+      ...opened,
+      close: async () => {
+        opened.close();
+        folder.close();
+      },
+    };
+  } catch (cause) {
+    folder.close();
+    throw cause;
+  }
+}

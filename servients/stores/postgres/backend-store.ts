@@ -1,0 +1,231 @@
+import { equalBytes } from '../../../crypto/bytes.js';
+import { ConflictError } from '../../../crypto/errors.js';
+import { compareLists, type ListOrder } from '../../../crypto/membership.js';
+import type {
+  BackendStore,
+  EndorsedRecord,
+  EpochRow,
+  ListRow,
+  SealedReadingRow,
+  StoredItem,
+  StoredRecord,
+} from '../../../things/stores.js';
+import type { SuiteName } from '../../../crypto/suite.js';
+import type { BackendStores } from '../backend.js';
+import { Database, type Session } from './database.js';
+import { PostgresDirectoryStore } from './directory-store.js';
+import { keepItems } from './kept.js';
+import { lock } from './locks.js';
+import { migrate, migrations } from './migrate.js';
+import { Partitions } from './partitions.js';
+
+/**
+ * Opens or creates a backend's database, with the directory in it; any number of processes may have it open.
+ * @param url `postgres://user:password@host:port/name?options`
+ * @throws SetupError `database-url`, `database-refused`, `data-other-role`, `data-version`, `data-suite`;
+ * UnavailableError `database-unreachable`
+ */
+export async function openPostgresBackendStore(url: string, suite: SuiteName): Promise<BackendStores> {
+  const database = new Database(url);
+  try {
+    await migrate(database, suite, migrations());
+  } catch (cause) {
+    await database.close();
+    throw cause;
+  }
+  return {
+    backend: new PostgresBackendStore(database),
+    directory: new PostgresDirectoryStore(database),
+    close: () => database.close(),
+  };
+}
+
+type ReadingCount = Awaited<ReturnType<BackendStore['readingCounts']>>[number];
+type NewestList = ListOrder & { readonly listHash: Uint8Array; readonly bundle: Uint8Array };
+type StoredEpoch = StoredRecord & Pick<EpochRow, 'th2'>;
+
+const epochColumns = `gid, epoch, attempt, th2, list_hash AS "listHash", version AS "listVersion",
+  revision AS "listRevision", members, reason, recorded_s AS "recordedS"`;
+const epochAndList = `epoch JOIN membership_list USING (gid, list_hash)`;
+const listOrder = `SELECT version, revision FROM ${epochAndList} WHERE gid = $1`;
+const readingColumns = `$1::bytea AS meter, sequence, epoch, attempt, received_s AS "receivedS", message`;
+const ofMeter = `meter = (SELECT id FROM meter WHERE cert_hash = $1)`;
+
+class PostgresBackendStore implements BackendStore {
+  readonly #database: Database;
+  readonly #partitions: Partitions;
+
+  constructor(database: Database) {
+    this.#database = database;
+    this.#partitions = new Partitions(database);
+  }
+
+  async saveMembership(gid: Uint8Array, list: ListRow, bundle: Uint8Array): Promise<boolean> {
+    const { version, revision, listHash, publishedS } = list;
+    return this.#database.transaction(async (session) => {
+      await lock(session, 'groups');
+      const newest = await newestList(session, gid);
+      const ahead = newest === undefined ? 1 : compareLists(list, newest);
+      if (newest !== undefined && ahead <= 0) return ahead === 0 && equalBytes(listHash, newest.listHash);
+      await session.run(
+        `INSERT INTO membership_list (gid, version, revision, list_hash, bundle, published_s)
+         VALUES ($1, $2, $3, $4, $5, $6)`,
+        [gid, version, revision, listHash, bundle, publishedS],
+      );
+      return true;
+    });
+  }
+
+  async loadMembership(gid: Uint8Array): Promise<Uint8Array | undefined> {
+    return (await newestList(this.#database, gid))?.bundle;
+  }
+
+  async membershipByHash(listHash: Uint8Array): Promise<Uint8Array | undefined> {
+    const [row] = await this.#database.rows<{ readonly bundle: Uint8Array }>(
+      'SELECT bundle FROM membership_list WHERE list_hash = $1',
+      [listHash],
+    );
+    return row?.bundle;
+  }
+
+  membershipLists(gid: Uint8Array): Promise<readonly ListRow[]> {
+    return this.#database.rows(
+      `SELECT version, revision, list_hash AS "listHash", published_s AS "publishedS" FROM membership_list
+       WHERE gid = $1 ORDER BY version DESC, revision DESC`,
+      [gid],
+    );
+  }
+
+  async groups(): Promise<readonly Uint8Array[]> {
+    const rows = await this.#database.rows<{ readonly gid: Uint8Array }>(
+      'SELECT DISTINCT gid FROM membership_list ORDER BY gid',
+    );
+    return rows.map(({ gid }) => gid);
+  }
+
+  async saveEpoch(
+    row: EpochRow,
+    { record, endorsement }: EndorsedRecord,
+  ): Promise<{ readonly endorsement: Uint8Array; readonly fresh: boolean }> {
+    const { gid, epoch, attempt, th2, listHash, members, reason, recordedS } = row;
+    return this.#database.transaction(async (session) => {
+      await lock(session, 'groups');
+      const same = await storedEpoch(session, gid, epoch, attempt);
+      // th2 binds the whole session; the signatures in a record may differ.
+      if (same !== undefined && equalBytes(same.th2, th2)) {
+        if (same.endorsement === null) await endorse(session, row, endorsement);
+        return { endorsement: same.endorsement ?? endorsement, fresh: false };
+      }
+      if (same !== undefined) {
+        throw new ConflictError('epoch-stale', `another record of epoch ${epoch}, attempt ${attempt} is known`);
+      }
+      await assertListsAscend(session, row);
+      await session.run(
+        `INSERT INTO epoch (gid, epoch, attempt, th2, list_hash, members, reason, recorded_s, record, endorsement)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+        [gid, epoch, attempt, th2, listHash, members, reason, recordedS, record, endorsement],
+      );
+      return { endorsement, fresh: true };
+    });
+  }
+
+  epochs(gid: Uint8Array, limit: number): Promise<readonly EpochRow[]> {
+    return this.#database.rows(
+      `SELECT ${epochColumns} FROM ${epochAndList} WHERE gid = $1 ORDER BY epoch DESC, attempt DESC LIMIT $2::bigint`,
+      [gid, limit],
+    );
+  }
+
+  loadEpoch(gid: Uint8Array, epoch: number, attempt: number): Promise<StoredEpoch | undefined> {
+    return storedEpoch(this.#database, gid, epoch, attempt);
+  }
+
+  async accept(items: readonly StoredItem[], nowS: number): Promise<{ readonly fresh: number }> {
+    return this.#partitions.with(nowS, () =>
+      this.#database.transaction(async (session) => ({ fresh: await keepItems(session, items, nowS) })),
+    );
+  }
+
+  readings(meter: Uint8Array, afterSequence: number, limit: number): Promise<readonly SealedReadingRow[]> {
+    return this.#database.rows(
+      `SELECT ${readingColumns} FROM reading WHERE ${ofMeter} AND sequence > $2::bigint
+       ORDER BY sequence LIMIT $3::bigint`,
+      [meter, afterSequence, limit],
+    );
+  }
+
+  async lastReadings(meter: Uint8Array, limit: number): Promise<readonly SealedReadingRow[]> {
+    const newestFirst = await this.#database.rows<SealedReadingRow>(
+      `SELECT ${readingColumns} FROM reading WHERE ${ofMeter} ORDER BY sequence DESC LIMIT $2::bigint`,
+      [meter, limit],
+    );
+    return newestFirst.toReversed();
+  }
+
+  readingCounts(): Promise<readonly ReadingCount[]> {
+    return this.#database.rows(
+      `SELECT cert_hash AS meter, readings AS count, last_sequence AS "lastSequence" FROM meter
+       WHERE readings > 0 ORDER BY cert_hash`,
+    );
+  }
+
+  async grants(meter: Uint8Array, reader: Uint8Array): Promise<readonly Uint8Array[]> {
+    const rows = await this.#database.rows<{ readonly message: Uint8Array }>(
+      `SELECT message FROM reader_grant WHERE ${ofMeter} AND reader = $2 ORDER BY id`,
+      [meter, reader],
+    );
+    return rows.map(({ message }) => message);
+  }
+}
+
+async function newestList(session: Session, gid: Uint8Array): Promise<NewestList | undefined> {
+  const [row] = await session.rows<NewestList>(
+    `SELECT version, revision, list_hash AS "listHash", bundle FROM membership_list
+     WHERE gid = $1 ORDER BY version DESC, revision DESC LIMIT 1`,
+    [gid],
+  );
+  return row;
+}
+
+async function storedEpoch(
+  session: Session,
+  gid: Uint8Array,
+  epoch: number,
+  attempt: number,
+): Promise<StoredEpoch | undefined> {
+  const [row] = await session.rows<StoredEpoch>(
+    `SELECT th2, list_hash AS "listHash", record, endorsement FROM epoch
+     WHERE gid = $1 AND epoch = $2 AND attempt = $3`,
+    [gid, epoch, attempt],
+  );
+  return row;
+}
+
+const endorse = (session: Session, { gid, epoch, attempt }: EpochRow, endorsement: Uint8Array): Promise<number> =>
+  session.run('UPDATE epoch SET endorsement = $4 WHERE gid = $1 AND epoch = $2 AND attempt = $3', [
+    gid,
+    epoch,
+    attempt,
+    endorsement,
+  ]);
+
+/** @throws ConflictError `membership-rollback` */
+async function assertListsAscend(
+  session: Session,
+  { gid, epoch, attempt, listVersion, listRevision }: EpochRow,
+): Promise<void> {
+  const list = { version: listVersion, revision: listRevision };
+  const key = [gid, epoch, attempt];
+  const [below] = await session.rows<ListOrder>(
+    `${listOrder} AND (epoch, attempt) < ($2::bigint, $3::integer) ORDER BY epoch DESC, attempt DESC LIMIT 1`,
+    key,
+  );
+  const [above] = await session.rows<ListOrder>(
+    `${listOrder} AND (epoch, attempt) > ($2::bigint, $3::integer) ORDER BY epoch, attempt LIMIT 1`,
+    key,
+  );
+  if ((below && compareLists(list, below) < 0) || (above && compareLists(list, above) > 0)) {
+    const order = `${listVersion}.${listRevision}`;
+    throw new ConflictError('membership-rollback', `epoch ${epoch} is under list ${order}, out of the lists' order`);
+  }
+}

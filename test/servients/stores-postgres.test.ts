@@ -1,0 +1,110 @@
+/** The suites of stores.test.ts on a real PostgreSQL, and what is of it alone: other programs' data, versions, failures. */
+import { afterAll, describe, expect, it } from 'vitest';
+import { openPostgresBackendStore } from '../../servients/stores/postgres/backend-store.js';
+import { Database } from '../../servients/stores/postgres/database.js';
+import { migrate, migrations } from '../../servients/stores/postgres/migrate.js';
+import { startPostgres } from '../support/postgres.js';
+import { describeBackendStore } from './stores/backend-suite.js';
+import { describeDirectoryStore } from './stores/directory-suite.js';
+import { postgresBackendStores, postgresDirectoryStores } from './stores/postgres-places.js';
+import { bytes, nowS, reading, readings } from './stores/samples.js';
+
+const server = await startPostgres();
+afterAll(() => server?.stop());
+
+const open = (url: string) => openPostgresBackendStore(url, 'x25519');
+
+if (server === undefined) {
+  it.skip('PostgreSQL is not here', () => undefined);
+} else {
+  describeBackendStore('a PostgreSQL backend store', postgresBackendStores(server));
+  describeDirectoryStore('a PostgreSQL directory store', postgresDirectoryStores(server));
+
+  describe('a PostgreSQL database', () => {
+    it('is migrated once by processes that start at once', async () => {
+      const url = await server.newDatabase();
+      const opened = await Promise.all(Array.from({ length: 4 }, () => open(url)));
+      expect(await server.run(url, 'SELECT version, suite FROM gridring_backend')).toEqual([
+        { version: migrations().length, suite: 'x25519' },
+      ]);
+      for (const stores of opened) await stores.close();
+    });
+
+    it('is migrated all or not at all', async () => {
+      const url = await server.newDatabase();
+      const database = new Database(url);
+      await migrate(database, 'x25519', ['CREATE TABLE note (text text)']);
+      const broken = ['', "INSERT INTO note VALUES ('half')", 'not SQL'];
+      await expect(migrate(database, 'x25519', broken)).rejects.toThrow();
+      expect(
+        await server.run(url, 'SELECT version, (SELECT count(*)::int FROM note) AS notes FROM gridring_backend'),
+      ).toEqual([{ version: 1, notes: 0 }]);
+      await database.close();
+    });
+
+    it('is refused when a newer version has written it, or it is of another suite', async () => {
+      const url = await server.newDatabase();
+      await (await open(url)).close();
+      await expect(openPostgresBackendStore(url, 'p256')).rejects.toMatchObject({ code: 'data-suite' });
+      await server.run(url, 'UPDATE gridring_backend SET version = 999');
+      await expect(open(url)).rejects.toMatchObject({ code: 'data-version' });
+    });
+
+    it('of another program is refused and left as it was', async () => {
+      const url = await server.newDatabase();
+      await server.run(url, 'CREATE TABLE bookmarks (url text)');
+      await expect(open(url)).rejects.toMatchObject({ code: 'data-other-role' });
+      expect(await server.run(url, `SELECT to_regclass('gridring_backend') AS ours`)).toEqual([{ ours: null }]);
+    });
+
+    it('that cannot be reached or does not let us in is told as such, without its password', async () => {
+      const url = await server.newDatabase();
+      const unreachable = url.replace(/:\d+\//, ':1/');
+      await expect(open(unreachable)).rejects.toMatchObject({ code: 'database-unreachable' });
+      const [, password] = /:([0-9a-f]+)@/.exec(url)!;
+      const refusal = await open(url.replace(password!, 'wrong')).catch((error: unknown) => error);
+      expect(refusal).toMatchObject({ code: 'database-refused' });
+      expect(String(refusal)).not.toContain('wrong');
+      await expect(open(url.replace('/postgres?', '/missing?'))).rejects.toMatchObject({ code: 'database-refused' });
+      await expect(open('postgres://[')).rejects.toMatchObject({ code: 'database-url' });
+    });
+
+    it('whose connections are all cut serves again, with all that was acknowledged', async () => {
+      const url = await server.newDatabase();
+      const stores = await open(url);
+      const meter = bytes(32);
+      await stores.backend.accept(readings(meter, 1, 3), nowS);
+      await server.run(
+        url,
+        'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename IS NOT NULL',
+      );
+      const again = () => stores.backend.accept(readings(meter, 1, 4), nowS);
+      // Whether the broken connection is already known to be so, nobody can say.
+      const { fresh } = await again().catch(again);
+      expect(fresh).toBe(1);
+      await stores.close();
+      await expect(again()).rejects.toMatchObject({ code: 'store-closed' });
+    });
+
+    it('keeps a reading once across partitions, however late it comes again', async () => {
+      const stores = await open(await server.newDatabase());
+      const { backend } = stores;
+      const meter = bytes(32);
+      const weekS = 7 * 86_400;
+      await backend.accept(readings(meter, 1, 3), nowS);
+      await backend.accept(readings(meter, 4, 6), nowS + weekS);
+      await backend.accept(readings(meter, 8, 9), nowS + 2 * weekS);
+      expect(await backend.accept(readings(meter, 2, 9), nowS + 3 * weekS)).toEqual({ fresh: 1 });
+      const forged = { ...reading(meter, 3), hash: bytes(32) };
+      await expect(backend.accept([forged], nowS + 4 * weekS)).rejects.toMatchObject({ code: 'sequence-conflict' });
+      const sequences = (await backend.readings(meter, 0, 100)).map(({ sequence }) => sequence);
+      expect(sequences).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
+      expect((await backend.lastReadings(meter, 3)).map(({ receivedS }) => receivedS - nowS)).toEqual([
+        3 * weekS,
+        2 * weekS,
+        2 * weekS,
+      ]);
+      await stores.close();
+    });
+  });
+}

@@ -1,0 +1,23 @@
+import { openPostgresBackendStore } from '../../../servients/stores/postgres/backend-store.js';
+import type { BackendStores } from '../../../servients/stores/backend.js';
+import type { BackendStore, DirectoryStore } from '../../../things/stores.js';
+import type { PostgresServer } from '../../support/postgres.js';
+import type { StoreFactory } from './factory.js';
+
+const postgresPlaces =
+  <Store>(server: PostgresServer, pick: (opened: BackendStores) => Store): StoreFactory<Store> =>
+  async () => {
+    const url = await server.newDatabase();
+    return {
+      open: async () => {
+        const opened = await openPostgresBackendStore(url, 'x25519');
+        return { store: pick(opened), close: () => opened.close() };
+      },
+      remove: async () => undefined,
+    };
+  };
+
+export const postgresBackendStores = (server: PostgresServer): StoreFactory<BackendStore> =>
+  postgresPlaces(server, ({ backend }) => backend);
+export const postgresDirectoryStores = (server: PostgresServer): StoreFactory<DirectoryStore> =>
+  postgresPlaces(server, ({ directory }) => directory);
