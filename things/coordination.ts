@@ -13,6 +13,7 @@ import { coordinatorStatusOf, groupOf, roundOf } from './gateway-status.js';
 import { GroupNews } from './group-news.js';
 import { HandOut } from './hand-out.js';
 import { KnownLists, removalUnderDelegation, type EpochNumber } from './known-lists.js';
+import { Newcomers } from './newcomers.js';
 import { RekeyLoop, type RekeyFailure } from './rekey-loop.js';
 import type { Cause, RekeyPolicy } from './rekey-schedule.js';
 import { isCallable, Roll } from './roll.js';
@@ -63,12 +64,7 @@ export class Coordination {
   #active: ActiveEpoch | undefined;
   #agreement: Agreement | undefined;
   #rekeying: Promise<EpochOutcome> | undefined;
-  /** Enrolled since this process started. */
-  readonly #present = new Set<string>();
-  /** Members that only the next epoch can let in. */
-  readonly #waiting = new Set<string>();
-  /** Members that an agreement has asked for and that did not come: a sign of life alone does not ask for them again. */
-  readonly #tried = new Set<string>();
+  readonly #newcomers = new Newcomers();
   /** Left out for a time, when it was looked at last. */
   #out: readonly Uint8Array[] = [];
   /** What the first rekey of this process is for. */
@@ -194,13 +190,11 @@ export class Coordination {
 
   /** A member has enrolled: it may have left before, or started again. */
   async enrolled(meter: EnrolledMeter): Promise<void> {
+    const { certHash } = meter;
     await this.#roll.enrolled(meter);
-    const key = toHex(meter.certHash);
-    this.#present.add(key);
-    this.#news.memberChanged(this.membership, meter.certHash, 'enrolled');
-    this.#waiting.delete(key);
-    this.#tried.delete(key);
-    this.#letIn(meter.certHash);
+    this.#news.memberChanged(this.membership, certHash, 'enrolled');
+    this.#newcomers.enrolled(certHash);
+    this.#letIn(certHash);
   }
 
   /** Whether the member has left this group after the time, so that an enrolment of then is an old one. */
@@ -212,16 +206,14 @@ export class Coordination {
   /** A member has given a sign of life. If the active epoch is without it, the next one is tried, once. */
   heard(member: Uint8Array): void {
     this.#roll.heard(member);
-    const key = toHex(member);
-    if (this.#active && this.#community.enrolled.has(key) && !this.#tried.has(key)) this.#letIn(member);
+    const isEnrolled = this.#community.enrolled.has(toHex(member));
+    if (this.#active && isEnrolled && this.#newcomers.isWorthATry(member)) this.#letIn(member);
   }
 
   #letIn(member: Uint8Array): void {
-    const key = toHex(member);
-    if (this.#waiting.has(key) || this.#inActiveEpoch(member) || !this.lists(member)) return;
-    if (this.#roll.standing(this.membership.list, member)) return;
-    this.#waiting.add(key);
-    this.#loop.ask(this.#active ? 'join' : this.#firstCause);
+    const { list } = this.membership;
+    if (this.#inActiveEpoch(member) || !this.lists(member) || this.#roll.standing(list, member)) return;
+    if (this.#newcomers.wait(member)) this.#loop.ask(this.#active ? 'join' : this.#firstCause);
   }
 
   #inActiveEpoch(member: Uint8Array): boolean {
@@ -267,7 +259,7 @@ export class Coordination {
   async #depart(member: Uint8Array, kind: Departure['kind'], signedS: number): Promise<void> {
     if (this.#roll.departed(member)?.kind === kind) return;
     await this.#roll.depart(member, kind, signedS);
-    this.#waiting.delete(toHex(member));
+    this.#newcomers.departed(member);
     this.#news.memberChanged(this.membership, member, kind);
   }
 
@@ -294,7 +286,7 @@ export class Coordination {
     const members = membersOf(this.membership);
     const removed = membersOf(before).filter((member) => !this.lists(member));
     for (const member of removed) {
-      this.#waiting.delete(toHex(member));
+      this.#newcomers.departed(member);
       this.#news.memberChanged(before, member, 'removed');
     }
     this.#parts.onMembership(this.membership);
@@ -346,7 +338,7 @@ export class Coordination {
     const { windowMs, settled } = this.#parts;
     const intervalMs = this.membership.list.policy.rekeyIntervalS * 1_000;
     const everybodyPresent = membersOf(this.membership).every(
-      (member) => this.#present.has(toHex(member)) || this.#roll.departed(member) !== undefined,
+      (member) => this.#newcomers.isPresent(member) || this.#roll.departed(member) !== undefined,
     );
     return { windowMs, intervalMs, complete: everybodyPresent && settled() };
   }
@@ -384,8 +376,7 @@ export class Coordination {
   async #agree(reason: Cause): Promise<EpochOutcome> {
     const { onAgreement, onEpoch, log } = this.#parts;
     const startedMs = performance.now();
-    for (const member of this.#waiting) this.#tried.add(member);
-    this.#waiting.clear();
+    this.#newcomers.asked();
     onAgreement({ gid: this.gid, members: this.#community.enrolled.size, reason });
     this.#agreement = new Agreement(this.#parts, {
       newest: () => this.#lists.newest,
@@ -433,11 +424,8 @@ export class Coordination {
     this.#active = { name, roster, confirmationsMessage, record, sinceS: nowS(), endorsement: null, provisional };
     await this.#lists.refresh();
     this.#loop.agreed();
-    for (const member of roster) {
-      this.#waiting.delete(toHex(member));
-      this.#tried.delete(toHex(member));
-    }
-    if (this.#waiting.size > 0) this.#loop.ask('join');
+    this.#newcomers.agreed(roster);
+    if (this.#newcomers.someoneWaits) this.#loop.ask('join');
     this.#leaveOutDeparted(roster);
     this.#news.rekeyed(name, roster.length);
   }
