@@ -17,6 +17,10 @@ export const limits = {
   proof: 360_500,
   /** A grant or one sealed reading. */
   envelope: 4_096,
+  /** A gap report or a checkpoint. */
+  statement: 1_600,
+  /** Quantities that a gap report names. */
+  gapQuantities: 32,
   /** What a meter uploads at once. */
   readingsBatch: 64_000,
   /** A Thing Description, as JSON. */

@@ -10,8 +10,10 @@ import type { ReadingSource } from './sources/source.js';
 
 export interface MeterSummary {
   readonly id: string;
-  /** Sequence of the last reading: how many there ever were. */
+  /** Of the last entry of its chain. */
   readonly lastSequence: number;
+  /** How many readings there ever were. */
+  readonly readings: number;
   /** Sealed readings that the gateway does not have yet. */
   readonly pendingReadings: number;
   readonly keyed: boolean;
@@ -55,8 +57,8 @@ export class MeterProcess {
     await Promise.race([this.#drained(), sleep(drainMs, AbortSignal.timeout(drainMs))]);
     this.#running.abort();
     await Promise.race([Promise.allSettled(this.#loops), sleep(500, AbortSignal.timeout(500))]);
-    const { lastSequence, keyed, epoch } = meter;
-    const summary = { id, lastSequence, pendingReadings: await pendingReadings(), keyed, epoch };
+    const { lastSequence, readings, keyed, epoch } = meter;
+    const summary = { id, lastSequence, readings, pendingReadings: await pendingReadings(), keyed, epoch };
     await release();
     return summary;
   }

@@ -2,7 +2,9 @@
 import { equalBytes, fromBase64Url, fromHex, toHex } from '../crypto/bytes.js';
 import { parseCertificate, type CaCertificate, type VerifiedCertificate } from '../crypto/certificate.js';
 import { openGrant, verifyGrant } from '../crypto/envelope/grant.js';
-import { openReading, verifyReading } from '../crypto/envelope/reading.js';
+import { firstPreviousHash } from '../crypto/envelope/chain.js';
+import { verifyEntry, type Entry } from '../crypto/envelope/entry.js';
+import { openReading, type SealedReading } from '../crypto/envelope/reading.js';
 import { decodeSenml, type Reading } from '../crypto/envelope/senml.js';
 import { MalformedError, NotFoundError, VerificationError } from '../crypto/errors.js';
 import { certificateOf, verifyMembership, type Membership } from '../crypto/membership.js';
@@ -22,17 +24,21 @@ export interface OpenedReading {
   readonly sequence: number;
   readonly epoch: number;
   readonly reading: Reading;
-  /** False where the envelope before it was fetched too and is not the one that this one follows. */
+  /** False where the entry before it was fetched too and is not the one that this one follows. */
   readonly follows: boolean;
 }
 
-/** Which readings: the last so many, or those after a sequence. */
+/** Which readings: the last so many, or those after a sequence, with all that stands among them in the chain. */
 export type Range = { readonly last: number } | { readonly after: number };
 
 export interface FetchedReadings {
   readonly opened: readonly OpenedReading[];
   /** Readings that are there and that no grant opens. */
   readonly closed: number;
+  /** How many entries of the chain, of those that were fetched, do not follow the one before them. */
+  readonly breaks: number;
+  /** Of the last entry that was fetched; where there is none, the one after which they were asked for. */
+  readonly lastSequence: number;
 }
 
 const pageSize = 500;
@@ -74,29 +80,33 @@ export class Reader {
     const certificate = await this.#certificateOf(meterId);
     const messages = await this.#fetch(meterId, range);
     const opened: OpenedReading[] = [];
-    let closed = 0;
-    let previousHash: Uint8Array | undefined;
+    let [closed, breaks] = [0, 0];
+    let before = startOf(range);
     for (const message of messages) {
-      const sealed = verifyReading(this.#keys.suite, certificate, message);
-      const key = await this.#readingKey(meterId, certificate, sealed.keyHash);
-      if (key) {
-        const follows = previousHash === undefined || equalBytes(previousHash, sealed.previousHash);
-        const reading = onlyReading(openReading(this.#keys.suite, key, sealed), certificate);
-        opened.push({ sequence: sealed.sequence, epoch: sealed.epoch, reading, follows });
-      } else {
-        closed += 1;
-      }
-      previousHash = sealed.hash;
+      const entry = verifyEntry(this.#keys.suite, certificate, message);
+      const follows = before === undefined || isNext(before, entry);
+      if (!follows) breaks += 1;
+      before = entry;
+      if (entry.kind !== 'reading') continue;
+      const reading = await this.#open(meterId, certificate, entry);
+      if (reading) opened.push({ sequence: entry.sequence, epoch: entry.epoch, reading, follows });
+      else closed += 1;
     }
-    return { opened, closed };
+    return { opened, closed, breaks, lastSequence: before?.sequence ?? 0 };
+  }
+
+  /** Undefined where no grant opens it. */
+  async #open(meterId: string, certificate: VerifiedCertificate, sealed: SealedReading): Promise<Reading | undefined> {
+    const key = await this.#readingKey(meterId, certificate, sealed.keyHash);
+    return key && onlyReading(openReading(this.#keys.suite, key, sealed), certificate);
   }
 
   async #fetch(meterId: string, range: Range): Promise<readonly Uint8Array[]> {
-    const path = `meters/${encodeURIComponent(meterId)}/readings`;
-    if ('last' in range) return messagesOf(await this.#backend.get(`${path}?last=${range.last}`));
+    const path = `meters/${encodeURIComponent(meterId)}`;
+    if ('last' in range) return messagesOf(await this.#backend.get(`${path}/readings?last=${range.last}`));
     const all: Uint8Array[] = [];
     for (let after = range.after; ;) {
-      const page = itemsOf(await this.#backend.get(`${path}?after=${after}&limit=${pageSize}`), 'readings');
+      const page = itemsOf(await this.#backend.get(`${path}/chain?after=${after}&limit=${pageSize}`), 'entries');
       all.push(...page.map(messageOf));
       const last = page.at(-1) as { readonly sequence?: unknown } | undefined;
       if (page.length < pageSize || typeof last?.sequence !== 'number') return all;
@@ -149,6 +159,17 @@ export class Reader {
     return membership;
   }
 }
+
+type Before = { readonly sequence: number; readonly hash?: Uint8Array };
+
+/** Of the entry before the first its hash is known only where there is none. */
+const startOf = (range: Range): Before | undefined => {
+  if ('last' in range) return undefined;
+  return range.after === 0 ? { sequence: 0, hash: firstPreviousHash } : { sequence: range.after };
+};
+
+const isNext = (before: Before, { sequence, previousHash }: Entry): boolean =>
+  sequence === before.sequence + 1 && (before.hash === undefined || equalBytes(before.hash, previousHash));
 
 function onlyReading(plaintext: Uint8Array, { id }: VerifiedCertificate): Reading {
   const { meterId, readings } = decodeSenml(plaintext);

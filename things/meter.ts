@@ -8,8 +8,12 @@ import {
   encodeSealingState,
   newSealingState,
   seal,
+  sealGap,
+  type SealingContext,
   type SealingState,
+  type SealingStep,
 } from '../crypto/envelope/sealing.js';
+import type { Gap } from '../crypto/envelope/gap-report.js';
 import type { Reading } from '../crypto/envelope/senml.js';
 import { ConflictError, VerificationError } from '../crypto/errors.js';
 import { limits } from '../crypto/limits.js';
@@ -80,13 +84,23 @@ export class Meter implements ThingBehaviour {
     this.#emitter = emitter;
   }
 
-  /** Where the source of readings goes on. */
   get lastReading(): SealingState['lastReading'] {
     return this.#sealing.lastReading;
   }
 
+  /** Until when readings and gap reports account for the time, Unix seconds. */
+  get coveredS(): number | null {
+    return this.#sealing.coveredS;
+  }
+
+  /** Of the last entry of the chain, of whatever kind. */
   get lastSequence(): number {
     return this.#sealing.nextSequence - 1;
+  }
+
+  /** How many readings there ever were. */
+  get readings(): number {
+    return this.#sealing.readings;
   }
 
   get groups(): MeterGroups {
@@ -114,23 +128,30 @@ export class Meter implements ThingBehaviour {
    * @throws ConflictError `not-keyed` before the first epoch, UnavailableError `disk-full`; nothing has changed then
    */
   report(reading: Reading): Promise<void> {
+    return this.#append((context, state) => seal(context, state, reading));
+  }
+
+  /**
+   * Says in the chain what could not be measured or kept; returns once it is on disk.
+   * @throws as `report`
+   */
+  reportGap(gap: Gap): Promise<void> {
+    return this.#append((context, state) => sealGap(context, state, gap));
+  }
+
+  #append(step: (context: SealingContext, state: SealingState) => SealingStep): Promise<void> {
     return this.#serial.run(async () => {
       const { suite, identity, random, store, nowS } = this.#parts;
       const group = this.#groups.reporting();
       if (!group) throw new ConflictError('not-keyed', 'no epoch key is active yet');
-      const context = {
-        suite,
-        self: identity,
-        membership: group.membership,
-        activeKey: group.active.name,
-        random,
-      };
-      const step = seal(context, this.#sealing, reading);
-      await store.saveSealing(encodeSealingState(step.state), step.items, nowS());
-      this.#sealing = step.state;
-      wipe(step.consumed);
-      const envelope = step.items.at(-1);
-      if (envelope) this.#emitter?.event('reading', { message: toBase64Url(envelope.message) });
+      const { membership, active } = group;
+      const context = { suite, self: identity, membership, activeKey: active.name, random };
+      const { state, items, consumed } = step(context, this.#sealing);
+      await store.saveSealing(encodeSealingState(state), items, nowS());
+      this.#sealing = state;
+      wipe(consumed);
+      const entry = items.at(-1);
+      if (entry?.kind === 'reading') this.#emitter?.event('reading', { message: toBase64Url(entry.message) });
     });
   }
 

@@ -2,13 +2,14 @@
  * What the Things need to have kept. Every method is one durable transaction: when it has returned, a crash loses
  * nothing of it. Implementations live in `servients/stores/`. A full disk is an UnavailableError `disk-full`.
  */
+import type { EntryKind } from '../crypto/envelope/chain.js';
 import type { ListOrder } from '../crypto/membership.js';
 
-/** A grant or a sealed reading, as COSE bytes, on its way. */
+/** A grant or an entry of a meter's chain, as COSE bytes, on its way. */
 export interface OutboxItem {
   /** Ascending in the order in which items were added; never used twice. */
   readonly position: number;
-  readonly kind: 'grant' | 'reading';
+  readonly kind: 'grant' | EntryKind;
   readonly message: Uint8Array;
 }
 
@@ -37,36 +38,39 @@ export interface MeterStore extends Outbox {
   /** The list and the member state that goes with it, together. */
   saveMembership(gid: Uint8Array, bundle: Uint8Array, member: Uint8Array): Promise<void>;
 
-  /** State of the sealing of readings: reading key, next sequence, hash of the last envelope. */
+  /** State of the meter's chain: reading key, next sequence, hash of the last entry. */
   loadSealing(): Promise<Uint8Array | undefined>;
   /** The new state of the sealing together with what it sealed or granted: all or nothing. */
   saveSealing(sealing: Uint8Array, items: readonly Omit<OutboxItem, 'position'>[], nowS: number): Promise<void>;
 }
 
-/** An item of an upload with the coordinates that make storing it idempotent. */
-export type StoredItem =
-  | {
-      readonly kind: 'reading';
-      readonly meter: Uint8Array;
-      readonly sequence: number;
-      readonly gid: Uint8Array;
-      readonly epoch: number;
-      readonly attempt: number;
-      readonly hash: Uint8Array;
-      readonly previousHash: Uint8Array;
-      readonly message: Uint8Array;
-    }
-  | {
-      readonly kind: 'grant';
-      readonly meter: Uint8Array;
-      readonly reader: Uint8Array;
-      readonly gid: Uint8Array;
-      readonly epoch: number;
-      readonly attempt: number;
-      /** H(rk, key): names the reading key that is granted. */
-      readonly keyHash: Uint8Array;
-      readonly message: Uint8Array;
-    };
+/** An entry of a meter's chain, with the coordinates that make storing it idempotent. */
+export interface StoredEntry {
+  readonly kind: EntryKind;
+  readonly meter: Uint8Array;
+  readonly sequence: number;
+  readonly gid: Uint8Array;
+  readonly epoch: number;
+  readonly attempt: number;
+  readonly hash: Uint8Array;
+  readonly previousHash: Uint8Array;
+  readonly message: Uint8Array;
+}
+
+export interface StoredGrant {
+  readonly kind: 'grant';
+  readonly meter: Uint8Array;
+  readonly reader: Uint8Array;
+  readonly gid: Uint8Array;
+  readonly epoch: number;
+  readonly attempt: number;
+  /** H(rk, key): names the reading key that is granted. */
+  readonly keyHash: Uint8Array;
+  readonly message: Uint8Array;
+}
+
+/** An item of an upload. */
+export type StoredItem = StoredEntry | StoredGrant;
 
 export interface EnrolledMeter {
   readonly certHash: Uint8Array;
@@ -217,7 +221,8 @@ export interface ListRow extends ListOrder {
   readonly publishedS: number;
 }
 
-export interface SealedReadingRow {
+export interface EntryRow {
+  readonly kind: EntryKind;
   readonly meter: Uint8Array;
   readonly sequence: number;
   readonly epoch: number;
@@ -251,10 +256,16 @@ export interface BackendStore {
 
   /** As `GatewayStore.accept`, keeping every item. */
   accept(items: readonly StoredItem[], nowS: number): Promise<{ readonly fresh: number }>;
-  /** Ascending by sequence, after `afterSequence`. */
-  readings(meter: Uint8Array, afterSequence: number, limit: number): Promise<readonly SealedReadingRow[]>;
-  /** The last `limit` readings, ascending by sequence. */
-  lastReadings(meter: Uint8Array, limit: number): Promise<readonly SealedReadingRow[]>;
+  /** Entries of a meter's chain, or those of one kind: ascending by sequence, after `afterSequence`. */
+  entries(
+    meter: Uint8Array,
+    afterSequence: number,
+    limit: number,
+    kind?: EntryKind | 'any',
+  ): Promise<readonly EntryRow[]>;
+  /** The last `limit` of them, ascending by sequence. */
+  lastEntries(meter: Uint8Array, limit: number, kind?: EntryKind | 'any'): Promise<readonly EntryRow[]>;
+  /** Of each meter that has entries: how many are readings, and the sequence of the last entry. */
   readingCounts(): Promise<
     readonly { readonly meter: Uint8Array; readonly count: number; readonly lastSequence: number }[]
   >;

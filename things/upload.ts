@@ -1,7 +1,8 @@
 /** Uploads: packed alike by meter and gateway, verified alike by gateway and backend. */
 import { equalBytes, toHex } from '../crypto/bytes.js';
 import { parseGrant, verifyGrant } from '../crypto/envelope/grant.js';
-import { encodeUpload, parseReading, parseUpload, verifyReading } from '../crypto/envelope/reading.js';
+import { parseEntry, verifyEntry } from '../crypto/envelope/entry.js';
+import { encodeUpload, parseUpload } from '../crypto/envelope/reading.js';
 import { readersOf } from '../crypto/envelope/sealing.js';
 import { GridringError, VerificationError } from '../crypto/errors.js';
 import { limits } from '../crypto/limits.js';
@@ -21,10 +22,11 @@ const uploadItems = 256;
 export async function packUpload(outbox: Outbox, maxItems = uploadItems): Promise<PreparedUpload | undefined> {
   const items = await outbox.pending(Math.min(maxItems, uploadItems), limits.readingsBatch - limits.envelope);
   if (items.length === 0) return undefined;
-  const ofKind = (kind: 'grant' | 'reading'): readonly Uint8Array[] =>
-    items.filter((item) => item.kind === kind).map(({ message }) => message);
+  const [grants, entries] = [true, false].map((areGrants) =>
+    items.filter(({ kind }) => (kind === 'grant') === areGrants).map(({ message }) => message),
+  );
   return {
-    message: encodeUpload({ grants: ofKind('grant'), readings: ofKind('reading') }),
+    message: encodeUpload({ grants: grants ?? [], readings: entries ?? [] }),
     positions: items.map(({ position }) => position),
   };
 }
@@ -50,7 +52,7 @@ export function verifyUpload(check: UploadCheck, message: Uint8Array): VerifiedU
   const { grants, readings } = parseUpload(message);
   const items = [
     ...grants.map((grant) => verifiedGrant(check, grant)),
-    ...readings.map((reading) => verifiedReading(check, reading)),
+    ...readings.map((entry) => verifiedEntry(check, entry)),
   ];
   const meters = new Map(items.map(({ meter }) => [toHex(meter), meter]));
   return { items, meters: [...meters.values()] };
@@ -69,16 +71,13 @@ function verifiedGrant(check: UploadCheck, message: Uint8Array): StoredItem {
   });
 }
 
-function verifiedReading(check: UploadCheck, message: Uint8Array): StoredItem {
-  const parsed = parseReading(check.suite, message);
+function verifiedEntry(check: UploadCheck, message: Uint8Array): StoredItem {
+  const parsed = parseEntry(check.suite, message);
   return underFirst(check, parsed, (membership) => {
     const certificate = certificateOf(membership, parsed.meter, 'member', check.nowS);
-    const { meter, sequence, gid, epoch, attempt, hash, previousHash } = verifyReading(
-      check.suite,
-      certificate,
-      message,
-    );
-    return { kind: 'reading', meter, sequence, gid, epoch, attempt, hash, previousHash, message };
+    const entry = verifyEntry(check.suite, certificate, message);
+    const { kind, meter, sequence, gid, epoch, attempt, hash, previousHash } = entry;
+    return { kind, meter, sequence, gid, epoch, attempt, hash, previousHash, message };
   });
 }
 

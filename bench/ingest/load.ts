@@ -1,12 +1,11 @@
 /** Readings as a gateway brings them: sealed and signed by the meters of a deployment in turn, each with its own chain. */
-import { firstPreviousHash, sealReading } from '../../crypto/envelope/reading.js';
+import { firstPreviousHash } from '../../crypto/envelope/chain.js';
+import { sealReading } from '../../crypto/envelope/reading.js';
 import { encodeSenml } from '../../crypto/envelope/senml.js';
 import { hash } from '../../crypto/hash.js';
 import type { KeyName } from '../../crypto/ring/schedule.js';
-import type { StoredItem } from '../../things/stores.js';
+import type { StoredEntry } from '../../things/stores.js';
 import { random, type Deployment } from '../deployment.js';
-
-export type StoredReading = Extract<StoredItem, { readonly kind: 'reading' }>;
 
 const intervalS = 60;
 const firstTimeS = 1_700_000_000;
@@ -26,11 +25,11 @@ export class Load {
   }
 
   /** The next readings, of one meter after the other. */
-  next(count: number): readonly StoredReading[] {
+  next(count: number): readonly StoredEntry[] {
     return Array.from({ length: count }, () => this.#seal(this.#sealed++ % this.#heads.length));
   }
 
-  #seal(index: number): StoredReading {
+  #seal(index: number): StoredEntry {
     const { suite, meters } = this.#deployment;
     const [meter, head] = [meters[index], this.#heads[index]];
     if (!meter || !head) throw new TypeError('a load needs meters');

@@ -11,10 +11,11 @@ import { encodeUpload, verifyReceipt } from '../../crypto/envelope/reading.js';
 import type { Suite, SuiteName } from '../../crypto/suite.js';
 import { BackendClient } from '../../servients/backend-client.js';
 import { makeTokenSource } from '../../servients/bindings/token.js';
+import type { StoredEntry } from '../../things/stores.js';
 import { makeDeployment, nowS, type Deployment } from '../deployment.js';
 import { quantile } from '../statistics.js';
 import { audience, startBackend, writeBackend, type BackendProcess, type Usage } from './backends.js';
-import { Load, type StoredReading } from './load.js';
+import { Load } from './load.js';
 import { openRawSqlite, type RawDatabase } from './raw.js';
 
 export interface IngestRow {
@@ -131,7 +132,7 @@ async function usageOf(backends: readonly BackendProcess[]): Promise<Usage> {
   };
 }
 
-type Uploader = (readings: readonly StoredReading[]) => Promise<void>;
+type Uploader = (readings: readonly StoredEntry[]) => Promise<void>;
 
 /** Uploads go to the backends in turn. */
 async function uploaderOf(deployment: Deployment, backends: readonly BackendProcess[]): Promise<Uploader> {
@@ -158,7 +159,7 @@ const isCa = <T extends { readonly role: string }>(certificate: T): certificate 
 
 /** Each connection takes the next batch as soon as its last one is stored, as a gateway does. */
 async function uploadAll(
-  batches: readonly (readonly StoredReading[])[],
+  batches: readonly (readonly StoredEntry[])[],
   connections: number,
   upload: Uploader,
   latencies: number[],

@@ -2,10 +2,10 @@
 import { join } from 'node:path';
 import { DatabaseSync } from '@photostructure/sqlite';
 import { migrationsOf } from '../../servients/stores/sqlite/migrate.js';
-import type { StoredReading } from './load.js';
+import type { StoredEntry } from '../../things/stores.js';
 
 export interface RawDatabase {
-  insert(batch: readonly StoredReading[]): Promise<void>;
+  insert(batch: readonly StoredEntry[]): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -36,7 +36,7 @@ export function openRawSqlite(folder: string): RawDatabase {
   };
 }
 
-function meterNumbers(add: (id: number, certHash: Uint8Array) => void): (reading: StoredReading) => number {
+function meterNumbers(add: (id: number, certHash: Uint8Array) => void): (reading: StoredEntry) => number {
   const known = new Map<Uint8Array, number>();
   return ({ meter }) => {
     const number = known.get(meter) ?? known.size + 1;

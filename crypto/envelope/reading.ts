@@ -12,32 +12,21 @@ import { hash } from '../hash.js';
 import { limits } from '../limits.js';
 import type { KeyName } from '../ring/schedule.js';
 import type { Signer, Suite } from '../suite.js';
+import { assertSignedBy, entryHash, type ChainEntry, type ChainPlace, type EntrySigner } from './chain.js';
 import { readingKeyHash } from './grant.js';
 
-interface ReadingHeader {
-  readonly gid: Uint8Array;
-  readonly epoch: number;
-  readonly attempt: number;
+/** The sequence is the nonce too. */
+interface ReadingHeader extends Omit<ChainEntry, 'hash'> {
+  readonly kind: 'reading';
   /** th2[0..8] of the epoch. */
   readonly keyRef: Uint8Array;
-  readonly meter: Uint8Array;
-  /** From 1; never resets. It is the nonce too. */
-  readonly sequence: number;
-  /** Hash of the envelope before; 32 zero bytes in the first. */
-  readonly previousHash: Uint8Array;
   readonly keyHash: Uint8Array;
 }
 
-export interface SealedReading extends ReadingHeader {
+export interface SealedReading extends ReadingHeader, ChainEntry {
+  readonly kind: 'reading';
   readonly sealed: Uint8Array;
-  /** Hash of this envelope, as the next one carries it. */
-  readonly hash: Uint8Array;
 }
-
-export const firstPreviousHash = new Uint8Array(32);
-
-/** H(envelope, payload): the payload, since a signature is no part of what is identical. */
-const envelopeHash = (suite: Suite, payload: Uint8Array): Uint8Array => hash(suite, 'envelope', payload);
 
 const headerItems = (h: ReadingHeader) =>
   [h.gid, h.epoch, h.attempt, h.keyRef, h.meter, h.sequence, h.previousHash, h.keyHash] as const;
@@ -57,19 +46,23 @@ function nonceOf(sequence: number): Uint8Array {
  */
 export function sealReading(
   suite: Suite,
-  meter: { readonly certHash: Uint8Array; readonly kid: Uint8Array; readonly signer: Signer },
+  meter: EntrySigner,
   key: { readonly name: KeyName; readonly readingKey: Uint8Array },
-  at: { readonly sequence: number; readonly previousHash: Uint8Array },
+  at: ChainPlace,
   plaintext: Uint8Array,
 ): { readonly envelope: Uint8Array; readonly hash: Uint8Array } {
   const { gid, epoch, attempt, th2 } = key.name;
   const keyHash = readingKeyHash(suite, key.readingKey);
-  const header = { gid, epoch, attempt, keyRef: th2.slice(0, 8), meter: meter.certHash, keyHash, ...at };
+  const kind = 'reading';
+  const header: ReadingHeader = {
+    ...{ kind, gid, epoch, attempt, keyRef: th2.slice(0, 8), meter: meter.certHash, keyHash },
+    ...at,
+  };
   const sealed = encrypt0(suite, key.readingKey, nonceOf(at.sequence), sealAad(header), plaintext);
   const payload = encode([...headerItems(header), sealed]);
   return {
     envelope: sign1(suite, meter.signer, meter.kid, { type: 'reading', context: gid }, payload),
-    hash: envelopeHash(suite, payload),
+    hash: entryHash(suite, payload),
   };
 }
 
@@ -83,6 +76,7 @@ export function parseReading(suite: Suite, bytes: Uint8Array): SealedReading {
     9,
   );
   return {
+    kind: 'reading',
     gid: bytesOf(gid, what, 16),
     epoch: uintOf(epoch, what, uint32Max, 1),
     attempt: uintOf(attempt, what, 255, 1),
@@ -92,16 +86,14 @@ export function parseReading(suite: Suite, bytes: Uint8Array): SealedReading {
     previousHash: bytesOf(previousHash, what, 32),
     keyHash: bytesOf(keyHash, what, 32),
     sealed: bytesOf(sealed, what),
-    hash: envelopeHash(suite, payload),
+    hash: entryHash(suite, payload),
   };
 }
 
 /** @throws MalformedError, VerificationError `wrong-signer`, `signature-invalid` */
 export function verifyReading(suite: Suite, meter: VerifiedCertificate, bytes: Uint8Array): SealedReading {
   const reading = parseReading(suite, bytes);
-  if (!equalBytes(reading.meter, meter.certHash))
-    throw new VerificationError('wrong-signer', 'a reading of another meter');
-  verifySign1(suite, meter.verifier, parseSign1(bytes, limits.envelope), { type: 'reading', context: reading.gid });
+  assertSignedBy(suite, meter, reading, bytes);
   return reading;
 }
 
@@ -116,9 +108,10 @@ export function openReading(suite: Suite, readingKey: Uint8Array, reading: Seale
   return decrypt0(suite, readingKey, nonceOf(reading.sequence), sealAad(reading), reading.sealed, limits.envelope);
 }
 
-/** What is uploaded: grants first, then readings in order of sequence; every item is signed by its meter. */
+/** What is uploaded: grants first, then entries of the chain in order of sequence; every item is signed by its meter. */
 export interface Upload {
   readonly grants: readonly Uint8Array[];
+  /** Sealed readings, and among them gap reports and checkpoints. */
   readonly readings: readonly Uint8Array[];
 }
 

@@ -33,7 +33,7 @@ export type DemoSummary = Tally & {
 
 interface MeterResult {
   readonly id: string;
-  readonly lastSequence: number;
+  readonly readings: number;
   readonly pendingReadings: number;
   readonly epoch: number;
 }
@@ -152,7 +152,7 @@ async function finish(
   return summaryOf({
     ...state,
     confirmed: results.filter(({ epoch }) => epoch === state.epoch?.['epoch']).length,
-    sent: results.reduce((sum, { id, lastSequence }) => sum + lastSequence - witness.startOf(id), 0),
+    sent: results.reduce((sum, { id, readings }) => sum + readings - witness.startOf(id), 0),
     pending: atMeters + Number(gatewayEnd?.['pendingReadings'] ?? 0),
     tally: witness.tally,
     network: network && countsOf(network),

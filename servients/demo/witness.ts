@@ -4,14 +4,14 @@ import type { MeterListing, Reader } from '../reader.js';
 export interface Tally {
   readonly readingsStored: number;
   readonly readingsOpened: number;
-  /** Sequences that are skipped, and envelopes that do not follow the one before them. */
+  /** Sequences that are skipped, and entries of a chain that do not follow the one before them. */
   readonly chainBreaks: number;
 }
 
 export const noTally: Tally = { readingsStored: 0, readingsOpened: 0, chainBreaks: 0 };
 
 interface Seen {
-  readonly startSequence: number;
+  readonly startCount: number;
   lastSequence: number;
 }
 
@@ -22,16 +22,16 @@ export class Witness {
 
   constructor(reader: Reader, meters: readonly MeterListing[]) {
     this.#reader = reader;
-    this.#seen = new Map(meters.map(({ id, lastSequence }) => [id, { startSequence: lastSequence, lastSequence }]));
+    this.#seen = new Map(meters.map(({ id, count, lastSequence }) => [id, { startCount: count, lastSequence }]));
   }
 
   get tally(): Tally {
     return this.#tally;
   }
 
-  /** The last sequence of a meter that was stored before this start. */
+  /** How many readings of a meter were stored before this start. */
   startOf(id: string): number {
-    return this.#seen.get(id)?.startSequence ?? 0;
+    return this.#seen.get(id)?.startCount ?? 0;
   }
 
   /** @throws what `Reader.read` throws */
@@ -44,14 +44,13 @@ export class Witness {
   }
 
   async #follow(id: string, seen: Seen): Promise<void> {
-    const { opened, closed } = await this.#reader.read(id, { after: seen.lastSequence });
-    let { readingsStored, readingsOpened, chainBreaks } = this.#tally;
-    readingsStored += opened.length + closed;
-    readingsOpened += opened.length;
-    for (const { sequence, follows } of opened) {
-      if (sequence !== seen.lastSequence + 1 || !follows) chainBreaks += 1;
-      seen.lastSequence = sequence;
-    }
-    this.#tally = { readingsStored, readingsOpened, chainBreaks };
+    const { opened, closed, breaks, lastSequence } = await this.#reader.read(id, { after: seen.lastSequence });
+    const { readingsStored, readingsOpened, chainBreaks } = this.#tally;
+    seen.lastSequence = lastSequence;
+    this.#tally = {
+      readingsStored: readingsStored + opened.length + closed,
+      readingsOpened: readingsOpened + opened.length,
+      chainBreaks: chainBreaks + breaks,
+    };
   }
 }

@@ -1,8 +1,9 @@
-/** Sealed readings and grants, by meter. What a caller may not read does not exist for it. */
+/** The chains of meters, their sealed readings and grants. What a caller may not read does not exist for it. */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { toBase64Url, toHex } from '../../crypto/bytes.js';
+import type { EntryKind } from '../../crypto/envelope/chain.js';
 import { MalformedError, NotFoundError } from '../../crypto/errors.js';
-import type { SealedReadingRow } from '../../things/stores.js';
+import type { EntryRow } from '../../things/stores.js';
 import type { RestContext } from './context.js';
 import { isoTime } from './epoch-json.js';
 import { noQuery, pathParams, queryFields } from './validation.js';
@@ -14,11 +15,17 @@ const pageMaximum = 500;
 const pageDefault = 100;
 const page = { type: 'integer', minimum: 1, maximum: pageMaximum };
 
-interface ReadingsQuery {
+interface PageQuery {
   readonly after?: number;
   readonly limit?: number;
   readonly last?: number;
 }
+
+interface ChainQuery extends PageQuery {
+  readonly kind?: EntryKind;
+}
+
+const entryKind = { enum: ['reading', 'gap', 'checkpoint'] };
 
 export function meterRoutes(scope: FastifyInstance, { backend, store, access }: RestContext): void {
   const onRequest = access.certified('reader', 'operator', 'gateway');
@@ -39,23 +46,32 @@ export function meterRoutes(scope: FastifyInstance, { backend, store, access }: 
     };
   });
 
+  const rowsFor = async (
+    request: FastifyRequest<{ Params: { id: string }; Querystring: PageQuery }>,
+    kind: EntryKind | 'any',
+  ): Promise<readonly EntryRow[]> => {
+    const { after, limit, last } = request.query;
+    if (last !== undefined && (after !== undefined || limit !== undefined)) {
+      throw new MalformedError('input-invalid', 'the query has last, or else after and limit');
+    }
+    const { certHash } = meterOf(request);
+    return last === undefined
+      ? store.entries(certHash, after ?? 0, limit ?? pageDefault, kind)
+      : store.lastEntries(certHash, last, kind);
+  };
+
   const params = pathParams({ id: meterName });
   const after = { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
-  scope.get<{ Params: { id: string }; Querystring: ReadingsQuery }>(
+  scope.get<{ Params: { id: string }; Querystring: PageQuery }>(
     '/meters/:id/readings',
     { onRequest, schema: { params, querystring: queryFields({ after, limit: page, last: page }) } },
-    async (request) => {
-      const { after, limit, last } = request.query;
-      if (last !== undefined && (after !== undefined || limit !== undefined)) {
-        throw new MalformedError('input-invalid', 'the query has last, or else after and limit');
-      }
-      const { certHash } = meterOf(request);
-      const rows =
-        last === undefined
-          ? await store.readings(certHash, after ?? 0, limit ?? pageDefault)
-          : await store.lastReadings(certHash, last);
-      return { readings: rows.map(readingJson) };
-    },
+    async (request) => ({ readings: (await rowsFor(request, 'reading')).map(readingJson) }),
+  );
+
+  scope.get<{ Params: { id: string }; Querystring: ChainQuery }>(
+    '/meters/:id/chain',
+    { onRequest, schema: { params, querystring: queryFields({ after, limit: page, last: page, kind: entryKind }) } },
+    async (request) => ({ entries: (await rowsFor(request, request.query.kind ?? 'any')).map(entryJson) }),
   );
 
   scope.get<{ Params: { id: string } }>(
@@ -68,7 +84,9 @@ export function meterRoutes(scope: FastifyInstance, { backend, store, access }: 
   );
 }
 
-const readingJson = ({ sequence, epoch, attempt, receivedS, message }: SealedReadingRow): object => ({
+const entryJson = (row: EntryRow): object => ({ kind: row.kind, ...readingJson(row) });
+
+const readingJson = ({ sequence, epoch, attempt, receivedS, message }: EntryRow): object => ({
   sequence,
   epoch,
   attempt,

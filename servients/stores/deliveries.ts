@@ -1,60 +1,57 @@
-/** An upload cut into what is stored at once, and the rule that a meter's readings chain. */
+/** An upload cut into what is stored at once, and the rule that a meter's entries chain. */
 import { equalBytes } from '../../crypto/bytes.js';
 import { ConflictError } from '../../crypto/errors.js';
-import type { StoredItem } from '../../things/stores.js';
+import type { StoredEntry, StoredGrant, StoredItem } from '../../things/stores.js';
 
-export type StoredReading = Extract<StoredItem, { readonly kind: 'reading' }>;
-export type StoredGrant = Extract<StoredItem, { readonly kind: 'grant' }>;
-
-/** Readings of one meter with consecutive sequences, at least one. */
+/** Entries of one meter with consecutive sequences, at least one. */
 export interface Run {
   readonly kind: 'run';
-  readonly first: StoredReading;
-  readonly last: StoredReading;
-  readonly readings: readonly StoredReading[];
+  readonly first: StoredEntry;
+  readonly last: StoredEntry;
+  readonly entries: readonly StoredEntry[];
 }
 
-/** The items in their order, with readings gathered into the longest runs. */
+/** The items in their order, with entries gathered into the longest runs. */
 export function* deliveries(items: readonly StoredItem[]): Generator<StoredGrant | Run> {
-  let readings: StoredReading[] = [];
+  let entries: StoredEntry[] = [];
   for (const item of items) {
-    const before = readings.at(-1);
-    if (before !== undefined && !(item.kind === 'reading' && follows(before, item))) {
-      yield* run(readings);
-      readings = [];
+    const before = entries.at(-1);
+    if (before !== undefined && !(item.kind !== 'grant' && follows(before, item))) {
+      yield* run(entries);
+      entries = [];
     }
-    if (item.kind === 'reading') readings.push(item);
-    else yield item;
+    if (item.kind === 'grant') yield item;
+    else entries.push(item);
   }
-  yield* run(readings);
+  yield* run(entries);
 }
 
-const follows = (before: StoredReading, { meter, sequence }: StoredReading): boolean =>
+const follows = (before: StoredEntry, { meter, sequence }: StoredEntry): boolean =>
   sequence === before.sequence + 1 && equalBytes(meter, before.meter);
 
-function* run(readings: readonly StoredReading[]): Generator<Run> {
-  const first = readings[0];
-  const last = readings.at(-1);
-  if (first !== undefined && last !== undefined) yield { kind: 'run', first, last, readings };
+function* run(entries: readonly StoredEntry[]): Generator<Run> {
+  const first = entries[0];
+  const last = entries.at(-1);
+  if (first !== undefined && last !== undefined) yield { kind: 'run', first, last, entries };
 }
 
 /** @throws ConflictError `sequence-conflict` */
-export function assertSameReading({ sequence, hash }: StoredReading, storedHash: Uint8Array): void {
+export function assertSameEntry({ sequence, hash }: StoredEntry, storedHash: Uint8Array): void {
   if (!equalBytes(hash, storedHash)) {
     throw new ConflictError('sequence-conflict', `sequence ${sequence} is known with other content`);
   }
 }
 
 /**
- * Checks every reading of a run against the one before it, and the run against its stored neighbours where they are
+ * Checks every entry of a run against the one before it, and the run against its stored neighbours where they are
  * known: so all that is stored chains, in whatever order it came.
- * @param before hash of the reading before the run
- * @param after the hash that the reading after the run gives for its predecessor
+ * @param before hash of the entry before the run
+ * @param after the hash that the entry after the run gives for its predecessor
  * @throws ConflictError `chain-broken`
  */
-export function assertChained({ readings, last }: Run, before?: Uint8Array, after?: Uint8Array): void {
+export function assertChained({ entries, last }: Run, before?: Uint8Array, after?: Uint8Array): void {
   let previous = before;
-  for (const { sequence, previousHash, hash } of readings) {
+  for (const { sequence, previousHash, hash } of entries) {
     if (previous !== undefined && !equalBytes(previousHash, previous)) throw chainBroken(sequence);
     previous = hash;
   }
@@ -62,4 +59,4 @@ export function assertChained({ readings, last }: Run, before?: Uint8Array, afte
 }
 
 const chainBroken = (sequence: number): ConflictError =>
-  new ConflictError('chain-broken', `sequence ${sequence} does not continue the reading before it`);
+  new ConflictError('chain-broken', `sequence ${sequence} does not continue the entry before it`);

@@ -6,9 +6,19 @@ import { parseSign1, sign1 } from '../../crypto/cose.js';
 import { parseChange, parseDelegation, signChange, signDelegation } from '../../crypto/delegation.js';
 import { signEnrolment, verifyEnrolment } from '../../crypto/enrolment.js';
 import { equalBytes, toHex } from '../../crypto/bytes.js';
+import { parseCheckpoint } from '../../crypto/envelope/checkpoint.js';
+import { parseGapReport } from '../../crypto/envelope/gap-report.js';
 import { parseGrant } from '../../crypto/envelope/grant.js';
 import { encodeUpload, parseReading, parseUpload } from '../../crypto/envelope/reading.js';
-import { decodeSealingState, encodeSealingState, newSealingState, seal } from '../../crypto/envelope/sealing.js';
+import {
+  decodeSealingState,
+  encodeSealingState,
+  newSealingState,
+  seal,
+  sealGap,
+  type SealingItem,
+  type SealingStep,
+} from '../../crypto/envelope/sealing.js';
 import { decodeSenml, encodeSenml, type Reading } from '../../crypto/envelope/senml.js';
 import { limits } from '../../crypto/limits.js';
 import { parseMembershipBundle, parseMembershipList } from '../../crypto/membership.js';
@@ -236,18 +246,26 @@ function envelopeTargets({ meters, membership }: Deployment, { active }: Played)
     { ...measured, timeS: 1_767_225_600 },
     { ...base, timeS: 1_767_225_660, missing: true },
   ];
-  let state = newSealingState;
-  const items = readings.flatMap((reading) => {
-    const step = seal({ suite, self, membership, activeKey: name, random }, state, reading);
-    state = step.state;
-    return step.items;
-  });
-  const ofKind = (kind: 'grant' | 'reading'): readonly Uint8Array[] =>
-    items.filter((item) => item.kind === kind).map(({ message }) => message);
-  const upload = encodeUpload({ grants: ofKind('grant'), readings: ofKind('reading') });
+  const context = { suite, self, membership, activeKey: name, random };
+  // The first reading ends a day: a checkpoint follows.
+  const sealed = readings.reduce<Omit<SealingStep, 'consumed'>>(
+    (before, reading) => {
+      const { state, items } = seal(context, before.state, reading);
+      return { state, items: [...before.items, ...items] };
+    },
+    { state: newSealingState, items: [] },
+  );
+  const gap = { cause: 'source-silent', sinceS: 1_767_225_660, untilS: null, quantities: ['1-0:1.8.1'] } as const;
+  const { state, items: reported } = sealGap(context, sealed.state, gap);
+  const items = [...sealed.items, ...reported];
+  const ofKind = (...kinds: readonly SealingItem['kind'][]): readonly Uint8Array[] =>
+    items.filter(({ kind }) => kinds.includes(kind)).map(({ message }) => message);
+  const upload = encodeUpload({ grants: ofKind('grant'), readings: ofKind('reading', 'checkpoint', 'gap') });
   return [
     { name: 'grant', valid: ofKind('grant'), parse: parseGrant },
     { name: 'reading', valid: ofKind('reading'), parse: (bytes) => parseReading(suite, bytes) },
+    { name: 'gap report', valid: ofKind('gap'), parse: (bytes) => parseGapReport(suite, bytes) },
+    { name: 'checkpoint', valid: ofKind('checkpoint'), parse: (bytes) => parseCheckpoint(suite, bytes) },
     { name: 'upload', valid: [upload], parse: parseUpload },
     { name: 'SenML', valid: [encodeSenml({ meterId: self.id, readings: readings.slice(0, 1) })], parse: decodeSenml },
     { name: 'sealing state', valid: [encodeSealingState(state)], parse: decodeSealingState },

@@ -5,7 +5,6 @@ import type { VerifiedCertificate } from '../../crypto/certificate.js';
 import { makeGrant, openGrant, parseGrant, readingKeyHash, verifyGrant } from '../../crypto/envelope/grant.js';
 import {
   encodeUpload,
-  firstPreviousHash,
   openReading,
   parseReading,
   parseUpload,
@@ -15,6 +14,7 @@ import {
   verifyReceipt,
 } from '../../crypto/envelope/reading.js';
 import { deriveKeyPair, hpkeSeal } from '../../crypto/hpke.js';
+import { firstPreviousHash } from '../../crypto/envelope/chain.js';
 import { limits } from '../../crypto/limits.js';
 import { certificateOf, findEntry } from '../../crypto/membership.js';
 import type { KeyName } from '../../crypto/ring/schedule.js';

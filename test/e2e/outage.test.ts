@@ -41,7 +41,7 @@ afterAll(async () => {
 });
 
 const counts = async (): Promise<Record<string, number>> =>
-  Object.fromEntries((await d.reader().meters()).map(({ id, lastSequence }) => [id, lastSequence]));
+  Object.fromEntries((await d.reader().meters()).map(({ id, count }) => [id, count]));
 
 /** Waits until readings arrive that were taken only now. */
 async function goesOn(...meterIds: readonly string[]): Promise<void> {

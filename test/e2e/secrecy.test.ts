@@ -172,7 +172,7 @@ describe('the files and logs of backend and gateway', () => {
     carriedAway = Buffer.concat([carriedAway, ...afterwards, Buffer.from([errors, out, ...logs].join('\n'))]);
     const store = openBackendStore(join(d.folder, 'backend/data/backend.db'));
     const stored = d.meterIds.map((meter) =>
-      store.backend.readings(identityIn(d, `meters/${meter}`).certHash, 0, 1000),
+      store.backend.entries(identityIn(d, `meters/${meter}`).certHash, 0, 1000, 'reading'),
     );
     rows = (await Promise.all(stored)).flat().map(({ message }) => message);
     store.close();

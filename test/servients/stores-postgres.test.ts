@@ -97,9 +97,9 @@ if (server === undefined) {
       expect(await backend.accept(readings(meter, 2, 9), nowS + 3 * weekS)).toEqual({ fresh: 1 });
       const forged = { ...reading(meter, 3), hash: bytes(32) };
       await expect(backend.accept([forged], nowS + 4 * weekS)).rejects.toMatchObject({ code: 'sequence-conflict' });
-      const sequences = (await backend.readings(meter, 0, 100)).map(({ sequence }) => sequence);
+      const sequences = (await backend.entries(meter, 0, 100)).map(({ sequence }) => sequence);
       expect(sequences).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
-      expect((await backend.lastReadings(meter, 3)).map(({ receivedS }) => receivedS - nowS)).toEqual([
+      expect((await backend.lastEntries(meter, 3)).map(({ receivedS }) => receivedS - nowS)).toEqual([
         3 * weekS,
         2 * weekS,
         2 * weekS,

@@ -242,7 +242,7 @@ export class Town {
   /** Reads until a meter has measured so often, one minute after the other. */
   async measure(i: number, count: number): Promise<void> {
     const meter = this.meter(i);
-    while (meter.lastSequence < count) {
+    while (meter.readings < count) {
       const timeS = (meter.lastReading?.timeS ?? nowS) + 60;
       await meter.report({ timeS, intervalS: 60, energyTotalWh: 0, source: 'replay', missing: true });
     }

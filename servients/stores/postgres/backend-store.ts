@@ -1,12 +1,13 @@
 import { equalBytes } from '../../../crypto/bytes.js';
+import type { EntryKind } from '../../../crypto/envelope/chain.js';
 import { ConflictError } from '../../../crypto/errors.js';
 import { compareLists, type ListOrder } from '../../../crypto/membership.js';
 import type {
   BackendStore,
   EndorsedRecord,
+  EntryRow,
   EpochRow,
   ListRow,
-  SealedReadingRow,
   StoredItem,
   StoredRecord,
 } from '../../../things/stores.js';
@@ -48,8 +49,11 @@ const epochColumns = `gid, epoch, attempt, th2, list_hash AS "listHash", version
   revision AS "listRevision", members, reason, recorded_s AS "recordedS"`;
 const epochAndList = `epoch JOIN membership_list USING (gid, list_hash)`;
 const listOrder = `SELECT version, revision FROM ${epochAndList} WHERE gid = $1`;
-const readingColumns = `$1::bytea AS meter, sequence, epoch, attempt, received_s AS "receivedS", message`;
+const entryColumns = `$1::bytea AS meter, sequence, epoch, attempt, received_s AS "receivedS", message, kind`;
 const ofMeter = `meter = (SELECT id FROM meter WHERE cert_hash = $1)`;
+
+/** Written out, not as a parameter: statements have an index of their own. */
+const ofKind = (kind: EntryKind | 'any'): string => (kind === 'any' ? '' : `AND kind = '${kind}'`);
 
 class PostgresBackendStore implements BackendStore {
   readonly #database: Database;
@@ -146,17 +150,22 @@ class PostgresBackendStore implements BackendStore {
     );
   }
 
-  readings(meter: Uint8Array, afterSequence: number, limit: number): Promise<readonly SealedReadingRow[]> {
+  entries(
+    meter: Uint8Array,
+    afterSequence: number,
+    limit: number,
+    kind: EntryKind | 'any' = 'any',
+  ): Promise<readonly EntryRow[]> {
     return this.#database.rows(
-      `SELECT ${readingColumns} FROM reading WHERE ${ofMeter} AND sequence > $2::bigint
+      `SELECT ${entryColumns} FROM reading WHERE ${ofMeter} ${ofKind(kind)} AND sequence > $2::bigint
        ORDER BY sequence LIMIT $3::bigint`,
       [meter, afterSequence, limit],
     );
   }
 
-  async lastReadings(meter: Uint8Array, limit: number): Promise<readonly SealedReadingRow[]> {
-    const newestFirst = await this.#database.rows<SealedReadingRow>(
-      `SELECT ${readingColumns} FROM reading WHERE ${ofMeter} ORDER BY sequence DESC LIMIT $2::bigint`,
+  async lastEntries(meter: Uint8Array, limit: number, kind: EntryKind | 'any' = 'any'): Promise<readonly EntryRow[]> {
+    const newestFirst = await this.#database.rows<EntryRow>(
+      `SELECT ${entryColumns} FROM reading WHERE ${ofMeter} ${ofKind(kind)} ORDER BY sequence DESC LIMIT $2::bigint`,
       [meter, limit],
     );
     return newestFirst.toReversed();
@@ -165,7 +174,7 @@ class PostgresBackendStore implements BackendStore {
   readingCounts(): Promise<readonly ReadingCount[]> {
     return this.#database.rows(
       `SELECT cert_hash AS meter, readings AS count, last_sequence AS "lastSequence" FROM meter
-       WHERE readings > 0 ORDER BY cert_hash`,
+       WHERE last_sequence > 0 ORDER BY cert_hash`,
     );
   }
 

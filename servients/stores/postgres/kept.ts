@@ -1,11 +1,11 @@
 /**
- * The backend's readings and grants, of which it keeps every one. Whoever stores readings holds the rows of their meters,
+ * The backend's chain entries and grants, of which it keeps every one. Whoever stores entries holds the rows of their meters,
  * so that no two transactions decide on one meter at a time. What is above the newest sequence of a meter cannot be
  * there: only for what comes late or again are the partitions asked.
  */
 import { toHex } from '../../../crypto/bytes.js';
-import type { StoredItem } from '../../../things/stores.js';
-import { assertChained, assertSameReading, deliveries, type StoredGrant, type StoredReading } from '../deliveries.js';
+import type { StoredEntry, StoredGrant, StoredItem } from '../../../things/stores.js';
+import { assertChained, assertSameEntry, deliveries } from '../deliveries.js';
 import type { Session } from './database.js';
 
 interface MeterRow {
@@ -21,7 +21,7 @@ interface Neighbour {
   readonly previousHash?: Uint8Array;
 }
 
-interface FreshReading extends StoredReading {
+interface FreshEntry extends StoredEntry {
   readonly meterId: number;
 }
 
@@ -32,21 +32,21 @@ interface FreshReading extends StoredReading {
  */
 export async function keepItems(session: Session, items: readonly StoredItem[], nowS: number): Promise<number> {
   const meters = await holdMeters(session, items);
-  const fresh: FreshReading[] = [];
-  for (const [key, readings] of readingsByMeter(items)) {
+  const fresh: FreshEntry[] = [];
+  for (const [key, readings] of entriesByMeter(items)) {
     const meter = meterOf(meters, key);
     for (const reading of await freshOf(session, meter, bySequence(readings)))
       fresh.push({ ...reading, meterId: meter.id });
   }
   const idOf = (meter: Uint8Array): number => meterOf(meters, toHex(meter)).id;
   const grants = items.filter((item) => item.kind === 'grant');
-  return (await addReadings(session, fresh, nowS)) + (await addGrants(session, grants, idOf, nowS));
+  return (await addEntries(session, fresh, nowS)) + (await addGrants(session, grants, idOf, nowS));
 }
 
-function readingsByMeter(items: readonly StoredItem[]): ReadonlyMap<string, readonly StoredReading[]> {
-  const found = new Map<string, StoredReading[]>();
+function entriesByMeter(items: readonly StoredItem[]): ReadonlyMap<string, readonly StoredEntry[]> {
+  const found = new Map<string, StoredEntry[]>();
   for (const item of items) {
-    if (item.kind !== 'reading') continue;
+    if (item.kind === 'grant') continue;
     const key = toHex(item.meter);
     const readings = found.get(key);
     if (readings) readings.push(item);
@@ -83,12 +83,12 @@ function meterOf(meters: ReadonlyMap<string, MeterRow>, key: string): MeterRow {
 }
 
 /** Ascending, each sequence once. @throws ConflictError `sequence-conflict` */
-function bySequence(readings: readonly StoredReading[]): readonly StoredReading[] {
-  const found = new Map<number, StoredReading>();
+function bySequence(readings: readonly StoredEntry[]): readonly StoredEntry[] {
+  const found = new Map<number, StoredEntry>();
   for (const reading of readings) {
     const same = found.get(reading.sequence);
     if (same === undefined) found.set(reading.sequence, reading);
-    else assertSameReading(reading, same.hash);
+    else assertSameEntry(reading, same.hash);
   }
   return [...found.values()].sort((a, b) => a.sequence - b.sequence);
 }
@@ -101,15 +101,15 @@ function bySequence(readings: readonly StoredReading[]): readonly StoredReading[
 async function freshOf(
   session: Session,
   meter: MeterRow,
-  readings: readonly StoredReading[],
-): Promise<readonly StoredReading[]> {
+  readings: readonly StoredEntry[],
+): Promise<readonly StoredEntry[]> {
   const known = await neighbours(session, meter, readings);
-  const fresh: StoredReading[] = [];
+  const fresh: StoredEntry[] = [];
   for (const run of deliveries(readings)) {
     if (run.kind !== 'run') continue;
-    const isNew = run.readings.filter((reading) => {
+    const isNew = run.entries.filter((reading) => {
       const same = known.get(reading.sequence);
-      if (same !== undefined) assertSameReading(reading, same.hash);
+      if (same !== undefined) assertSameEntry(reading, same.hash);
       return same === undefined;
     });
     if (isNew.length === 0) continue;
@@ -123,7 +123,7 @@ async function freshOf(
 async function neighbours(
   session: Session,
   { id, lastSequence, lastHash }: MeterRow,
-  readings: readonly StoredReading[],
+  readings: readonly StoredEntry[],
 ): Promise<ReadonlyMap<number, Neighbour>> {
   const first = readings[0]?.sequence ?? 0;
   if (lastHash === null) return new Map();
@@ -137,17 +137,18 @@ async function neighbours(
   return new Map(rows.map(({ sequence, ...neighbour }) => [sequence, neighbour]));
 }
 
-async function addReadings(session: Session, readings: readonly FreshReading[], nowS: number): Promise<number> {
+async function addEntries(session: Session, readings: readonly FreshEntry[], nowS: number): Promise<number> {
   if (readings.length === 0) return 0;
   return session.run(
     `WITH new AS (
-       INSERT INTO reading (received_s, meter, sequence, epoch, attempt, gid, hash, previous_hash, message)
+       INSERT INTO reading (received_s, meter, sequence, epoch, attempt, gid, hash, previous_hash, message, kind)
        SELECT $1, * FROM unnest(
-         $2::integer[], $3::bigint[], $4::bigint[], $5::integer[], $6::bytea[], $7::bytea[], $8::bytea[], $9::bytea[]
+         $2::integer[], $3::bigint[], $4::bigint[], $5::integer[], $6::bytea[], $7::bytea[], $8::bytea[], $9::bytea[],
+         $10::text[]
        )
-       RETURNING meter, sequence, hash
+       RETURNING meter, sequence, hash, kind
      ), counted AS (
-       SELECT meter, count(*) AS readings, max(sequence) AS last FROM new GROUP BY meter
+       SELECT meter, count(*) FILTER (WHERE kind = 'reading') AS readings, max(sequence) AS last FROM new GROUP BY meter
      ), told AS (
        UPDATE meter SET
          readings = meter.readings + counted.readings,
@@ -167,6 +168,7 @@ async function addReadings(session: Session, readings: readonly FreshReading[], 
       readings.map(({ hash }) => hash),
       readings.map(({ previousHash }) => previousHash),
       readings.map(({ message }) => message),
+      readings.map(({ kind }) => kind),
     ],
   );
 }

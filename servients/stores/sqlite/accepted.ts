@@ -2,8 +2,9 @@
  * What a gateway remembers of the items that it has accepted, after they left its outbox: every sequence, as stretches
  * (20 bytes for a meter without gaps), and of the newest readings and grants enough to tell a repeat from a conflict.
  */
+import type { StoredEntry, StoredGrant } from '../../../things/stores.js';
 import type { Database, Statement } from './database.js';
-import { assertChained, assertSameReading, type Run, type StoredGrant, type StoredReading } from '../deliveries.js';
+import { assertChained, assertSameEntry, type Run } from '../deliveries.js';
 import { meterIds } from './meter-ids.js';
 
 /** Per meter. More than a meter has on its way at once, so that whatever it repeats can be compared. */
@@ -64,16 +65,16 @@ export class AcceptedItems {
 
   /**
    * Remembers a run. Within a transaction of the caller.
-   * @returns those of its readings that were not accepted before
+   * @returns those of its entries that were not accepted before
    * @throws ConflictError `sequence-conflict`, `chain-broken`
    */
-  acceptRun(run: Run): readonly StoredReading[] {
+  acceptRun(run: Run): readonly StoredEntry[] {
     const meter = this.#meterId(run.first.meter);
     const touching = this.#touchingStretches(meter, run);
-    const fresh = run.readings.filter((reading) => {
-      if (!touching.some(({ first, last }) => first <= reading.sequence && reading.sequence <= last)) return true;
-      const stored = this.#hash.get(meter, reading.sequence);
-      if (stored !== undefined) assertSameReading(reading, stored.hash);
+    const fresh = run.entries.filter((entry) => {
+      if (!touching.some(({ first, last }) => first <= entry.sequence && entry.sequence <= last)) return true;
+      const stored = this.#hash.get(meter, entry.sequence);
+      if (stored !== undefined) assertSameEntry(entry, stored.hash);
       return false;
     });
     if (fresh.length === 0) return fresh;

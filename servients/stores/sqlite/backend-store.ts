@@ -1,13 +1,14 @@
 import { equalBytes } from '../../../crypto/bytes.js';
+import type { EntryKind } from '../../../crypto/envelope/chain.js';
 import { ConflictError } from '../../../crypto/errors.js';
 import { compareLists, type ListOrder } from '../../../crypto/membership.js';
 import type {
   BackendStore,
   DirectoryStore,
   EndorsedRecord,
+  EntryRow,
   EpochRow,
   ListRow,
-  SealedReadingRow,
   StoredItem,
   StoredRecord,
 } from '../../../things/stores.js';
@@ -42,7 +43,29 @@ const epochColumns = `gid, epoch, attempt, th2, list_hash AS listHash, version A
   revision AS listRevision, members, reason, recorded_s AS recordedS`;
 const epochAndList = `epoch JOIN membership_list USING (gid, list_hash)`;
 const listOrder = `SELECT version, revision FROM ${epochAndList} WHERE gid = ?`;
-const readingColumns = `cert_hash AS meter, sequence, epoch, attempt, received_s AS receivedS, message`;
+const entryColumns = `cert_hash AS meter, sequence, epoch, attempt, received_s AS receivedS, message, kind`;
+
+type PerKind<Parameters extends readonly (number | Uint8Array)[]> = Readonly<
+  Record<EntryKind | 'any', Statement<Parameters, EntryRow>>
+>;
+
+/** Statements are few among the readings: they have an index of their own, which SQLite takes when the query says so. */
+function perKind<Parameters extends readonly (number | Uint8Array)[]>(
+  database: Database,
+  rest: string,
+): PerKind<Parameters> {
+  const select = (condition: string): Statement<Parameters, EntryRow> =>
+    database.prepare(
+      `SELECT ${entryColumns} FROM reading JOIN meter ON meter.id = reading.meter
+       WHERE cert_hash = ? ${condition} ${rest}`,
+    );
+  return {
+    any: select(''),
+    reading: select("AND kind = 'reading'"),
+    gap: select("AND kind = 'gap' AND kind <> 'reading'"),
+    checkpoint: select("AND kind = 'checkpoint' AND kind <> 'reading'"),
+  };
+}
 
 class SqliteBackendStore implements BackendStore {
   readonly #database: Database;
@@ -74,8 +97,8 @@ class SqliteBackendStore implements BackendStore {
   readonly #listBelow: Statement<EpochKey, ListOrder>;
   readonly #listAbove: Statement<EpochKey, ListOrder>;
   readonly #epochs: Statement<[gid: Uint8Array, limit: number], EpochRow>;
-  readonly #readings: Statement<[meter: Uint8Array, afterSequence: number, limit: number], SealedReadingRow>;
-  readonly #lastReadings: Statement<[meter: Uint8Array, limit: number], SealedReadingRow>;
+  readonly #entries: PerKind<[meter: Uint8Array, afterSequence: number, limit: number]>;
+  readonly #lastEntries: PerKind<[meter: Uint8Array, limit: number]>;
   readonly #readingCounts: Statement<[], ReadingCount>;
   readonly #grants: Statement<[meter: Uint8Array, reader: Uint8Array], { readonly message: Uint8Array }>;
 
@@ -110,17 +133,11 @@ class SqliteBackendStore implements BackendStore {
     this.#epochs = database.prepare(
       `SELECT ${epochColumns} FROM ${epochAndList} WHERE gid = ? ORDER BY epoch DESC, attempt DESC LIMIT ?`,
     );
-    this.#readings = database.prepare(
-      `SELECT ${readingColumns} FROM reading JOIN meter ON meter.id = reading.meter
-       WHERE cert_hash = ? AND sequence > ? ORDER BY sequence LIMIT ?`,
-    );
-    this.#lastReadings = database.prepare(
-      `SELECT ${readingColumns} FROM reading JOIN meter ON meter.id = reading.meter
-       WHERE cert_hash = ? ORDER BY sequence DESC LIMIT ?`,
-    );
+    this.#entries = perKind(database, 'AND sequence > ? ORDER BY sequence LIMIT ?');
+    this.#lastEntries = perKind(database, 'ORDER BY sequence DESC LIMIT ?');
     this.#readingCounts = database.prepare(
       `SELECT cert_hash AS meter, readings AS count, last_sequence AS lastSequence FROM meter
-       WHERE readings > 0 ORDER BY cert_hash`,
+       WHERE last_sequence > 0 ORDER BY cert_hash`,
     );
     this.#grants = database.prepare(
       `SELECT message FROM reader_grant JOIN meter ON meter.id = reader_grant.meter
@@ -204,12 +221,17 @@ class SqliteBackendStore implements BackendStore {
     });
   }
 
-  async readings(meter: Uint8Array, afterSequence: number, limit: number): Promise<readonly SealedReadingRow[]> {
-    return this.#database.read(() => this.#readings.all(meter, afterSequence, limit));
+  async entries(
+    meter: Uint8Array,
+    afterSequence: number,
+    limit: number,
+    kind: EntryKind | 'any' = 'any',
+  ): Promise<readonly EntryRow[]> {
+    return this.#database.read(() => this.#entries[kind].all(meter, afterSequence, limit));
   }
 
-  async lastReadings(meter: Uint8Array, limit: number): Promise<readonly SealedReadingRow[]> {
-    return this.#database.read(() => this.#lastReadings.all(meter, limit)).toReversed();
+  async lastEntries(meter: Uint8Array, limit: number, kind: EntryKind | 'any' = 'any'): Promise<readonly EntryRow[]> {
+    return this.#database.read(() => this.#lastEntries[kind].all(meter, limit)).toReversed();
   }
 
   async readingCounts(): Promise<readonly ReadingCount[]> {

@@ -1,6 +1,7 @@
-/** The backend's readings and grants, of which it keeps every one. */
+/** The backend's chain entries and grants, of which it keeps every one. */
+import type { StoredGrant } from '../../../things/stores.js';
 import { onlyRow, type Database, type Statement } from './database.js';
-import { assertChained, assertSameReading, type Run, type StoredGrant } from '../deliveries.js';
+import { assertChained, assertSameEntry, type Run } from '../deliveries.js';
 import { meterIds } from './meter-ids.js';
 
 type ByReading<Row> = Statement<[meter: number, sequence: number], Row>;
@@ -18,11 +19,12 @@ export class KeptItems {
       previousHash: Uint8Array,
       nowS: number,
       message: Uint8Array,
+      kind: string,
     ]
   >;
   readonly #hash: ByReading<{ readonly hash: Uint8Array }>;
   readonly #previousHash: ByReading<{ readonly hash: Uint8Array }>;
-  readonly #count: Statement<[fresh: number, lastSequence: number, meter: number]>;
+  readonly #count: Statement<[readings: number, lastSequence: number, meter: number]>;
   readonly #addGrant: Statement<
     [
       meter: number,
@@ -39,8 +41,8 @@ export class KeptItems {
   constructor(database: Database) {
     this.#meterId = meterIds(database);
     this.#add = database.prepare(
-      `INSERT INTO reading (meter, sequence, gid, epoch, attempt, hash, previous_hash, received_s, message)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+      `INSERT INTO reading (meter, sequence, gid, epoch, attempt, hash, previous_hash, received_s, message, kind)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
     );
     this.#hash = database.prepare('SELECT hash FROM reading WHERE meter = ? AND sequence = ?');
     this.#previousHash = database.prepare('SELECT previous_hash AS hash FROM reading WHERE meter = ? AND sequence = ?');
@@ -55,23 +57,24 @@ export class KeptItems {
 
   /**
    * Stores a run. Within a transaction of the caller.
-   * @returns how many of its readings are new
+   * @returns how many of its entries are new
    * @throws ConflictError `sequence-conflict`, `chain-broken`
    */
   keepRun(run: Run, nowS: number): number {
     const meter = this.#meterId(run.first.meter);
-    let fresh = 0;
-    for (const reading of run.readings) {
-      const { sequence, gid, epoch, attempt, hash, previousHash, message } = reading;
-      const { changes } = this.#add.run(meter, sequence, gid, epoch, attempt, hash, previousHash, nowS, message);
-      if (changes === 0) assertSameReading(reading, onlyRow(this.#hash.get(meter, sequence)).hash);
+    let [fresh, readings] = [0, 0];
+    for (const entry of run.entries) {
+      const { kind, sequence, gid, epoch, attempt, hash, previousHash, message } = entry;
+      const { changes } = this.#add.run(meter, sequence, gid, epoch, attempt, hash, previousHash, nowS, message, kind);
+      if (changes === 0) assertSameEntry(entry, onlyRow(this.#hash.get(meter, sequence)).hash);
       fresh += changes;
+      if (kind === 'reading') readings += changes;
     }
     if (fresh === 0) return 0;
     const before = this.#hash.get(meter, run.first.sequence - 1)?.hash;
     const after = this.#previousHash.get(meter, run.last.sequence + 1)?.hash;
     assertChained(run, before, after);
-    this.#count.run(fresh, run.last.sequence, meter);
+    this.#count.run(readings, run.last.sequence, meter);
     return fresh;
   }
 

@@ -150,15 +150,16 @@ export function describeBackendStore(name: string, factory: StoreFactory<Backend
       const meter = bytes(32);
       const items = readings(meter, 1, 10);
       await store.accept([...items.slice(5), ...items.slice(0, 5), reading(bytes(32), 4)], nowS);
-      const sequences = async (page: ReturnType<BackendStore['readings']>): Promise<readonly number[]> =>
+      const sequences = async (page: ReturnType<BackendStore['entries']>): Promise<readonly number[]> =>
         (await page).map(({ sequence }) => sequence);
-      expect(await sequences(store.readings(meter, 0, 3))).toEqual([1, 2, 3]);
-      expect(await sequences(store.readings(meter, 3, 100))).toEqual([4, 5, 6, 7, 8, 9, 10]);
-      expect(await sequences(store.lastReadings(meter, 3))).toEqual([8, 9, 10]);
-      expect(await sequences(store.lastReadings(bytes(32), 3))).toEqual([]);
-      const [first] = await store.readings(meter, 0, 1);
+      expect(await sequences(store.entries(meter, 0, 3))).toEqual([1, 2, 3]);
+      expect(await sequences(store.entries(meter, 3, 100))).toEqual([4, 5, 6, 7, 8, 9, 10]);
+      expect(await sequences(store.lastEntries(meter, 3))).toEqual([8, 9, 10]);
+      expect(await sequences(store.lastEntries(bytes(32), 3))).toEqual([]);
+      const [first] = await store.entries(meter, 0, 1);
       const { sequence, epoch, attempt, message } = reading(meter, 1);
       expect(first).toEqual({
+        kind: 'reading',
         meter,
         sequence,
         epoch,
@@ -166,6 +167,29 @@ export function describeBackendStore(name: string, factory: StoreFactory<Backend
         receivedS: nowS,
         message: items[0]?.message ?? message,
       });
+    });
+
+    it('gives the entries of one kind alone, and counts the readings among them', async () => {
+      const store = await places.store();
+      const meter = bytes(32);
+      const kinds = ['reading', 'gap', 'reading', 'checkpoint', 'reading', 'checkpoint'] as const;
+      const items = kinds.map((kind, i) => ({ ...reading(meter, i + 1), kind }));
+      await store.accept(items.slice(0, 4), nowS);
+      expect(await store.accept(items.slice(2), nowS)).toEqual({ fresh: 2 });
+      const of = async (page: ReturnType<BackendStore['entries']>) =>
+        (await page).map(({ kind, sequence }) => [kind, sequence]);
+      expect(await of(store.entries(meter, 0, 10))).toEqual(kinds.map((kind, i) => [kind, i + 1]));
+      expect(await of(store.entries(meter, 1, 2, 'reading'))).toEqual([
+        ['reading', 3],
+        ['reading', 5],
+      ]);
+      expect(await of(store.entries(meter, 4, 10, 'checkpoint'))).toEqual([['checkpoint', 6]]);
+      expect(await of(store.lastEntries(meter, 1, 'gap'))).toEqual([['gap', 2]]);
+      expect(await of(store.lastEntries(meter, 2))).toEqual([
+        ['reading', 5],
+        ['checkpoint', 6],
+      ]);
+      expect(await store.readingCounts()).toEqual([{ meter, count: 3, lastSequence: 6 }]);
     });
 
     it('counts the readings of each meter, and gives the last sequence', async () => {
@@ -191,6 +215,6 @@ export function describeBackendStore(name: string, factory: StoreFactory<Backend
   });
 
   describeAccept(name, factory, async (store, meter) =>
-    (await store.readings(meter, -1, 1_000)).map(({ message }) => message),
+    (await store.entries(meter, -1, 1_000)).map(({ message }) => message),
   );
 }

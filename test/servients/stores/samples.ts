@@ -1,8 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto';
-import type { StoredItem } from '../../../things/stores.js';
+import type { StoredEntry, StoredGrant } from '../../../things/stores.js';
 
-export type Reading = Extract<StoredItem, { readonly kind: 'reading' }>;
-export type Grant = Extract<StoredItem, { readonly kind: 'grant' }>;
+export type Reading = StoredEntry;
+export type Grant = StoredGrant;
 
 export const bytes = (length: number): Uint8Array => new Uint8Array(randomBytes(length));
 export const gid = bytes(16);

@@ -63,7 +63,7 @@ export const openWriter: Readonly<Record<WriterRole, (path: string) => Writer>> 
     return {
       write: (count) => backend.accept(itemsAfter(count), nowS),
       count: async () => {
-        const stored = (await backend.readings(meter, 0, 100_000)).length;
+        const stored = (await backend.entries(meter, 0, 100_000)).length;
         const counted = (await backend.readingCounts())[0]?.count ?? 0;
         if (counted !== stored) throw new Error(`${stored} readings, counted as ${counted}`);
         return stored;
