@@ -2,14 +2,18 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { Option, type Command } from 'commander';
-import { toHex } from '../../crypto/bytes.js';
+import { toBase64Url, toHex } from '../../crypto/bytes.js';
 import { parseCertificate, roles, type Role } from '../../crypto/certificate.js';
+import { toPem } from '../../crypto/certificate/pem.js';
+import { SetupError } from '../../crypto/errors.js';
+import { deriveKeyPair } from '../../crypto/hpke.js';
 import type { SuiteName } from '../../crypto/suite.js';
 import { suiteByName } from '../../crypto/suite-node.js';
 import { caFiles, initCa, issue, openCa } from '../ca.js';
-import { writeIdentity } from '../identity-files.js';
+import { writeIdentity, writePublic } from '../identity-files.js';
+import { writeReaderFile } from '../reader-file.js';
 import { systemNowS } from '../runtime.js';
-import { wholeNumber } from './options.js';
+import { baseUrl, wholeNumber } from './options.js';
 import { printJson, printLine } from './output.js';
 
 const suiteOption = (): Option =>
@@ -29,6 +33,8 @@ interface IssueOptions {
   readonly id: string;
   readonly out: string;
   readonly days: number;
+  readonly backend?: string;
+  readonly audience: string;
   readonly json?: true;
 }
 
@@ -55,16 +61,56 @@ export function addCa(program: Command): void {
     .addOption(suiteOption())
     .addOption(new Option('--role <role>', 'what it may be').choices(roles).makeOptionMandatory())
     .requiredOption('--id <id>', 'its name: 1 to 64 of a-z, 0-9 and hyphen')
-    .requiredOption('--out <folder>', 'where certificate.pem and key.pem go')
+    .requiredOption(
+      '--out <folder>',
+      'where certificate.pem and key.pem go; of a reader, certificate.pem and reader.json',
+    )
     .option('--days <n>', 'how long the certificate is valid', wholeNumber(1, 3_650), 365)
+    .option('--backend <url>', 'where a reader fetches what it reads', baseUrl)
+    .option('--audience <text>', "the backend's, as in its configuration", 'gridring-backend')
     .option('--json', 'print JSON')
-    .action(({ dir, suite: name, role, id, out, days, json }: IssueOptions) => {
-      const suite = suiteByName(name);
-      const issued = issue(openCa(suite, dir), { role, id, days, nowS: systemNowS(), random: randomBytes });
-      const files = { certificate: join(out, 'certificate.pem'), key: join(out, 'key.pem') };
-      writeIdentity(suite, files, issued);
-      const certHash = toHex(parseCertificate(suite, issued.chain[0] ?? new Uint8Array(0)).certHash);
-      if (json) printJson({ event: 'issued', role, id, certHash, ...files });
-      else printLine(`urn:gridring:${role}:${id} certified for ${days} days: ${files.certificate}, ${files.key}`);
+    .action((options: IssueOptions) => {
+      if (options.role === 'reader') issueReader(options);
+      else issueIdentity(options);
     });
+}
+
+function issueIdentity(options: IssueOptions): void {
+  const { out, role, id, days, json } = options;
+  const suite = suiteByName(options.suite);
+  const issued = issueFor(options);
+  const files = { certificate: join(out, 'certificate.pem'), key: join(out, 'key.pem') };
+  writeIdentity(suite, files, issued);
+  if (json) printJson({ event: 'issued', role, id, certHash: issued.certHash, ...files });
+  else printLine(`urn:gridring:${role}:${id} certified for ${days} days: ${files.certificate}, ${files.key}`);
+}
+
+/** A reader has one file more than others have keys: that with which `gridring read` opens what is granted to it. */
+function issueReader(options: IssueOptions): void {
+  const { out, id, days, backend: url, audience, json } = options;
+  if (url === undefined)
+    throw new SetupError('reader-incomplete', 'a reader needs --backend, where it fetches readings');
+  const suite = suiteByName(options.suite);
+  const { root, chain, secret, certHash } = issueFor(options);
+  const hpke = deriveKeyPair(suite, randomBytes(32));
+  const files = { certificate: join(out, 'certificate.pem'), reader: join(out, 'reader.json') };
+  writeReaderFile(files.reader, { suite, chain, secret, hpkeSecret: hpke.secret, root, backend: { url, audience } });
+  writePublic(files.certificate, chain.map(toPem).join(''));
+  const hpkeKey = toBase64Url(hpke.key.hpkePublicKey);
+  if (json) {
+    printJson({ event: 'issued', role: 'reader', id, certHash, hpkeKey, ...files });
+    return;
+  }
+  printLine(
+    `urn:gridring:reader:${id} certified for ${days} days: ${files.certificate}; its keys are in ${files.reader}`,
+  );
+  printLine(`Let it read: gridring membership add ${files.certificate} --reads all --hpke-key=${hpkeKey}`);
+}
+
+function issueFor({ dir, suite: name, role, id, days }: IssueOptions) {
+  const suite = suiteByName(name);
+  const ca = openCa(suite, dir);
+  const { chain, secret } = issue(ca, { role, id, days, nowS: systemNowS(), random: randomBytes });
+  const { certHash } = parseCertificate(suite, chain[0] ?? new Uint8Array(0));
+  return { chain, secret, certHash: toHex(certHash), root: ca.root.der };
 }

@@ -150,6 +150,26 @@ describe('ca', () => {
     expect(leaf.checkPrivateKey(createPrivateKey(readFileSync(join(device, 'key.pem'))))).toBe(true);
     expect(await run('ca', 'init', '--dir', ca)).toMatchObject({ code: 2 });
   });
+
+  it('makes a reader, who reads once the authority has added it, and nothing of before', async () => {
+    const out = join(folder, 'auditor');
+    const issue = ['ca', 'issue', '--dir', join(folder, 'ca'), '--role', 'reader', '--id', 'auditor', '--out', out];
+    expect(JSON.parse((await run(...issue, '--json')).out)).toMatchObject({ code: 'reader-incomplete' });
+    const issued = await run(...issue, '--backend', directory, '--audience', 'gridring-demo', '--json');
+    const files = JSON.parse(issued.out) as { readonly [name in 'hpkeKey' | 'certificate' | 'reader']: string };
+    expect(statSync(files.reader).mode & 0o777).toBe(0o600);
+    const place = ['--file', join(folder, 'membership.cbor'), '--root', join(folder, 'ca/root.pem')];
+    const authority = ['--authority', join(folder, 'authority'), '--url', directory];
+    const entry = [files.certificate, '--reads', 'meter-01', `--hpke-key=${files.hpkeKey}`];
+    expect(await run('membership', 'add', ...entry, ...place, ...authority)).toMatchObject({ code: 0, errors: '' });
+    const read = ['read', '--meter', 'meter-01', '--reader', files.reader, '--last', '500', '--json'];
+    await eventually(async () => {
+      const { out, errors } = await run(...read);
+      expect(out, errors).not.toBe('');
+      const { sequence } = JSON.parse(out.split('\n', 1)[0] ?? '') as { readonly sequence: number };
+      expect(sequence).toBeGreaterThan(1);
+    });
+  });
 });
 
 it.concurrent.each([
