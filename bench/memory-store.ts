@@ -1,11 +1,12 @@
 /** A meter's store without a disk: what the disk costs is the difference. */
 import { toHex } from '../crypto/bytes.js';
-import type { MeterStore, OutboxItem, OutboxStatus } from '../things/stores.js';
+import type { DiskStatus, MeterStore, OutboxItem, OutboxStatus, SetAside } from '../things/stores.js';
 
 export class MemoryMeterStore implements MeterStore {
   readonly #members = new Map<string, { readonly gid: Uint8Array; readonly state: Uint8Array }>();
   readonly #memberships = new Map<string, Uint8Array>();
   readonly #outbox: (OutboxItem & { readonly addedS: number })[] = [];
+  readonly #setAside: (OutboxItem & { readonly addedS: number; readonly code: string })[] = [];
   #sealing: Uint8Array | undefined;
   #lastPosition = 0;
 
@@ -39,9 +40,12 @@ export class MemoryMeterStore implements MeterStore {
     for (const item of items) this.#outbox.push({ ...item, position: ++this.#lastPosition, addedS: nowS });
   }
 
-  async pending(maxItems: number, maxBytes: number): Promise<readonly OutboxItem[]> {
+  async pending(maxItems: number, maxBytes: number, afterPosition = 0): Promise<readonly OutboxItem[]> {
     let bytes = 0;
-    return this.#outbox.slice(0, maxItems).filter(({ message }, i) => (bytes += message.length) <= maxBytes || i === 0);
+    return this.#outbox
+      .filter(({ position }) => position > afterPosition)
+      .slice(0, maxItems)
+      .filter(({ message }, i) => (bytes += message.length) <= maxBytes || i === 0);
   }
 
   async acknowledge(positions: readonly number[]): Promise<void> {
@@ -50,6 +54,27 @@ export class MemoryMeterStore implements MeterStore {
   }
 
   async outboxStatus(): Promise<OutboxStatus> {
-    return { depth: this.#outbox.length, oldestS: this.#outbox[0]?.addedS ?? null };
+    const bytes = this.#outbox.reduce((sum, { message }) => sum + message.length, 0);
+    return { depth: this.#outbox.length, bytes, oldestS: this.#outbox[0]?.addedS ?? null };
+  }
+
+  async setAside(position: number, code: string): Promise<void> {
+    const item = this.#outbox.find((each) => each.position === position);
+    if (!item) return;
+    this.#setAside.push({ ...item, code });
+    await this.acknowledge([position]);
+  }
+
+  async setAsideStatus(): Promise<SetAside> {
+    return { count: this.#setAside.length, lastCode: this.#setAside.at(-1)?.code ?? null };
+  }
+
+  async putBack(): Promise<void> {
+    this.#outbox.push(...this.#setAside.splice(0));
+    this.#outbox.sort((a, b) => a.position - b.position);
+  }
+
+  async diskStatus(): Promise<DiskStatus> {
+    return { usedBytes: 0, budgetBytes: null };
   }
 }

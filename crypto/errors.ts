@@ -31,7 +31,15 @@ export class NotFoundError extends GridringError {}
 export class LimitError extends GridringError {}
 
 /** A part that is needed (disk, backend, gateway) cannot serve now; the caller may try again. */
-export class UnavailableError extends GridringError {}
+export class UnavailableError extends GridringError {
+  /** When to try again, in seconds from now, where that is known. */
+  readonly retryAfterS: number | undefined;
+
+  constructor(code: string, message: string, cause?: unknown, retryAfterS?: number) {
+    super(code, message, cause);
+    this.retryAfterS = retryAfterS;
+  }
+}
 
 /** What the operator gave cannot be used: configuration, key file, port, data folder. The message says what to do. */
 export class SetupError extends GridringError {}

@@ -27,6 +27,7 @@ export interface BackendConfig extends CommonConfig, ServerFiles {
 }
 
 export interface GatewayConfig extends CommonConfig, ServerFiles {
+  readonly diskBytes: number;
   readonly membership: string | readonly string[];
   readonly listen: {
     readonly address: string;
@@ -44,6 +45,7 @@ export interface GatewayConfig extends CommonConfig, ServerFiles {
 }
 
 export interface MeterConfig extends ServerFiles {
+  readonly diskBytes: number;
   readonly callable: boolean;
   readonly wakeIntervalS: number;
   readonly gatewayTd?: string;

@@ -5,8 +5,9 @@ import type { Gateway } from '../things/gateway.js';
 import type { AgreedEpoch, GatewayStore } from '../things/stores.js';
 import type { PreparedUpload } from '../things/upload.js';
 import type { BackendClient } from './backend-client.js';
-import { PeerRefusal } from './bindings/peer-refusal.js';
+import type { PeerRefusal } from './bindings/peer-refusal.js';
 import { backoffMs, codeOf, sleep, type Runtime } from './runtime.js';
+import { isRefusal, Judgement, Uploader } from './uploader.js';
 
 interface DeliveryParts {
   readonly gateway: Gateway;
@@ -18,21 +19,27 @@ interface DeliveryParts {
   readonly runtime: Runtime;
 }
 
-/** What the backend does not believe may be right once it knows a newer list. */
-const triesOfUnbelieved = 3;
 const longestPauseMs = 5_000;
-const mostItems = 256;
 
 export class Delivery {
   readonly #parts: DeliveryParts;
-  /** Refusals of what is tried again, by what it is. */
-  readonly #refusals = new Map<string, number>();
-  #maxItems = mostItems;
-  /** Whether the backend has taken anything since it last refused for good: else it may be this gateway that it refuses. */
-  #takes = false;
+  readonly #judgement: Judgement;
+  readonly #uploader: Uploader;
 
   constructor(parts: DeliveryParts) {
+    const { gateway, store, backend, runtime } = parts;
     this.#parts = parts;
+    this.#judgement = new Judgement((what, code) => {
+      runtime.log.warn({ what, code }, 'the backend refuses something for good; it is set aside');
+      runtime.emit({ event: 'set-aside', what, code });
+    });
+    this.#uploader = new Uploader({
+      next: (maxItems, afterPosition) => gateway.nextUpload(maxItems, afterPosition),
+      outbox: store,
+      judgement: this.#judgement,
+      send: (upload) => backend.uploadReadings(upload),
+      acknowledge: (upload, receipt) => this.#acknowledge(upload, receipt),
+    });
   }
 
   /** A backend that is away is waited for, and nothing is dropped. */
@@ -42,7 +49,7 @@ export class Delivery {
     for (let failures = 0; !signal.aborted;) {
       try {
         await this.#reportRecords();
-        const delivered = await this.#uploadOnce();
+        const delivered = await this.#uploader.once();
         if (away) runtime.emit({ event: 'backend-back' });
         away = false;
         failures = 0;
@@ -56,7 +63,7 @@ export class Delivery {
         }
         away = true;
         runtime.log.warn({ code, err: error }, 'the backend takes nothing now; it is kept here');
-        await sleep(Math.min(backoffMs(failures++), longestPauseMs), signal);
+        await sleep(backoffMs(failures++, error, longestPauseMs), signal);
       }
     }
   }
@@ -68,14 +75,14 @@ export class Delivery {
     for (const agreed of await store.unreportedRecords()) {
       try {
         await gateway.recorded(agreed, await this.#record(agreed));
-        this.#takes = true;
+        this.#judgement.taken();
       } catch (error) {
         if (!isRefusal(error)) throw error;
         const { gid, epoch, attempt } = agreed;
         const what = `record ${epoch}.${attempt} of ${toHex(gid)}`;
-        if (this.#isForGood(what, error)) {
+        if (this.#judgement.isForGood(what, error)) {
           await store.setRecordAside(gid, epoch, attempt, error.code);
-          this.#setAside(what, error);
+          this.#judgement.setAside(what, error);
         } else refusal = error;
       }
     }
@@ -100,57 +107,13 @@ export class Delivery {
     return backend.recordEpoch(record);
   }
 
-  /** An upload that is refused is halved until the item is found that spoils it. */
-  async #uploadOnce(): Promise<boolean> {
+  async #acknowledge(upload: PreparedUpload, receipt: Uint8Array): Promise<void> {
     const { gateway, backend } = this.#parts;
-    const upload = await gateway.nextUpload(this.#maxItems);
-    if (!upload) return false;
-    let receipt: Uint8Array;
-    try {
-      receipt = await backend.uploadReadings(upload.message);
-    } catch (error) {
-      if (!isRefusal(error)) throw error;
-      await this.#uploadRefused(upload, error);
-      return true;
-    }
     try {
       await gateway.acknowledge(upload, receipt, await backend.certificate());
     } catch (error) {
       backend.forgetCertificate();
       throw error;
     }
-    this.#takes = true;
-    this.#maxItems = Math.min(mostItems, 2 * this.#maxItems);
-    return true;
-  }
-
-  async #uploadRefused({ positions }: PreparedUpload, refusal: PeerRefusal): Promise<void> {
-    const [position] = positions;
-    if (position === undefined || positions.length > 1) {
-      this.#maxItems = Math.ceil(positions.length / 2);
-      return;
-    }
-    const what = `item ${position}`;
-    if (!this.#isForGood(what, refusal)) throw refusal;
-    await this.#parts.store.setAside(position, refusal.code);
-    this.#setAside(what, refusal);
-  }
-
-  #isForGood(what: string, { status }: PeerRefusal): boolean {
-    if (status !== 403) return true;
-    const refusals = (this.#refusals.get(what) ?? 0) + 1;
-    this.#refusals.set(what, refusals);
-    return refusals >= triesOfUnbelieved && this.#takes;
-  }
-
-  #setAside(what: string, { code }: PeerRefusal): void {
-    this.#refusals.delete(what);
-    this.#takes = false;
-    this.#parts.runtime.log.warn({ what, code }, 'the backend refuses something for good; it is set aside');
-    this.#parts.runtime.emit({ event: 'set-aside', what, code });
   }
 }
-
-/** The backend has looked at it and does not want it; who is not let in, or too fast, may come again. */
-const isRefusal = (error: unknown): error is PeerRefusal =>
-  error instanceof PeerRefusal && [400, 403, 409, 413].includes(error.status) && error.code !== 'membership-unknown';

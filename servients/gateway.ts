@@ -28,6 +28,7 @@ import { readCertificates, readIdentity } from './identity-files.js';
 import { Delivery } from './gateway-delivery.js';
 import { ListExchange } from './gateway-lists.js';
 import { MemberLinks } from './member-links.js';
+import { OutboxWatch } from './outbox-watch.js';
 import { codeOf, Refusals, sleep, systemNowS, type Runtime } from './runtime.js';
 import { countReadings } from './pending.js';
 import { Registrations } from './registrations.js';
@@ -56,7 +57,7 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
   const backend = new BackendClient({ suite, trustedRoots, url: config.backend.url, token });
   const directory = new DirectoryClient({ url: config.backend.url, token });
   const folder = openDataFolder(config.dataDir, 'gateway', config.suite);
-  const store = openGatewayStore(folder.databasePath);
+  const store = openGatewayStore(folder.databasePath, { maxBytes: config.diskBytes });
   const refusals = new Refusals(runtime.log);
   const servient = new Servient();
   const { address, coapPort, httpPort, advertise } = config.listen;
@@ -127,6 +128,12 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
     await putBack();
     const lists = new ListExchange(gateway.groups, backend, runtime);
     const delivery = new Delivery({ gateway, store, backend, runtime });
+    const watch = new OutboxWatch({
+      ...{ id: config.id, outbox: store, runtime },
+      onAlarm: () => {
+        gateway.outboxChanged();
+      },
+    });
     const id = `urn:gridring:gateway:${config.id}`;
     const instance = { id, title: config.id, version: runtime.version };
     const thing = await exposeThing(servient, makeThing('gateway', instance), gateway, (error) => {
@@ -135,7 +142,7 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
     registrations.add(id, JSON.stringify(thing.getThingDescription()));
     for (const enrolment of gateway.enrolments) registrations.add(enrolment.id, enrolment.td);
     runtime.emit({ event: 'gateway-started', coapPort, httpPort });
-    return new GatewayProcess({ gateway, store, loops: [registrations, delivery, lists], release });
+    return new GatewayProcess({ gateway, store, loops: [registrations, delivery, lists, watch], release });
   } catch (error) {
     await release();
     throw error;

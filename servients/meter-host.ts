@@ -18,6 +18,7 @@ import { GatewayLink } from './gateway-link.js';
 import { readCertificates, readIdentity } from './identity-files.js';
 import { MeterProcess, type MeterSummary } from './meter-process.js';
 import { MeterUplink } from './meter-uplink.js';
+import { OutboxWatch } from './outbox-watch.js';
 import { Refusals, type Runtime } from './runtime.js';
 import { stopServient } from './servient.js';
 import { csvReplay } from './sources/csv.js';
@@ -67,7 +68,7 @@ async function startMeter(
   const suite = suiteByName(host.suite);
   const identity = readIdentity(suite, config);
   const folder = openDataFolder(config.dataDir, 'meter', host.suite);
-  const store = openMeterStore(folder.databasePath);
+  const store = openMeterStore(folder.databasePath, { maxBytes: config.diskBytes });
   const servient = servientOf(config, runtime);
   const release = async (): Promise<void> => {
     await stopServient(servient);
@@ -75,6 +76,9 @@ async function startMeter(
     folder.close();
   };
   try {
+    await store.putBack().catch((error: unknown) => {
+      runtime.log.warn({ meter: config.id, err: error }, 'what was set aside could not be put back');
+    });
     const meter = await Meter.load({
       suite,
       identity,
@@ -92,7 +96,16 @@ async function startMeter(
     return new MeterProcess({
       id: config.id,
       meter,
-      uplink: new MeterUplink(config.id, meter, td, new GatewayLink(servient, gatewayTd), runtime.log),
+      uplink: new MeterUplink({
+        ...{ id: config.id, meter, store, td, log: runtime.log },
+        link: new GatewayLink(servient, gatewayTd),
+      }),
+      watch: new OutboxWatch({
+        ...{ id: config.id, outbox: store, runtime },
+        onAlarm: () => {
+          meter.outboxChanged();
+        },
+      }),
       source,
       reportIntervalMs: host.reportIntervalS * 1000,
       wakeIntervalMs: config.callable ? undefined : config.wakeIntervalS * 1000,

@@ -5,6 +5,7 @@ import type { KeyName } from '../crypto/ring/schedule.js';
 import type { Meter } from '../things/meter.js';
 import { nextLookS } from '../things/round-follower.js';
 import type { MeterUplink } from './meter-uplink.js';
+import type { OutboxWatch } from './outbox-watch.js';
 import { backoffMs, codeOf, sleep, systemNowS, type Runtime } from './runtime.js';
 import type { ReadingSource } from './sources/source.js';
 
@@ -25,6 +26,7 @@ export interface MeterProcessParts {
   readonly id: string;
   readonly meter: Meter;
   readonly uplink: MeterUplink;
+  readonly watch: OutboxWatch;
   readonly source: ReadingSource;
   readonly reportIntervalMs: number;
   /** Undefined for a meter that can be called at any time. */
@@ -44,10 +46,10 @@ export class MeterProcess {
 
   constructor(parts: MeterProcessParts) {
     this.#parts = parts;
-    const { wakeIntervalMs } = parts;
+    const { wakeIntervalMs, watch } = parts;
     const uplink =
       wakeIntervalMs === undefined ? [this.#deliver(), this.#keepUp()] : [this.#sleepAndWake(wakeIntervalMs)];
-    this.#loops = [this.#read(), this.#tick(), ...uplink];
+    this.#loops = [this.#read(), this.#tick(), watch.run(this.#running.signal), ...uplink];
   }
 
   async close(drainMs: number): Promise<MeterSummary> {
@@ -90,7 +92,7 @@ export class MeterProcess {
       } catch (error) {
         if (!(error instanceof GridringError)) throw error;
         this.#warn(error, 'a reading cannot be kept yet; it waits');
-        await sleep(backoffMs(failures), signal);
+        await sleep(backoffMs(failures, error), signal);
         if (signal.aborted) return false;
       }
     }
@@ -109,7 +111,7 @@ export class MeterProcess {
         await this.#waitForReadings();
       } catch (error) {
         this.#warn(error, 'the gateway cannot be served; trying again');
-        await sleep(backoffMs(failures++), signal);
+        await sleep(backoffMs(failures++, error), signal);
       }
     }
   }

@@ -2,8 +2,19 @@
 import { GridringError, UnavailableError } from '../crypto/errors.js';
 import type { Meter } from '../things/meter.js';
 import { RoundFollower, type Submission } from '../things/round-follower.js';
+import type { Outbox } from '../things/stores.js';
 import type { GatewayLink } from './gateway-link.js';
 import { codeOf, type Runtime } from './runtime.js';
+import { Judgement, Uploader } from './uploader.js';
+
+interface UplinkParts {
+  readonly id: string;
+  readonly meter: Meter;
+  readonly store: Outbox;
+  readonly td: string;
+  readonly link: GatewayLink;
+  readonly log: Runtime['log'];
+}
 
 export class MeterUplink {
   readonly #id: string;
@@ -12,15 +23,25 @@ export class MeterUplink {
   readonly #link: GatewayLink;
   readonly #log: Runtime['log'];
   readonly #follower: RoundFollower;
+  readonly #uploader: Uploader;
   #enrolled = false;
 
-  constructor(id: string, meter: Meter, td: string, link: GatewayLink, log: Runtime['log']) {
+  constructor({ id, meter, store, td, link, log }: UplinkParts) {
     this.#id = id;
     this.#meter = meter;
     this.#td = td;
     this.#link = link;
     this.#log = log;
     this.#follower = new RoundFollower(meter.groups, log.child({ meter: id }));
+    this.#uploader = new Uploader({
+      next: (maxItems, afterPosition) => meter.nextUpload(maxItems, afterPosition),
+      outbox: store,
+      judgement: new Judgement((what, code) => {
+        log.warn({ meter: id, what, code }, 'the gateway refuses something for good; it is set aside');
+      }),
+      send: (upload) => link.invoke('submitReadings', upload),
+      acknowledge: (upload, receipt) => meter.acknowledge(upload, receipt),
+    });
   }
 
   get enrolled(): boolean {
@@ -40,7 +61,7 @@ export class MeterUplink {
       if (error instanceof UnavailableError) throw error;
       refusal = error;
     }
-    while (!signal.aborted && (await this.#uploadOnce()));
+    while (!signal.aborted && (await this.#uploader.once()));
     if (refusal !== undefined) throw refusal as Error;
   }
 
@@ -66,13 +87,5 @@ export class MeterUplink {
       if (!(error instanceof GridringError)) throw error;
       this.#log.warn({ meter: this.#id, action, code: codeOf(error), err: error }, 'the gateway did not take a reply');
     }
-  }
-
-  /** @returns whether there was something to upload */
-  async #uploadOnce(): Promise<boolean> {
-    const upload = await this.#meter.nextUpload();
-    if (!upload) return false;
-    await this.#meter.acknowledge(upload, await this.#link.invoke('submitReadings', upload.message));
-    return true;
   }
 }

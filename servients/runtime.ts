@@ -1,10 +1,11 @@
 /** What every process of ours has: a log, counters of refusals, time, and a way to say what happened. */
 import { readFileSync } from 'node:fs';
 import { pino, type Logger } from 'pino';
-import { GridringError } from '../crypto/errors.js';
+import { GridringError, UnavailableError } from '../crypto/errors.js';
 import type { CoapObserver } from './bindings/coap-gate.js';
 import type { HttpObserver } from './bindings/http-app.js';
 import { RateLimit } from './bindings/rate-limit.js';
+import { PeerRefusal } from './bindings/peer-refusal.js';
 
 /** Something an operator wants to know, as one JSON object; how it is printed is for the command line. */
 export interface RuntimeEvent {
@@ -60,9 +61,14 @@ export const sleep = (ms: number, signal: AbortSignal): Promise<void> =>
     signal.addEventListener('abort', done);
   });
 
-/** Grows from half a second to half a minute, with jitter, so that many that wait do not come back at once. */
-export const backoffMs = (failures: number): number =>
-  Math.min(30_000, 500 * 2 ** failures) * (0.5 + Math.random() / 2);
+/**
+ * How long to wait after so many failures in a row: at most half a second to half a minute, drawn from all of that, so that
+ * many that wait do not come back at once. A peer that says when to come again is asked no sooner.
+ */
+export function backoffMs(failures: number, error?: unknown, longestMs = 30_000): number {
+  const retryAfterS = error instanceof PeerRefusal || error instanceof UnavailableError ? (error.retryAfterS ?? 0) : 0;
+  return retryAfterS * 1_000 + Math.random() * Math.min(longestMs, 500 * 2 ** failures);
+}
 
 export const codeOf = (error: unknown): string => (error instanceof GridringError ? error.code : 'internal');
 

@@ -3,10 +3,11 @@ import { equalBytes, toBase64Url, toHex } from '../crypto/bytes.js';
 import { findEntry, type Membership } from '../crypto/membership.js';
 import type { CoordinatorState } from '../crypto/ring/coordinator-state.js';
 import type { ActiveEpoch } from './active-epoch.js';
+import { diskOf, isNearlyFull } from './disk-status.js';
 import type { EpochRun } from './epoch-run.js';
 import type { RekeyFailure } from './rekey-loop.js';
 import type { Standing } from './roll.js';
-import type { EnrolledMeter, KeptVerdict, OutboxStatus, SetAside } from './stores.js';
+import type { DiskStatus, EnrolledMeter, KeptVerdict, OutboxStatus, SetAside } from './stores.js';
 
 /** What an event `memberChanged` can tell. */
 export type MemberChange = 'enrolled' | 'left' | 'revoked' | 'removed' | 'quarantined' | 'convicted' | 'returned';
@@ -132,23 +133,27 @@ export const verdictsOf = (verdicts: readonly KeptVerdict[]): unknown => ({
 });
 
 export const outboxOf = (
-  { depth, oldestS }: OutboxStatus,
+  { depth, bytes, oldestS }: OutboxStatus,
+  disk: DiskStatus,
   { count, lastCode }: SetAside,
   { lastS, errorCode }: Delivery,
   nowS: number,
 ): unknown => ({
   depth,
+  bytes,
   ...(oldestS !== null && { oldestAgeS: Math.max(0, nowS - oldestS) }),
   ...(lastS !== undefined && { lastDeliveryTime: isoTime(lastS) }),
   ...(errorCode !== undefined && { lastErrorCode: errorCode }),
   ...(count > 0 && { setAside: count }),
   ...(lastCode !== null && { setAsideCode: lastCode }),
+  disk: diskOf(disk),
 });
 
-export function healthOf(keyed: boolean, { errorCode }: Delivery): object {
+export function healthOf(keyed: boolean, { errorCode }: Delivery, disk: DiskStatus): object {
   const checks = [
     { name: 'epoch', ok: keyed },
     { name: 'backend', ok: errorCode === undefined, ...(errorCode !== undefined && { detail: errorCode }) },
+    { name: 'disk', ok: !isNearlyFull(disk) },
   ];
   return { status: checks.every(({ ok }) => ok) ? 'ok' : 'degraded', checks };
 }

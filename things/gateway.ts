@@ -69,7 +69,8 @@ export class Gateway implements ThingBehaviour {
       verdicts: async () => verdictsOf(await parts.store.verdicts()),
       outbox: async () => {
         const { store, nowS } = parts;
-        return outboxOf(await store.outboxStatus(), await store.setAsideStatus(), this.#delivery, nowS());
+        const [status, disk] = [await store.outboxStatus(), await store.diskStatus()];
+        return outboxOf(status, disk, await store.setAsideStatus(), this.#delivery, nowS());
       },
       health: async () => ({
         version: parts.version,
@@ -77,6 +78,7 @@ export class Gateway implements ThingBehaviour {
         ...healthOf(
           this.#groups.every(({ activeEpoch }) => activeEpoch !== undefined),
           this.#delivery,
+          await parts.store.diskStatus(),
         ),
       }),
     };
@@ -259,9 +261,9 @@ export class Gateway implements ThingBehaviour {
     return certificate;
   }
 
-  /** The oldest of what the backend does not have yet; undefined when it has everything. */
-  nextUpload(maxItems?: number): Promise<PreparedUpload | undefined> {
-    return packUpload(this.#parts.store, maxItems);
+  /** The oldest of what the backend does not have yet, after a position; undefined when it has everything. */
+  nextUpload(maxItems?: number, afterPosition?: number): Promise<PreparedUpload | undefined> {
+    return packUpload(this.#parts.store, maxItems, afterPosition);
   }
 
   /**
@@ -290,6 +292,11 @@ export class Gateway implements ThingBehaviour {
     verifyReceipt(suite, backend, identity.certHash, upload.message, receipt);
     await store.acknowledge(upload.positions);
     this.#delivery = { lastS: nowS() };
+  }
+
+  /** The room for the outbox has become scarce, or is no longer. */
+  outboxChanged(): void {
+    this.#emitter?.propertyChanged('outbox');
   }
 
   /** For the outbox's status: why nothing is delivered. */

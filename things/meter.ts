@@ -19,6 +19,7 @@ import { ConflictError, VerificationError } from '../crypto/errors.js';
 import { limits } from '../crypto/limits.js';
 import type { MemberState } from '../crypto/ring/member-state.js';
 import type { ActionHandler, PropertyReader, ThingBehaviour, ThingEmitter } from './behaviour.js';
+import { diskOf } from './disk-status.js';
 import { wipe } from './meter-group.js';
 import { MeterGroups } from './meter-groups.js';
 import { isoTime, keyStatusOf } from './meter-status.js';
@@ -155,9 +156,9 @@ export class Meter implements ThingBehaviour {
     });
   }
 
-  /** The oldest of what the gateway does not have yet; undefined when it has everything. */
-  nextUpload(): Promise<PreparedUpload | undefined> {
-    return packUpload(this.#parts.store);
+  /** The oldest of what the gateway does not have yet, after a position; undefined when it has everything. */
+  nextUpload(maxItems?: number, afterPosition?: number): Promise<PreparedUpload | undefined> {
+    return packUpload(this.#parts.store, maxItems, afterPosition);
   }
 
   /**
@@ -173,6 +174,11 @@ export class Meter implements ThingBehaviour {
     await store.acknowledge(upload.positions);
   }
 
+  /** The room for the outbox has become scarce, or is no longer. */
+  outboxChanged(): void {
+    this.#emitter?.propertyChanged('status');
+  }
+
   #onStep(before: MemberState, { round, active }: MemberState): void {
     if (before.round.kind !== round.kind || before.active !== active) this.#emitter?.propertyChanged('keyStatus');
     if (active && before.active?.name !== active.name) {
@@ -184,16 +190,22 @@ export class Meter implements ThingBehaviour {
 
   async #status(): Promise<unknown> {
     const { store, sourceName, nowS } = this.#parts;
-    const { depth } = await store.outboxStatus();
+    const { depth, bytes, oldestS } = await store.outboxStatus();
+    const { count, lastCode } = await store.setAsideStatus();
     const last = this.#sealing.lastReading;
     return {
       readings: {
         lastSequence: this.lastSequence,
         unacknowledged: depth,
+        unacknowledgedBytes: bytes,
+        ...(oldestS !== null && { oldestAgeS: Math.max(0, nowS() - oldestS) }),
+        ...(count > 0 && { setAside: count }),
+        ...(lastCode !== null && { setAsideCode: lastCode }),
         source: sourceName,
         ...(last && { lastReadingTime: isoTime(last.timeS) }),
       },
       clock: { time: isoTime(nowS()) },
+      disk: diskOf(await store.diskStatus()),
     };
   }
 }

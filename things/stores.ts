@@ -1,6 +1,7 @@
 /**
  * What the Things need to have kept. Every method is one durable transaction: when it has returned, a crash loses
- * nothing of it. Implementations live in `servients/stores/`. A full disk is an UnavailableError `disk-full`.
+ * nothing of it. Implementations live in `servients/stores/`. A full disk is an UnavailableError `disk-full`; so is a
+ * full budget to an outbox, which leaves room for what a ring and its epochs have to keep.
  */
 import type { EntryKind } from '../crypto/envelope/chain.js';
 import type { ListOrder } from '../crypto/membership.js';
@@ -15,16 +16,43 @@ export interface OutboxItem {
 
 export interface OutboxStatus {
   readonly depth: number;
+  /** Of the items' messages. */
+  readonly bytes: number;
   /** When the oldest item was added, Unix seconds; null when empty. */
   readonly oldestS: number | null;
 }
 
+/** What the next station refuses for good, as far as one can tell. */
+export interface SetAside {
+  /** Items, and at a gateway records of epochs. */
+  readonly count: number;
+  /** With which the newest item was refused, or where there is none the newest record; null for nothing. */
+  readonly lastCode: string | null;
+}
+
+/** How full a database is. */
+export interface DiskStatus {
+  /** Of its pages that hold something. */
+  readonly usedBytes: number;
+  /** What it may grow to before its outbox takes no more; null where nothing but the disk limits it. */
+  readonly budgetBytes: number | null;
+}
+
 export interface Outbox {
-  /** The first items in order: at most `maxItems` and, beyond the first, at most `maxBytes` of messages. */
-  pending(maxItems: number, maxBytes: number): Promise<readonly OutboxItem[]>;
+  /**
+   * The first items in order that come after a position: at most `maxItems` and, beyond the first, at most `maxBytes` of
+   * messages.
+   */
+  pending(maxItems: number, maxBytes: number, afterPosition?: number): Promise<readonly OutboxItem[]>;
   /** The other side has these durably: they are forgotten here. */
   acknowledge(positions: readonly number[]): Promise<void>;
   outboxStatus(): Promise<OutboxStatus>;
+  /** An item that is refused stands in the way of no other; nothing of it is lost. */
+  setAside(position: number, code: string): Promise<void>;
+  setAsideStatus(): Promise<SetAside>;
+  /** What was set aside is to be delivered again. */
+  putBack(): Promise<void>;
+  diskStatus(): Promise<DiskStatus>;
 }
 
 export interface MeterStore extends Outbox {
@@ -161,20 +189,7 @@ export interface GroupStore {
   saveQuarantine(gid: Uint8Array, state: Uint8Array): Promise<void>;
 }
 
-/** What the backend refuses for good, as far as one can tell. */
-export interface SetAside {
-  /** Items, and records of epochs. */
-  readonly count: number;
-  /** With which the newest item was refused, or where there is none the newest record; null for nothing. */
-  readonly lastCode: string | null;
-}
-
 export interface GatewayStore extends Outbox, GroupStore {
-  /** An item of the outbox that is refused stands in the way of no other; nothing of it is lost. */
-  setAside(position: number, code: string): Promise<void>;
-  setAsideStatus(): Promise<SetAside>;
-  /** What was set aside, items and records, is to be delivered again. */
-  putBack(): Promise<void>;
   /** A newer enrolment of a meter takes the place of the older, and brings it back into groups that it had left before. */
   saveEnrolment(meter: EnrolledMeter): Promise<void>;
   enrolments(): Promise<readonly EnrolledMeter[]>;

@@ -16,11 +16,16 @@ export interface PreparedUpload {
   readonly positions: readonly number[];
 }
 
-const uploadItems = 256;
+/** More never fit into the bytes. */
+export const uploadItems = 256;
 
-/** The oldest of what the next station does not have yet; undefined when it has everything. */
-export async function packUpload(outbox: Outbox, maxItems = uploadItems): Promise<PreparedUpload | undefined> {
-  const items = await outbox.pending(Math.min(maxItems, uploadItems), limits.readingsBatch - limits.envelope);
+/** The oldest of what the next station does not have yet, after a position; undefined when it has everything. */
+export async function packUpload(
+  outbox: Outbox,
+  maxItems = uploadItems,
+  afterPosition = 0,
+): Promise<PreparedUpload | undefined> {
+  const items = await outbox.pending(maxItems, limits.readingsBatch - limits.envelope, afterPosition);
   if (items.length === 0) return undefined;
   const [grants, entries] = [true, false].map((areGrants) =>
     items.filter(({ kind }) => (kind === 'grant') === areGrants).map(({ message }) => message),

@@ -1,7 +1,7 @@
 /** How a refusal looks in CoAP: the code, and the problem object of `status.ts` as JSON. */
 import { GridringError } from '../../crypto/errors.js';
 import { formatOf } from './coap-formats.js';
-import { optionNumber, uintOption, type Reply } from './coap-message.js';
+import { optionNumber, uintOption, type CoapOption, type Reply } from './coap-message.js';
 import { jsonType } from './media-types.js';
 import { toPeerError, type Problem } from './status.js';
 
@@ -22,7 +22,13 @@ export function refusalReply(error: unknown): Reply {
   const { coapCode, problem } = error instanceof CoapRefusal ? ownRefusal(error) : toPeerError(error);
   return {
     code: coapCode,
-    options: [[optionNumber.contentFormat, uintOption(formatOf(jsonType))]],
+    options: [
+      [optionNumber.contentFormat, uintOption(formatOf(jsonType))],
+      // RFC 7252 §5.9.3.4: when to try again.
+      ...(problem.retryAfterS === undefined
+        ? []
+        : [[optionNumber.maxAge, uintOption(problem.retryAfterS)] as CoapOption]),
+    ],
     payload: Buffer.from(JSON.stringify(problem)),
   };
 }

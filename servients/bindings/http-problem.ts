@@ -94,6 +94,7 @@ export function sendProblem(
   if (problem.status === 500) request.log.error({ err: error }, 'request failed');
   else request.log.info({ code, reason: (error as Error).message }, 'request refused');
   if (hasLongRest(request.raw)) reply.header('connection', 'close');
+  if (problem.retryAfterS !== undefined) reply.header('retry-after', problem.retryAfterS);
   void reply
     .headers({ ...headers, 'x-request-id': request.id })
     .code(problem.status)

@@ -16,6 +16,8 @@ export interface Problem {
   readonly status: number;
   readonly code: string;
   readonly detail?: string;
+  /** Seconds from now; beside the `Retry-After` of HTTP and the Max-Age of CoAP, so that clients find it alike on both. */
+  readonly retryAfterS?: number;
 }
 
 export interface PeerError {
@@ -38,7 +40,7 @@ export function toPeerError(error: unknown): PeerError {
   if (error instanceof NotFoundError) return peerError(404, '4.04', 'Not Found', error);
   if (error instanceof ConflictError) return peerError(409, '4.09', 'Conflict', error);
   if (error instanceof LimitError) return peerError(429, '4.29', 'Too Many Requests', error);
-  if (error instanceof UnavailableError) return peerError(503, '5.03', 'Service Unavailable', error);
+  if (error instanceof UnavailableError) return peerError(503, '5.03', 'Service Unavailable', error, error.retryAfterS);
   return peerError(500, '5.00', 'Internal Server Error', { code: 'internal' });
 }
 
@@ -47,7 +49,12 @@ function peerError(
   coapCode: string,
   title: string,
   { code, message }: Pick<GridringError, 'code'> & { readonly message?: string },
+  retryAfterS?: number,
 ): PeerError {
-  const problem: Problem = { type: 'about:blank', title, status: httpStatus, code };
-  return { httpStatus, coapCode, problem: message === undefined ? problem : { ...problem, detail: message } };
+  const problem: Problem = {
+    ...{ type: 'about:blank', title, status: httpStatus, code },
+    ...(message !== undefined && { detail: message }),
+    ...(retryAfterS !== undefined && { retryAfterS }),
+  };
+  return { httpStatus, coapCode, problem };
 }

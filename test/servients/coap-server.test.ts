@@ -167,6 +167,14 @@ describe('what a behaviour throws becomes a CoAP code and a problem object', () 
   });
 });
 
+it('a part that is full says when to come again, by the maximum age of its answer and in the problem', async () => {
+  running.echo = () => Promise.reject(new UnavailableError('disk-full', 'full', undefined, 10));
+  const refused = await ask({ code: post, ...at('actions', 'echo'), options: [cose], payload: Buffer.of(1) });
+  expect(refused.code).toBe('5.03');
+  expect(refused.options.find(([number]) => number === 14)?.[1]).toEqual(Buffer.of(10));
+  expect(problemOf(refused)).toMatchObject({ code: 'disk-full', retryAfterS: 10 });
+});
+
 describe('what CoAP itself refuses', () => {
   it.each<[string, RawRequest, string, string]>([
     ['a resource that is not there', { path: ['nothing'] }, '4.04', 'resource-unknown'],

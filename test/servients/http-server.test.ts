@@ -168,6 +168,12 @@ describe('a Thing over HTTP', () => {
     expect(await problemOf(forged)).toEqual({ type: 'about:blank', title: 'Forbidden', status: 403, code: 'refused' });
   });
 
+  it('a part that is full says when to come again', async () => {
+    const full = await post('/actions/rekey', 'application/cose', Uint8Array.of(255));
+    expect(full.headers.get('retry-after')).toBe('10');
+    expect(await problemOf(full)).toMatchObject({ status: 503, code: 'disk-full', retryAfterS: 10 });
+  });
+
   it('5,000 actions, a third of them refused, leave the process no larger', async () => {
     await running.servient.shutdown();
     running = await runThing({ limits: { requestsPerMinute: 100_000 } });

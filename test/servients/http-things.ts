@@ -1,6 +1,6 @@
 /** A small Thing with one affordance of every kind, on a real HTTP server. */
 import { Servient, type ExposedThing } from '@node-wot/core';
-import { ConflictError, VerificationError } from '../../crypto/errors.js';
+import { ConflictError, UnavailableError, VerificationError } from '../../crypto/errors.js';
 import type { ThingBehaviour, ThingEmitter } from '../../things/behaviour.js';
 import { HttpServer, type HttpServerOptions } from '../../servients/bindings/http-server.js';
 import { exposeThing } from '../../servients/expose.js';
@@ -55,6 +55,7 @@ export async function runThing(options: Partial<HttpServerOptions> = {}): Promis
         invoke: async (bytes) => {
           state.received.push(bytes);
           if (bytes[0] === 0) throw new ConflictError('epoch-stale', 'epoch 3 is over');
+          if (bytes[0] === 255) throw new UnavailableError('disk-full', 'no room', undefined, 10);
           if (bytes[0] === 1) throw new VerificationError('signature-invalid', 'the second signature does not verify');
           return bytes.toReversed();
         },

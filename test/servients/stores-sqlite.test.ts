@@ -12,7 +12,7 @@ import { openGatewayStore } from '../../servients/stores/sqlite/gateway-store.js
 import { openMeterStore } from '../../servients/stores/sqlite/meter-store.js';
 import { migrate, migrationsOf, type StoreRole } from '../../servients/stores/sqlite/migrate.js';
 import { storeError } from '../../servients/stores/sqlite/store-error.js';
-import { bytes, nowS, reading, readings } from './stores/samples.js';
+import { bytes, gid, nowS, reading, readings } from './stores/samples.js';
 import { makeTemporaryFolder, removeFolder } from './stores/sqlite-places.js';
 
 let folder: string;
@@ -282,6 +282,30 @@ describe('a full disk', () => {
     const [first, second] = await store.pending(2, 100_000);
     await store.acknowledge([first?.position ?? 0, second?.position ?? 0]);
     expect(await store.accept(upload(accepted), nowS)).toEqual({ fresh: 2 });
+    store.close();
+  });
+
+  it('of a meter leaves room for its state in the rings', async () => {
+    const store = openMeterStore(path, { maxBytes });
+    await fill((i) => store.saveSealing(Uint8Array.of(i), [{ kind: 'reading', message: bytes(500) }], nowS));
+    const { usedBytes, budgetBytes } = await store.diskStatus();
+    expect(budgetBytes).toBeLessThan(maxBytes);
+    expect(budgetBytes! - usedBytes).toBeLessThan(500);
+    for (let i = 0; i < 20; i++) await store.saveMembership(gid, bytes(20_000), bytes(5_000));
+    store.close();
+  });
+
+  it('of a gateway leaves room for the records of epochs, and for setting aside what is refused', async () => {
+    const store = openGatewayStore(path, { maxBytes });
+    const meter = bytes(32);
+    const accepted = await fill((i) => store.accept([reading(meter, i + 1, 0, 500)], nowS));
+    for (let epoch = 1; epoch <= 5; epoch++) {
+      expect(await store.saveAnnounced(gid, epoch, 1)).toBe(true);
+      const record = { gid, epoch, attempt: 1, listHash: bytes(32), record: bytes(5_000), agreedS: nowS };
+      await store.saveRecord({ ...record });
+    }
+    for (const { position } of await store.pending(20, 100_000)) await store.setAside(position, 'refused');
+    expect((await store.outboxStatus()).depth).toBe(accepted - 20);
     store.close();
   });
 

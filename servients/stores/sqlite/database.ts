@@ -3,12 +3,19 @@ import { closeSync, openSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { DatabaseSync, type DatabaseSyncInstance } from '@photostructure/sqlite';
 import { migrate, migrationsOf, type StoreRole } from './migrate.js';
-import { fileError, storeError } from './store-error.js';
+import type { DiskStatus } from '../../../things/stores.js';
+import { diskFull, fileError, storeError } from './store-error.js';
 
 export interface StoreOptions {
-  /** Quota of the database file; beyond it a write is refused with UnavailableError `disk-full`. Default: none. */
+  /**
+   * Quota of the database file; beyond it a write is refused with UnavailableError `disk-full`, and what goes into an
+   * outbox some time before. Default: none. The log beside the file is not counted.
+   */
   readonly maxBytes?: number;
 }
+
+/** What an outbox leaves of a quota, so that rings and epochs can go on: their states, records, and lists of members. */
+const reserveBytes = (maxBytes: number): number => Math.min(4_194_304, Math.floor(maxBytes / 4));
 
 export interface Closable {
   /** Waits for nothing: every method has finished when its promise exists. */
@@ -43,7 +50,7 @@ export function openStore<Store>(
   try {
     connection = new DatabaseSync(absolute, { timeout: busyTimeoutMs, enableForeignKeyConstraints: true });
     prepareConnection(connection, absolute, role, options);
-    return makeStore(new Database(absolute, connection));
+    return makeStore(new Database(absolute, connection, options));
   } catch (cause) {
     connection?.close();
     throw storeError(absolute, cause);
@@ -53,10 +60,17 @@ export function openStore<Store>(
 export class Database implements Closable {
   readonly #path: string;
   readonly #connection: DatabaseSyncInstance;
+  readonly #budgetBytes: number | null;
+  readonly #usedBytes: Statement<[], { readonly bytes: number }>;
 
-  constructor(path: string, connection: DatabaseSyncInstance) {
+  constructor(path: string, connection: DatabaseSyncInstance, { maxBytes }: StoreOptions) {
     this.#path = path;
     this.#connection = connection;
+    this.#budgetBytes = maxBytes === undefined ? null : maxBytes - reserveBytes(maxBytes);
+    this.#usedBytes = this.prepare(
+      `SELECT (page_count - freelist_count) * page_size AS bytes
+       FROM pragma_page_count, pragma_freelist_count, pragma_page_size`,
+    );
   }
 
   prepare<Parameters extends readonly SqlValue[], Row = never>(sql: string): Statement<Parameters, Row> {
@@ -86,6 +100,17 @@ export class Database implements Closable {
     } catch (cause) {
       throw storeError(this.#path, cause);
     }
+  }
+
+  /** Also within a transaction. */
+  diskStatus(): DiskStatus {
+    return { usedBytes: this.read(() => onlyRow(this.#usedBytes.get())).bytes, budgetBytes: this.#budgetBytes };
+  }
+
+  /** @throws UnavailableError `disk-full` when so many more bytes would leave no reserve */
+  assertRoom(bytes: number): void {
+    const { usedBytes, budgetBytes } = this.diskStatus();
+    if (budgetBytes !== null && usedBytes + bytes > budgetBytes) throw diskFull(this.#path);
   }
 
   /** Moves the write-ahead log into the database and empties it, and with it what has been overwritten since. */

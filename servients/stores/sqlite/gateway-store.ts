@@ -22,10 +22,7 @@ class SqliteGatewayStore extends SqliteGroups implements GatewayStore, Closable 
   >;
   readonly #cameBack: Statement<[certHash: Uint8Array, enrolledS: number]>;
   readonly #enrolments: Statement<[], EnrolmentRow>;
-  readonly #setAside: Statement<[code: string, position: number]>;
-  readonly #setAsideStatus: Statement<[], SetAside>;
-  readonly #putBack: Statement<[]>;
-  readonly #forgetSetAside: Statement<[]>;
+  readonly #refusedRecords: Statement<[], SetAside>;
   readonly #reportAgain: Statement<[]>;
 
   constructor(database: Database) {
@@ -39,21 +36,11 @@ class SqliteGatewayStore extends SqliteGroups implements GatewayStore, Closable 
     this.#enrolments = database.prepare(
       'SELECT id, cert_hash AS certHash, certificates, td, enrolled_s AS enrolledS FROM enrolment ORDER BY id',
     );
-    this.#setAside = database.prepare(
-      `INSERT INTO set_aside (position, kind, message, added_s, code)
-       SELECT position, kind, message, added_s, ? FROM outbox WHERE position = ?`,
+    this.#refusedRecords = database.prepare(
+      `SELECT count(*) AS count,
+         (SELECT refused FROM record WHERE refused IS NOT NULL ORDER BY epoch DESC LIMIT 1) AS lastCode
+       FROM record WHERE refused IS NOT NULL`,
     );
-    this.#setAsideStatus = database.prepare(
-      `SELECT (SELECT count(*) FROM set_aside) + (SELECT count(*) FROM record WHERE refused IS NOT NULL) AS count,
-         coalesce(
-           (SELECT code FROM set_aside ORDER BY position DESC LIMIT 1),
-           (SELECT refused FROM record WHERE refused IS NOT NULL ORDER BY epoch DESC LIMIT 1)
-         ) AS lastCode`,
-    );
-    this.#putBack = database.prepare(
-      'INSERT INTO outbox (position, kind, message, added_s) SELECT position, kind, message, added_s FROM set_aside',
-    );
-    this.#forgetSetAside = database.prepare('DELETE FROM set_aside');
     this.#reportAgain = database.prepare('UPDATE record SET refused = NULL WHERE refused IS NOT NULL');
   }
 
@@ -81,20 +68,17 @@ class SqliteGatewayStore extends SqliteGroups implements GatewayStore, Closable 
     });
   }
 
-  async setAside(position: number, code: string): Promise<void> {
-    this.#database.transaction(() => {
-      if (this.#setAside.run(code, position).changes > 0) this.remove([position]);
-    });
+  override async setAsideStatus(): Promise<SetAside> {
+    const [items, records] = [
+      await super.setAsideStatus(),
+      this.#database.read(() => onlyRow(this.#refusedRecords.get())),
+    ];
+    return { count: items.count + records.count, lastCode: items.lastCode ?? records.lastCode };
   }
 
-  async setAsideStatus(): Promise<SetAside> {
-    return this.#database.read(() => onlyRow(this.#setAsideStatus.get()));
-  }
-
-  async putBack(): Promise<void> {
+  override async putBack(): Promise<void> {
+    await super.putBack();
     this.#database.transaction(() => {
-      this.count(this.#putBack.run().changes);
-      this.#forgetSetAside.run();
       this.#reportAgain.run();
     });
   }

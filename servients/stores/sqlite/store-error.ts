@@ -51,8 +51,11 @@ export function fileError(path: string, cause: unknown): UnavailableError | Setu
   return typeof errno === 'number' && noRoom.has(-errno) ? diskFull(path, cause) : unreadable(path, cause);
 }
 
-const diskFull = (path: string, cause: unknown): UnavailableError =>
-  new UnavailableError('disk-full', `no room for ${path}: free some, or raise its quota`, cause);
+/** Who is told so by a peer comes again, and not at once: room is made by delivering, or by hand. */
+const retryAfterS = 10;
+
+export const diskFull = (path: string, cause?: unknown): UnavailableError =>
+  new UnavailableError('disk-full', `no room for ${path}: free some, or raise its quota`, cause, retryAfterS);
 
 const unreadable = (path: string, cause: unknown): SetupError =>
   new SetupError(

@@ -39,6 +39,7 @@ describe('what a configuration leaves out has a default', () => {
     expect(judge('gateway', gateway)).toEqual({
       ...gateway,
       suite: 'x25519',
+      diskBytes: 268_435_456,
       listen: { address: '127.0.0.1', coapPort: 5683, httpPort: 8080, advertise: {} },
       group: { windowMs: 2000, roundDeadlineMs: 90_000, sleeperDeadlineMs: 120_000, maxAttempts: 5 },
     });
@@ -52,7 +53,9 @@ describe('what a configuration leaves out has a default', () => {
   test('of every meter of a process', () => {
     const listen = { scheme: 'coap', address: '127.0.0.1', port: 0, advertise: {} };
     const source = { kind: 'csv', dayIndex: 0, speed: 1 };
-    const meters = [{ ...meter.meters[0], callable: true, wakeIntervalS: 60, clockErrorS: 0, listen, source }];
+    const meters = [
+      { ...meter.meters[0], diskBytes: 67_108_864, callable: true, wakeIntervalS: 60, clockErrorS: 0, listen, source },
+    ];
     expect(judge('meter', meter)).toEqual({ ...meter, suite: 'x25519', reportIntervalS: 0, meters });
   });
 });

@@ -161,7 +161,7 @@ export function describeGatewayStore(name: string, factory: StoreFactory<Gateway
       await store.accept(upload, nowS);
       await acknowledgeAll(store);
       expect(await store.accept(upload, nowS)).toEqual({ fresh: 0 });
-      expect(await store.outboxStatus()).toEqual({ depth: 0, oldestS: null });
+      expect(await store.outboxStatus()).toEqual({ depth: 0, bytes: 0, oldestS: null });
       const forged = { ...reading(meter, 2), hash: bytes(32) };
       await expect(store.accept([forged], nowS)).rejects.toMatchObject({ code: 'sequence-conflict' });
     });

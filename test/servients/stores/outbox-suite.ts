@@ -68,15 +68,43 @@ export function describeOutbox<Store extends Outbox>(
       expect(again?.position).toBeGreaterThan(Math.max(...used));
     });
 
-    it('tells its depth and when its oldest item was added', async () => {
+    it('tells its depth, its bytes, and when its oldest item was added', async () => {
       const store = await places.store();
-      expect(await store.outboxStatus()).toEqual({ depth: 0, oldestS: null });
+      expect(await store.outboxStatus()).toEqual({ depth: 0, bytes: 0, oldestS: null });
       await add(store, [bytes(10)], nowS);
-      await add(store, [bytes(10), bytes(10)], nowS + 60);
-      expect(await store.outboxStatus()).toEqual({ depth: 3, oldestS: nowS });
+      await add(store, [bytes(20), bytes(30)], nowS + 60);
+      expect(await store.outboxStatus()).toEqual({ depth: 3, bytes: 60, oldestS: nowS });
       const [first] = await store.pending(1, 100);
       await store.acknowledge([first?.position ?? 0]);
-      expect(await store.outboxStatus()).toEqual({ depth: 2, oldestS: nowS + 60 });
+      expect(await store.outboxStatus()).toEqual({ depth: 2, bytes: 50, oldestS: nowS + 60 });
+    });
+
+    it('gives what comes after a position', async () => {
+      const store = await places.store();
+      await add(store, [bytes(100), bytes(100), bytes(500)], nowS);
+      const [first, second] = await store.pending(3, 1_000);
+      const after = await store.pending(3, 1, second?.position);
+      expect(after.map(({ message }) => message.length)).toEqual([500]);
+      expect(await store.pending(3, 1_000, first?.position)).toHaveLength(2);
+    });
+
+    it('sets an item aside, out of the way of the others, and puts it back in its place', async () => {
+      const place = await places.place();
+      const first = await place.open();
+      const messages = [bytes(10), bytes(20), bytes(30)];
+      await add(first.store, messages, nowS);
+      const [, second] = await first.store.pending(3, 1_000);
+      await first.store.setAside(second!.position, 'sequence-conflict');
+      await first.store.setAside(second!.position, 'twice');
+      await first.close();
+      const { store } = await place.open();
+      expect((await store.pending(3, 1_000)).map(({ message }) => message.length)).toEqual([10, 30]);
+      expect(await store.outboxStatus()).toEqual({ depth: 2, bytes: 40, oldestS: nowS });
+      expect(await store.setAsideStatus()).toEqual({ count: 1, lastCode: 'sequence-conflict' });
+      await store.putBack();
+      expect((await store.pending(3, 1_000)).map(({ message }) => message)).toEqual(messages);
+      expect(await store.outboxStatus()).toEqual({ depth: 3, bytes: 60, oldestS: nowS });
+      expect(await store.setAsideStatus()).toEqual({ count: 0, lastCode: null });
     });
   });
 }
