@@ -68,8 +68,8 @@ async function attempt(
     plan,
   );
   try {
-    const active = await run.activate(await run.run());
-    if (active.length === meters.length) return true;
+    const { active } = await run.activate(await run.run());
+    if (active === meters.length) return true;
     if (isLast) throw new TypeError('a member did not get its key', { cause: failures[0] });
   } catch (error) {
     if (isLast || !(error instanceof GridringError)) throw error;

@@ -3,7 +3,14 @@ import { ConflictError, GridringError, UnavailableError } from '../crypto/errors
 import type { Membership } from '../crypto/membership.js';
 import type { Reason } from '../crypto/ring/messages.js';
 import type { Published } from '../crypto/ring/coordinator-state.js';
-import { EpochRun, type EpochPlan, type EpochReport, type MemberAction, type Members } from './epoch-run.js';
+import {
+  EpochRun,
+  type Activation,
+  type EpochPlan,
+  type EpochReport,
+  type MemberAction,
+  type Members,
+} from './epoch-run.js';
 import type { VerifiedBundle } from './known-lists.js';
 import type { Parts } from './parts.js';
 import type { Cause } from './rekey-schedule.js';
@@ -37,8 +44,7 @@ export interface AgreementGroup {
 
 export interface Agreed {
   readonly published: Published;
-  /** Members that are known to have the key active. */
-  readonly confirmed: number;
+  readonly activation: Activation;
 }
 
 /** For these it is worth waiting for members that were silent before. */
@@ -117,20 +123,20 @@ export class Agreement {
       const { name, announcement, record } = published;
       await store.saveRecord({ ...name, listHash: announcement.listHash, record, agreedS: nowS() });
       await onPublished(published);
-      return { published, confirmed: await this.#activate(run, published) };
+      return { published, activation: await this.#activate(run, published) };
     } finally {
       if (run.report) await onAttempted(run.report, plan, membership);
     }
   }
 
   /** A member that is silent now gets the key by its own asking; whoever has to be left out must not wait for it. */
-  async #activate(run: EpochRun, published: Published): Promise<number> {
-    const stopped = new Promise<readonly Uint8Array[]>((resolve) => {
+  async #activate(run: EpochRun, published: Published): Promise<Activation> {
+    const stopped = new Promise<Activation>((resolve) => {
       this.#stopped.signal.addEventListener('abort', () => {
-        resolve([]);
+        resolve({ active: 0, refused: 0 });
       });
     });
-    return (await Promise.race([run.activate(published), stopped])).length;
+    return Promise.race([run.activate(published), stopped]);
   }
 
   /** Under one list from beginning to end: a newer one is for the next attempt. */

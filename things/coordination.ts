@@ -1,7 +1,7 @@
 /** One group that a gateway coordinates: its membership list, the epoch that is active, and what asks for the next. */
 import { equalBytes, toHex } from '../crypto/bytes.js';
 import { parseSign1 } from '../crypto/cose.js';
-import { ConflictError } from '../crypto/errors.js';
+import { ConflictError, VerificationError } from '../crypto/errors.js';
 import { limits } from '../crypto/limits.js';
 import { findEntry, type Membership } from '../crypto/membership.js';
 import type { Published } from '../crypto/ring/coordinator-state.js';
@@ -366,7 +366,7 @@ export class Coordination {
 
   /**
    * Agrees on the next epoch. One at a time: who asks while one is under way gets its outcome.
-   * @throws GridringError of the last attempt; ConflictError `epoch-stopped`
+   * @throws GridringError of the last attempt; ConflictError `epoch-stopped`; VerificationError `activation-refused`
    */
   rekey(reason: Cause): Promise<EpochOutcome> {
     this.#rekeying ??= this.#agree(reason).finally(() => (this.#rekeying = undefined));
@@ -390,12 +390,16 @@ export class Coordination {
       onAttempted: (report, plan, membership) => this.#attempted(report, plan, membership),
       onPublished: (published) => this.#published(published),
     });
-    const { published, confirmed } = await this.#agreement.agree(reason);
+    const { published, activation } = await this.#agreement.agree(reason);
     const { epoch, attempt } = published.name;
     const agreementMs = performance.now() - startedMs;
     const members = published.ring.members.length;
+    // A false MAC, which only members can see: signed and recorded, and of no use to anybody.
+    if (activation.refused * 2 > members) {
+      throw new VerificationError('activation-refused', `${activation.refused} of ${members} members refuse the epoch`);
+    }
     const provisional = this.#active?.provisional ?? false;
-    const outcome = { gid: this.gid, epoch, attempt, members, confirmed, provisional, agreementMs };
+    const outcome = { gid: this.gid, epoch, attempt, members, confirmed: activation.active, provisional, agreementMs };
     log.info({ ...outcome, reason }, 'epoch agreed');
     onEpoch(outcome);
     return outcome;

@@ -86,6 +86,13 @@ export interface EpochReport {
   readonly verdict: (Judgement & { readonly message: Uint8Array }) | null;
 }
 
+/** What is known of the members of a published epoch. */
+export interface Activation {
+  readonly active: number;
+  /** They have the confirmations, and do not take them. */
+  readonly refused: number;
+}
+
 const activationTries = 4;
 /** After a first silence; longer after each further one. */
 const retryPauseMs = 1_000;
@@ -195,24 +202,23 @@ export class EpochRun {
   /**
    * Hands out the confirmations, and again to who was silent: a key is active only at members that have them. Who cannot
    * be called fetches them.
-   * @returns the members that are known to be active
    */
-  async activate({ confirmationsMessage }: Published): Promise<readonly Uint8Array[]> {
+  async activate({ confirmationsMessage }: Published): Promise<Activation> {
     const callable = this.#roster().filter((member) => this.#parts.reach(member) === 'callable');
-    const activated = await Promise.all(
-      callable.map(async (member) => ((await this.#activateOne(member, confirmationsMessage)) ? [member] : [])),
-    );
-    return activated.flat();
+    const answers = await Promise.all(callable.map((member) => this.#activateOne(member, confirmationsMessage)));
+    const count = (wanted: (typeof answers)[number]): number => answers.filter((answer) => answer === wanted).length;
+    return { active: count('active'), refused: count('refused') };
   }
 
-  async #activateOne(member: Uint8Array, message: Uint8Array): Promise<boolean> {
+  async #activateOne(member: Uint8Array, message: Uint8Array): Promise<'active' | 'refused' | 'silent'> {
     for (let tries = 1; ; tries++) {
       try {
         await this.#parts.members.invoke(member, 'activate', message);
-        return true;
+        return 'active';
       } catch (error) {
         this.#parts.onMemberFailed(member, 'activate', error);
-        if (tries === activationTries || !(error instanceof UnavailableError)) return false;
+        if (!(error instanceof UnavailableError)) return 'refused';
+        if (tries === activationTries) return 'silent';
         await this.#parts.sleep(tries * retryPauseMs, this.#stopped.signal);
       }
     }

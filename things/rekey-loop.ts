@@ -74,13 +74,15 @@ export class RekeyLoop {
       const code = error instanceof GridringError ? error.code : 'internal';
       // Whoever stopped it has asked for another, and this one's cause still stands.
       if (code === 'epoch-stopped') this.ask(reason);
-      else this.#failed(reason, code, error);
+      else this.#failed(reason, schedule.failures, code, error);
     }
   }
 
-  #failed(reason: Cause, code: string, error: unknown): void {
+  /** An epoch that was agreed and that its members refuse has failed like others: the count before it goes on. */
+  #failed(reason: Cause, failuresBefore: number, code: string, error: unknown): void {
     const { nowMs, jitter, onFailed } = this.#parts;
-    this.#schedule = failed(this.#schedule, reason, nowMs(), jitter());
+    const schedule = { ...this.#schedule, failures: failuresBefore };
+    this.#schedule = failed(schedule, reason, nowMs(), jitter());
     this.#failure = { failures: this.#schedule.failures, code };
     onFailed(reason, this.#failure, error);
   }

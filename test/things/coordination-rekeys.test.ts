@@ -4,7 +4,13 @@ import { fromBase64Url } from '../../crypto/bytes.js';
 import { UnavailableError } from '../../crypto/errors.js';
 import { unchangedList, type Policy } from '../../crypto/membership.js';
 import { verifyVerdict } from '../../crypto/ring/blame.js';
-import { encodeAnnouncement, parseAnnouncement, parseRosterBundle } from '../../crypto/ring/messages.js';
+import {
+  encodeAnnouncement,
+  encodeConfirmation,
+  parseAnnouncement,
+  parseConfirmation,
+  parseRosterBundle,
+} from '../../crypto/ring/messages.js';
 import { openRoster } from '../../crypto/ring/roster.js';
 import { announcementId } from '../../crypto/ring/schedule.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
@@ -75,6 +81,26 @@ describe('a rekey', () => {
     village.network = (_to, _action, message, deliver) => deliver(message);
     expect(await village.epochsAgreed(2)).toMatchObject({ members: 3 });
     expect(await village.property('keyStatus')).not.toHaveProperty('failures');
+  });
+
+  it('whose members refuse the confirmations, for a false MAC that only they can see, has failed, and says so', async () => {
+    await founded();
+    const old = await village.key(0);
+    const insider = at(n.meters, 3);
+    village.network = async (to, action, message, deliver) => {
+      const reply = await deliver(message);
+      if (action !== 'confirm' || to !== 3) return reply;
+      const { th2, mac, ...rest } = parseConfirmation(payloadOf(reply));
+      return signAs(n.suite, insider, 'confirmation', th2, encodeConfirmation({ ...rest, th2, mac: flipped(mac) }));
+    };
+    await village.leave(2, 1);
+    await village.until(() => village.failures[2]);
+    expect(new Set(village.failures)).toEqual(new Set(['activation-refused']));
+    expect(await village.property('keyStatus')).toMatchObject({ failures: 3, lastErrorCode: 'activation-refused' });
+    expect((await village.key(0)).groupPublicKey).toEqual(old.groupPublicKey);
+    village.network = (_to, _action, message, deliver) => deliver(message);
+    await village.until(() => village.epochs[1]);
+    expect((await village.key(0)).groupPublicKey).not.toEqual(old.groupPublicKey);
   });
 
   it('that a revocation overtakes is stopped, and the next one is without the member', async () => {
