@@ -15,8 +15,7 @@ import { SseHub, sseDefaults } from './bindings/sse.js';
 import { makeTokenVerifier } from './bindings/token.js';
 import { Access } from './rest/access.js';
 import { backendUrn, directoryUrn, type RestContext } from './rest/context.js';
-import { epochJson } from './rest/epoch-json.js';
-import { publishedJson } from './rest/memberships.js';
+import { eventTopics, type EventTopics } from './rest/event-topics.js';
 import { mountRoutes } from './rest/routes.js';
 import { systemNowS } from './runtime.js';
 import { openBackendStores, type BackendStores } from './stores/backend.js';
@@ -70,10 +69,18 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
   };
   try {
     app = makeHttpApp({ ...options.http, log: options.log });
-    const context = await makeContext(options, store);
-    app.addHook('preClose', async () => {
-      context.hub.close();
+    const hub = new SseHub(sseDefaults, () => {
+      options.http?.observer?.refused('slow-reader');
+      options.log.warn('a reader of events did not read and was cut off');
     });
+    const { topics, end } = eventTopics(hub, store.events, (error) => {
+      options.log.warn({ err: error }, 'events could not be read');
+    });
+    app.addHook('preClose', async () => {
+      end();
+      hub.close();
+    });
+    const context: RestContext = { ...(await makeContext(options, store)), ...topics, hub };
     mountRoutes(app, context);
     const port = await listen(app, options.listen);
     const url = options.publicOrigin ?? `http://${hostOf(options.listen.address)}:${port}`;
@@ -87,15 +94,10 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
 }
 
 async function makeContext(
-  { identity, suite, trustedRoots, audience, version, log, http, onEpochEndorsed, nowS = systemNowS }: BackendOptions,
-  store: BackendStores,
-): Promise<RestContext> {
-  const hub = new SseHub(sseDefaults, () => {
-    http?.observer?.refused('slow-reader');
-    log.warn('a reader of events did not read and was cut off');
-  });
-  const epochRecorded = hub.topic();
-  const membershipPublished = hub.topic();
+  { identity, suite, trustedRoots, audience, version, log, onEpochEndorsed, nowS = systemNowS }: BackendOptions,
+  { backend: store, directory: directoryStore, events }: BackendStores,
+): Promise<Omit<RestContext, 'hub' | keyof EventTopics>> {
+  const onEpochRecorded = onEpochEndorsed ?? (() => undefined);
   const backend = await Backend.load({
     suite,
     identity,
@@ -103,20 +105,14 @@ async function makeContext(
     nowS,
     log,
     version,
-    store: store.backend,
-    onEpochRecorded: (row) => {
-      epochRecorded.publish(JSON.stringify(epochJson(row)));
-      onEpochEndorsed?.(row);
-    },
-    onMembershipPublished: (membership) => {
-      membershipPublished.publish(JSON.stringify(publishedJson(membership)));
-    },
+    store,
+    events,
+    onEpochRecorded,
   });
-  const directory = new Directory({ store: store.directory, nowS, newId: () => `urn:uuid:${randomUUID()}` });
+  const directory = new Directory({ store: directoryStore, nowS, newId: () => `urn:uuid:${randomUUID()}` });
   const roots = trustedRoots.filter((root) => root.role === 'ca');
   const access = new Access(makeTokenVerifier({ suite, trustedRoots: roots, audience }), backend, nowS);
-  const topics = { hub, epochRecorded, membershipPublished };
-  return { backend, directory, store: store.backend, access, identity, suite, version, nowS, ...topics };
+  return { backend, directory, store, access, identity, suite, version, nowS };
 }
 
 async function listen(app: FastifyInstance, { address, port }: BackendOptions['listen']): Promise<number> {

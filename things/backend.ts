@@ -18,15 +18,19 @@ import {
 import { encodeEndorsementBundle, signEndorsement } from '../crypto/ring/endorsement.js';
 import { announcementOf, verifyRecord } from '../crypto/ring/record.js';
 import type { Parts } from './parts.js';
-import type { BackendStore, EpochRow } from './stores.js';
+import { Serial } from './serial.js';
+import type { BackendEvents, BackendStore, EpochRow, EventPositions } from './stores.js';
 import { verifyUpload } from './upload.js';
 
 export interface BackendParts extends Omit<Parts, 'random'> {
   readonly store: BackendStore;
+  readonly events: BackendEvents;
+  /** Hears of every epoch that was recorded here; what other processes recorded is in the events. */
   readonly onEpochRecorded: (row: EpochRow) => void;
-  /** Hears of every list that is newer than all before it. */
-  readonly onMembershipPublished: (membership: Membership) => void;
 }
+
+/** Read at once, when other processes' events are caught up with. */
+const pageEvents = 256;
 
 type EpochNumber = Pick<EpochRow, 'epoch' | 'attempt'>;
 
@@ -37,15 +41,29 @@ export class Backend {
   readonly #newest = new Map<string, Membership>();
   /** The last epoch that was recorded under a list, by its hash in hex. */
   readonly #lastEpochUnder = new Map<string, EpochNumber>();
+  /** Up to these events, what the store has is known here. */
+  #known: EventPositions;
+  readonly #learning = new Serial();
 
-  private constructor(parts: BackendParts) {
+  private constructor(parts: BackendParts, known: EventPositions) {
     this.#parts = parts;
+    this.#known = known;
   }
 
   static async load(parts: BackendParts): Promise<Backend> {
-    const backend = new Backend(parts);
-    for (const gid of await parts.store.groups()) await backend.#restore(gid);
+    const backend = new Backend(parts, await parts.events.positions());
+    await backend.#restoreAll();
     return backend;
+  }
+
+  /**
+   * Learns what other processes on the same store have recorded and published. Whoever asks for lists and rights does so
+   * first: a revocation holds at every process from its commit on.
+   */
+  async refresh(): Promise<void> {
+    const { epochs, lists } = await this.#parts.events.positions();
+    if (epochs <= this.#known.epochs && lists <= this.#known.lists) return;
+    await this.#learning.run(() => this.#learn());
   }
 
   /** The newest list of each group, whether or not it is valid now. */
@@ -75,19 +93,16 @@ export class Backend {
    * @throws MalformedError, VerificationError, ConflictError `membership-rollback`, `membership-conflict`
    */
   async publishMembership(bundle: Uint8Array): Promise<Membership> {
-    const { suite, trustedRoots, store, nowS, onMembershipPublished } = this.#parts;
+    const { suite, trustedRoots, store, nowS } = this.#parts;
     const membership = verifyMembership({ suite, trustedRoots, nowS: nowS() }, bundle);
     const { list, listHash } = membership;
-    const current = this.#newest.get(toHex(list.gid));
-    if (current && compareLists(current.list, list) === 0 && !equalBytes(current.listHash, listHash)) {
-      throw new ConflictError('membership-conflict', 'another list of the same version and revision is known');
-    }
     const { version, revision } = list;
     if (!(await store.saveMembership(list.gid, { version, revision, listHash, publishedS: nowS() }, bundle))) {
+      await this.refresh();
+      this.#requireSameList(membership);
       throw new ConflictError('membership-rollback', `list ${version}.${revision} is older than the one that is known`);
     }
     this.#remember(membership);
-    if (!current || compareLists(current.list, list) < 0) onMembershipPublished(membership);
     return membership;
   }
 
@@ -156,17 +171,48 @@ export class Backend {
     }
   }
 
+  async #restoreAll(): Promise<void> {
+    for (const gid of await this.#parts.store.groups()) await this.#restore(gid);
+  }
+
   /** The newest list of a group, and those that recorded epochs rest on: for what was sealed under them. */
   async #restore(gid: Uint8Array): Promise<void> {
     const { store } = this.#parts;
     const newest = await store.loadMembership(gid);
     if (newest) this.#restoreList(gid, newest);
     for (const row of await store.epochs(gid, Number.MAX_SAFE_INTEGER)) {
-      const key = toHex(row.listHash);
-      if (!this.#rememberEpoch(row)) continue;
-      const bundle = this.#byHash.has(key) ? undefined : await store.membershipByHash(row.listHash);
-      if (bundle) this.#restoreList(gid, bundle);
+      if (this.#rememberEpoch(row)) await this.#restoreByHash(gid, row.listHash);
     }
+  }
+
+  async #learn(): Promise<void> {
+    const { events } = this.#parts;
+    for (;;) {
+      const [lists, epochs] = [
+        await events.listsAfter(this.#known.lists, pageEvents),
+        await events.epochsAfter(this.#known.epochs, pageEvents),
+      ];
+      const [firstList, firstEpoch] = [lists[0]?.position, epochs[0]?.position];
+      const isMissing = (first: number | undefined, known: number): boolean => first !== undefined && first > known + 1;
+      if (isMissing(firstList, this.#known.lists) || isMissing(firstEpoch, this.#known.epochs))
+        await this.#restoreAll();
+      for (const { gid, listHash } of lists) await this.#restoreByHash(gid, listHash);
+      for (const row of epochs) {
+        await this.#restoreByHash(row.gid, row.listHash);
+        this.#rememberEpoch(row);
+      }
+      this.#known = {
+        lists: lists.at(-1)?.position ?? this.#known.lists,
+        epochs: epochs.at(-1)?.position ?? this.#known.epochs,
+      };
+      if (lists.length < pageEvents && epochs.length < pageEvents) return;
+    }
+  }
+
+  async #restoreByHash(gid: Uint8Array, listHash: Uint8Array): Promise<void> {
+    if (this.#byHash.has(toHex(listHash))) return;
+    const bundle = await this.#parts.store.membershipByHash(listHash);
+    if (bundle) this.#restoreList(gid, bundle);
   }
 
   #restoreList(gid: Uint8Array, bundle: Uint8Array): void {
@@ -182,6 +228,14 @@ export class Backend {
   #verifyStored(bundle: Uint8Array): Membership {
     const { suite, trustedRoots, nowS } = this.#parts;
     return verifyMembership({ suite, trustedRoots, nowS: Math.min(nowS(), lastValidS(bundle)) }, bundle);
+  }
+
+  /** @throws ConflictError `membership-conflict` where the newest list is another of the same order */
+  #requireSameList({ list, listHash }: Membership): void {
+    const newest = this.#newest.get(toHex(list.gid));
+    if (newest && compareLists(newest.list, list) === 0 && !equalBytes(newest.listHash, listHash)) {
+      throw new ConflictError('membership-conflict', 'another list of the same version and revision is known');
+    }
   }
 
   #remember(membership: Membership): void {

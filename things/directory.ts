@@ -30,17 +30,14 @@ const discoveryContext = 'https://www.w3.org/2022/wot/discovery';
 
 export class Directory {
   readonly #parts: DirectoryParts;
-  readonly #startedS: number;
-  #changes = 0;
 
   constructor(parts: DirectoryParts) {
     this.#parts = parts;
-    this.#startedS = parts.nowS();
   }
 
   /** Another one whenever entries have come, gone or changed. */
-  get revision(): string {
-    return `${this.#startedS}-${this.#changes}`;
+  revision(): Promise<string> {
+    return this.#parts.store.revision();
   }
 
   /**
@@ -80,7 +77,6 @@ export class Directory {
     await this.purge();
     await this.#requireOwner(id, owner);
     if (!(await this.#parts.store.deleteEntry(id))) throw unknownTd(id);
-    this.#changes++;
   }
 
   /** One page, ascending by id, and how many there are in all. */
@@ -92,9 +88,7 @@ export class Directory {
 
   /** Removes what has outlived its time to live. @returns the ids */
   async purge(): Promise<readonly string[]> {
-    const ids = await this.#parts.store.purgeExpired(this.#parts.nowS());
-    if (ids.length > 0) this.#changes++;
-    return ids;
+    return this.#parts.store.purgeExpired(this.#parts.nowS());
   }
 
   async #save(id: string, { registration, ...described }: EnrichedTd, owner: string): Promise<boolean> {
@@ -105,9 +99,10 @@ export class Directory {
     }
     const ttlS = ttlOf(registration, nowS());
     await this.purge();
-    const created = await store.putEntry({ id, td: text, modifiedS: nowS(), ttlS, owner });
-    this.#changes++;
-    return created;
+    // Whoever has registered it since the owner was looked up is not overwritten.
+    const outcome = await store.putEntry({ id, td: text, modifiedS: nowS(), ttlS, owner });
+    if (outcome === 'of-another') throw tdOfAnother(id);
+    return outcome === 'created';
   }
 
   #isExpired({ modifiedS, ttlS }: DirectoryEntry): boolean {
@@ -117,7 +112,7 @@ export class Directory {
   async #requireOwner(id: string, owner: string): Promise<void> {
     const known = await this.#parts.store.entry(id);
     if (known && !this.#isExpired(known) && known.owner !== owner) {
-      throw new VerificationError('td-of-another', `the entry ${id} belongs to someone else`);
+      throw tdOfAnother(id);
     }
   }
 }
@@ -163,5 +158,7 @@ function enrich({ td, createdS, modifiedS, ttlS }: DirectoryEntry): EnrichedTd {
 
 const invalid = (field: string, description: string): TdInvalidError => new TdInvalidError([{ field, description }]);
 const isoTime = (timeS: number): string => new Date(timeS * 1000).toISOString();
+const tdOfAnother = (id: string): VerificationError =>
+  new VerificationError('td-of-another', `the entry ${id} belongs to someone else`);
 const unknownTd = (id: string): NotFoundError =>
   new NotFoundError('td-unknown', `no Thing ${JSON.stringify(id.slice(0, 128))} here`);

@@ -288,6 +288,36 @@ export interface BackendStore {
   grants(meter: Uint8Array, reader: Uint8Array): Promise<readonly Uint8Array[]>;
 }
 
+export interface EventPositions {
+  readonly epochs: number;
+  readonly lists: number;
+}
+
+export interface RecordedEpoch extends EpochRow {
+  readonly position: number;
+}
+
+export interface PublishedList extends ListRow {
+  readonly position: number;
+  readonly gid: Uint8Array;
+}
+
+/**
+ * The outbox of the backend's events: which epochs were recorded and which lists published, numbered from 1 within each,
+ * in the order of the commits. An event is there if and only if what it tells of is.
+ */
+export interface BackendEvents {
+  /** Random, of this database: positions of another mean nothing here. */
+  readonly life: string;
+  /** Of the newest events; 0 where there is none. */
+  positions(): Promise<EventPositions>;
+  /** Ascending, at most `limit` after the position. The oldest are forgotten: then the first does not follow it. */
+  epochsAfter(position: number, limit: number): Promise<readonly RecordedEpoch[]>;
+  listsAfter(position: number, limit: number): Promise<readonly PublishedList[]>;
+  /** Calls when there may be more: sometimes in vain, and not always when there is. @returns how to end it */
+  onWake(wake: () => void): () => void;
+}
+
 export interface DirectoryEntry {
   readonly id: string;
   /** The registered TD, as JSON text, without registration information. */
@@ -301,8 +331,8 @@ export interface DirectoryEntry {
 }
 
 export interface DirectoryStore {
-  /** Creates or replaces. @returns whether it was created */
-  putEntry(entry: Omit<DirectoryEntry, 'createdS'>): Promise<boolean>;
+  /** Creates, or replaces what has the same owner or has expired by `modifiedS`; what is another's is left as it is. */
+  putEntry(entry: Omit<DirectoryEntry, 'createdS'>): Promise<'created' | 'replaced' | 'of-another'>;
   entry(id: string): Promise<DirectoryEntry | undefined>;
   deleteEntry(id: string): Promise<boolean>;
   /** Ascending by id. */
@@ -312,4 +342,6 @@ export interface DirectoryStore {
   ): Promise<{ readonly entries: readonly DirectoryEntry[]; readonly total: number }>;
   /** Removes what has outlived its ttl. @returns the ids */
   purgeExpired(nowS: number): Promise<readonly string[]>;
+  /** Another one whenever entries have come, gone or changed. */
+  revision(): Promise<string>;
 }

@@ -2,7 +2,7 @@
 import type { Content, ExposedThing } from '@node-wot/core';
 import { carriesMessage } from './codec.js';
 import { coseType, jsonType } from './media-types.js';
-import type { SseHub, SseTopic } from './sse.js';
+import type { MemoryTopic, SseHub } from './sse.js';
 
 /** A form that this binding put into the Thing. */
 export interface HttpForm {
@@ -13,7 +13,7 @@ export interface HttpForm {
 
 export interface HttpStream {
   readonly form: HttpForm;
-  readonly topic: SseTopic;
+  readonly topic: MemoryTopic;
 }
 
 export type HttpResource =
@@ -113,7 +113,7 @@ function formAdder({ forms }: { readonly forms: unknown[] }, { href, security }:
 }
 
 /** In order, though reading a content is asynchronous. */
-function publishInto(topic: SseTopic, onError: (error: unknown) => void): (content: Content) => void {
+function publishInto(topic: MemoryTopic, onError: (error: unknown) => void): (content: Content) => void {
   let previous = Promise.resolve();
   return (content) => {
     previous = previous

@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { LimitError, UnavailableError } from '../../crypto/errors.js';
+import { Serial } from '../../things/serial.js';
 
 export interface SseLimits {
   /** What a topic keeps for those who come back. */
@@ -32,8 +33,19 @@ export const sseDefaults: SseLimits = {
 
 type Send = (reader: ServerResponse, text: string) => void;
 
-/** One sequence of events. Its ids begin with a random value, so that those of an earlier process are recognised. */
-export class SseTopic {
+/** One sequence of events, whose ids are `<life>.<position>`: those of another life are recognised. */
+export interface SseTopic {
+  readonly readers: Set<ServerResponse>;
+  latestId(): Promise<string>;
+  /**
+   * Gives `join` the frames after the given id, preceded by an event `gap` when some are no longer there. Whoever is a
+   * reader when `join` returns gets all that follows.
+   */
+  catchUp(lastEventId: string, join: (frames: string) => void): Promise<void>;
+}
+
+/** The events of one process, which are gone with it. */
+export class MemoryTopic implements SseTopic {
   readonly readers = new Set<ServerResponse>();
   readonly #limits: SseLimits;
   readonly #send: Send;
@@ -47,13 +59,17 @@ export class SseTopic {
     this.#send = send;
   }
 
-  get latestId(): string {
+  async latestId(): Promise<string> {
     return `${this.#life}.${this.#latest}`;
+  }
+
+  async catchUp(lastEventId: string, join: (frames: string) => void): Promise<void> {
+    join(this.#replay(lastEventId));
   }
 
   publish(data: string): void {
     this.#latest++;
-    const text = frame(this.latestId, data);
+    const text = frame(`${this.#life}.${this.#latest}`, data);
     this.#hold(text);
     for (const reader of this.readers) this.#send(reader, text);
   }
@@ -63,13 +79,12 @@ export class SseTopic {
     for (const reader of this.readers) reader.end();
   }
 
-  /** All held events after the given id; preceded by an event `gap` when some are no longer there. */
-  replay(lastEventId: string): string {
-    const sequence = this.#sequenceOf(lastEventId);
+  #replay(lastEventId: string): string {
+    const position = positionOf(lastEventId, this.#life, this.#latest);
     const firstHeld = this.#latest - this.#held.length + 1;
-    if (sequence === undefined) return 'event: gap\ndata: {}\n\n' + this.#held.join('');
-    if (sequence >= firstHeld - 1) return this.#held.slice(sequence - firstHeld + 1).join('');
-    return `event: gap\ndata: {"missed":${firstHeld - 1 - sequence}}\n\n` + this.#held.join('');
+    if (position === undefined) return gap() + this.#held.join('');
+    if (position >= firstHeld - 1) return this.#held.slice(position - firstHeld + 1).join('');
+    return gap(firstHeld - 1 - position) + this.#held.join('');
   }
 
   #hold(text: string): void {
@@ -80,14 +95,89 @@ export class SseTopic {
     }
     this.#held = held;
   }
+}
 
-  #sequenceOf(id: string): number | undefined {
-    const [life, digits] = id.split('.');
-    if (life !== this.#life || digits === undefined || !/^\d{1,15}$/.test(digits)) return undefined;
-    const sequence = Number(digits);
-    return sequence <= this.#latest ? sequence : undefined;
+/** Where the events of a `LogTopic` are kept. */
+export interface EventLog {
+  readonly life: string;
+  /** Of the newest event; 0 for none. */
+  position(): Promise<number>;
+  /** Ascending. */
+  after(position: number, limit: number): Promise<readonly { readonly position: number; readonly data: string }[]>;
+}
+
+/** The events of a log that other processes write to and read from as well: a reader resumes at any of them. */
+export class LogTopic implements SseTopic {
+  readonly readers = new Set<ServerResponse>();
+  readonly #limits: SseLimits;
+  readonly #log: EventLog;
+  readonly #send: Send;
+  readonly #steps = new Serial();
+  /** All readers have been sent the events up to this one. */
+  #sent = 0;
+
+  constructor(limits: SseLimits, log: EventLog, send: Send) {
+    this.#limits = limits;
+    this.#log = log;
+    this.#send = send;
+  }
+
+  async latestId(): Promise<string> {
+    return this.#id(await this.#log.position());
+  }
+
+  /** Sends the readers what is new in the log. */
+  tell(): Promise<void> {
+    return this.#steps.run(() => this.#tellReaders());
+  }
+
+  catchUp(lastEventId: string, join: (frames: string) => void): Promise<void> {
+    return this.#steps.run(async () => {
+      await this.#tellReaders();
+      const [sent, { replayEvents }] = [this.#sent, this.#limits];
+      const position = positionOf(lastEventId, this.#log.life, sent);
+      const from = Math.max(position ?? 0, sent - replayEvents);
+      const events = (await this.#log.after(from, replayEvents)).filter((event) => event.position <= sent);
+      const missed = (events[0]?.position ?? sent + 1) - 1 - (position ?? 0);
+      const lead = position === undefined ? gap() : missed > 0 ? gap(missed) : '';
+      join(lead + events.map((event) => this.#frame(event)).join(''));
+    });
+  }
+
+  async #tellReaders(): Promise<void> {
+    if (this.readers.size === 0) {
+      this.#sent = await this.#log.position();
+      return;
+    }
+    for (;;) {
+      const events = await this.#log.after(this.#sent, this.#limits.replayEvents);
+      for (const event of events) {
+        const text = this.#frame(event);
+        for (const reader of this.readers) this.#send(reader, text);
+        this.#sent = event.position;
+      }
+      if (events.length < this.#limits.replayEvents) return;
+    }
+  }
+
+  #id(position: number): string {
+    return `${this.#log.life}.${position}`;
+  }
+
+  #frame({ position, data }: { readonly position: number; readonly data: string }): string {
+    return frame(this.#id(position), data);
   }
 }
+
+/** Undefined for an id of another life, or that was never given. */
+function positionOf(id: string, life: string, latest: number): number | undefined {
+  const [ofLife, digits] = id.split('.');
+  if (ofLife !== life || digits === undefined || !/^\d{1,15}$/.test(digits)) return undefined;
+  const position = Number(digits);
+  return position <= latest ? position : undefined;
+}
+
+const gap = (missed?: number): string => `event: gap\ndata: ${JSON.stringify({ missed })}\n\n`;
 
 /** The open streams of one server: admission, heartbeats, and the end of all of them. */
 export class SseHub {
@@ -108,10 +198,12 @@ export class SseHub {
     return this.#open.size;
   }
 
-  topic(): SseTopic {
-    return new SseTopic(this.#limits, (reader, text) => {
-      this.#sendOrCut(reader, text);
-    });
+  topic(): MemoryTopic {
+    return new MemoryTopic(this.#limits, this.#sendOrCut);
+  }
+
+  follow(log: EventLog): LogTopic {
+    return new LogTopic(this.#limits, log, this.#sendOrCut);
   }
 
   /**
@@ -128,13 +220,15 @@ export class SseHub {
     this.#admit(request.ip);
     const returning = request.headers['last-event-id'];
     // Taken before the state is read: whatever changes meanwhile is replayed after it.
-    const since = typeof returning === 'string' ? returning : topic.latestId;
+    const since = typeof returning === 'string' ? returning : await topic.latestId();
     const state = returning === undefined && currentState !== undefined ? await currentState() : undefined;
-    this.#admit(request.ip);
-    const response = this.#start(topic, request.ip, reply);
     const start = state === undefined ? `id: ${since}\n\n` : frame(since, state);
-    const opening = (returning === undefined ? start : '') + topic.replay(since);
-    this.#sendOrCut(response, `retry: ${this.#limits.retryMs}\n\n${opening}`);
+    await topic.catchUp(since, (frames) => {
+      this.#admit(request.ip);
+      const response = this.#start(topic, request.ip, reply);
+      const opening = (returning === undefined ? start : '') + frames;
+      this.#sendOrCut(response, `retry: ${this.#limits.retryMs}\n\n${opening}`);
+    });
   }
 
   /** Ends every stream and admits no more. */
@@ -181,7 +275,7 @@ export class SseHub {
     for (const response of this.#open.keys()) this.#sendOrCut(response, ':\n\n');
   }
 
-  #sendOrCut(response: ServerResponse, text: string): void {
+  readonly #sendOrCut: Send = (response, text) => {
     if (response.destroyed || response.writableEnded) return;
     if (response.writableLength + text.length <= this.#limits.backlogBytes) {
       response.write(text);
@@ -189,7 +283,7 @@ export class SseHub {
     }
     response.destroy();
     this.#onCut();
-  }
+  };
 }
 
 const frame = (id: string, data: string): string =>

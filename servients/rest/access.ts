@@ -23,6 +23,7 @@ export class Access {
     return async (request) => {
       const caller = await this.#verify(bearerToken(request.headers.authorization), this.#nowS());
       if (roles.length > 0) assertRole(caller, ...roles);
+      await this.#backend.refresh();
       this.#callers.set(request, caller);
     };
   }

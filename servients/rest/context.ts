@@ -4,10 +4,11 @@ import type { Backend } from '../../things/backend.js';
 import type { Directory } from '../../things/directory.js';
 import type { Identity } from '../../things/parts.js';
 import type { BackendStore } from '../../things/stores.js';
-import type { SseHub, SseTopic } from '../bindings/sse.js';
+import type { SseHub } from '../bindings/sse.js';
 import type { Access } from './access.js';
+import type { EventTopics } from './event-topics.js';
 
-export interface RestContext {
+export interface RestContext extends EventTopics {
   readonly backend: Backend;
   readonly directory: Directory;
   readonly store: BackendStore;
@@ -17,8 +18,6 @@ export interface RestContext {
   readonly version: string;
   readonly nowS: () => number;
   readonly hub: SseHub;
-  readonly epochRecorded: SseTopic;
-  readonly membershipPublished: SseTopic;
 }
 
 /** `urn:gridring:backend:<id>` */

@@ -25,10 +25,10 @@ export function healthRoutes(scope: FastifyInstance, context: RestContext): void
   });
 }
 
-async function databaseCheck({ store }: RestContext, onError: (error: unknown) => void): Promise<Check> {
+async function databaseCheck({ backend }: RestContext, onError: (error: unknown) => void): Promise<Check> {
   const name = 'database';
   try {
-    await store.groups();
+    await backend.refresh();
     return { name, ok: true };
   } catch (error) {
     onError(error);

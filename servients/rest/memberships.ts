@@ -5,7 +5,7 @@
 import type { FastifyInstance } from 'fastify';
 import { toHex } from '../../crypto/bytes.js';
 import { LimitError } from '../../crypto/errors.js';
-import type { Membership } from '../../crypto/membership.js';
+import type { PublishedList } from '../../things/stores.js';
 import type { RestContext } from './context.js';
 import { messageBody, messageOf } from './messages.js';
 import { noQuery } from './validation.js';
@@ -27,15 +27,21 @@ export function membershipRoutes(scope: FastifyInstance, { backend }: RestContex
       },
     },
     async (request) => {
-      return publishedJson(await backend.publishMembership(messageOf(request)));
+      const { list, listHash } = await backend.publishMembership(messageOf(request));
+      return publishedJson({ ...list, listHash });
     },
   );
 }
 
 /** As td/schemas/membership-published.schema.json describes it. */
-export const publishedJson = ({ list, listHash }: Membership): object => ({
-  gid: toHex(list.gid),
-  listVersion: list.version,
-  listRevision: list.revision,
+export const publishedJson = ({
+  gid,
+  version,
+  revision,
+  listHash,
+}: Omit<PublishedList, 'position' | 'publishedS'>): object => ({
+  gid: toHex(gid),
+  listVersion: version,
+  listRevision: revision,
   listHash: toHex(listHash),
 });

@@ -45,7 +45,7 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
       const type = accepted(request, [ldType, jsonType]);
       const { offset, limit } = request.query;
       const { tds, total } = await directory.list(offset, Math.min(limit, pageMaximum));
-      const canonical = `</things>; rel="canonical"; etag="${directory.revision}"`;
+      const canonical = `</things>; rel="canonical"; etag="${await directory.revision()}"`;
       const nextOffset = offset + tds.length;
       const isLast = tds.length === 0 || nextOffset >= total;
       const next = `</things?offset=${nextOffset}&limit=${limit}>; rel="next"`;

@@ -2,13 +2,14 @@
 import { resolve } from 'node:path';
 import { SetupError } from '../../crypto/errors.js';
 import type { SuiteName } from '../../crypto/suite.js';
-import type { BackendStore, DirectoryStore } from '../../things/stores.js';
+import type { BackendEvents, BackendStore, DirectoryStore } from '../../things/stores.js';
 import { isPostgresUrl, isUrl } from '../database-url.js';
 import { openDataFolder } from '../data-folder.js';
 
 export interface BackendStores {
   readonly backend: BackendStore;
   readonly directory: DirectoryStore;
+  readonly events: BackendEvents;
   /** What is under way ends first. */
   close(): Promise<void>;
 }

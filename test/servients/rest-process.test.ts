@@ -8,6 +8,7 @@ import { toHex } from '../../crypto/bytes.js';
 import { suiteP256, suiteX25519 } from '../../crypto/suite-node.js';
 import { makeNeighbourhood, nowS } from '../support/neighbourhood.js';
 import { agree } from '../support/ring.js';
+import { dataOf, listen } from './event-reader.js';
 import { expectFits, expectProblem, startBackend, tokenFor, type TestBackend } from './rest-server.js';
 
 const n = makeNeighbourhood(suiteX25519, 3);
@@ -29,47 +30,6 @@ async function start(): Promise<TestBackend> {
 
 const record = (running: TestBackend, i: number) =>
   running.call('POST', '/api/v1/epochs', { body: records[i]!, as: n.gateway });
-
-interface EventReader {
-  readonly response: Response;
-  /** Reads on until the text so far has it. */
-  until(sought: string): Promise<string>;
-  /** The text so far and all the rest, up to the end. */
-  rest(): Promise<string>;
-}
-
-async function listen(
-  running: TestBackend,
-  headers: Readonly<Record<string, string>> = {},
-  resource = 'events',
-): Promise<EventReader> {
-  const response = await running.request('GET', `/api/v1/${resource}`, {
-    as: n.meters[0]!,
-    headers: { accept: 'text/event-stream', ...headers },
-  });
-  const reader = response.body!.getReader() as ReadableStreamDefaultReader<Uint8Array>;
-  const decoder = new TextDecoder();
-  let text = '';
-  const more = async (): Promise<boolean> => {
-    const { done, value } = await reader.read();
-    text += decoder.decode(value);
-    return !done;
-  };
-  return {
-    response,
-    until: async (sought) => {
-      while (!text.includes(sought)) if (!(await more())) throw new Error(`ended without ${sought}: ${text}`);
-      return text;
-    },
-    rest: async () => {
-      while (await more());
-      return text;
-    },
-  };
-}
-
-const dataOf = (text: string): readonly unknown[] =>
-  [...text.matchAll(/^data: (.*)$/gm)].map(([, data]) => JSON.parse(data!) as unknown);
 
 describe('a backend', () => {
   it('that cannot have its port says which, and what to do; the data folder is free again', async () => {
@@ -138,7 +98,7 @@ describe('a backend', () => {
 describe('the event stream', () => {
   it('tells every certified listener of an epoch that was recorded, once', async () => {
     const running = await start();
-    const events = await listen(running);
+    const events = await listen(running, n.meters[0]!);
     expect(events.response.headers.get('content-type')).toBe('text/event-stream');
     await record(running, 0);
     await record(running, 0);
@@ -150,7 +110,7 @@ describe('the event stream', () => {
 
   it('tells who listens for lists of every newer one, once', async () => {
     const running = await start();
-    const events = await listen(running, {}, 'events/memberships');
+    const events = await listen(running, n.meters[0]!, {}, 'events/memberships');
     const publish = (version: number): Promise<unknown> =>
       running.call('POST', '/api/v1/memberships', { body: n.bundle(n.list({ version })) });
     for (const version of [1, 2, 2, 3]) await publish(version);
@@ -161,11 +121,11 @@ describe('the event stream', () => {
 
   it('gives a listener that comes back what it has missed', async () => {
     const running = await start();
-    const first = await listen(running);
+    const first = await listen(running, n.meters[0]!);
     await record(running, 0);
     const id = /^id: (\S+)\ndata/m.exec(await first.until('"epoch":1'))![1]!;
     await record(running, 1);
-    const again = await listen(running, { 'last-event-id': id });
+    const again = await listen(running, n.meters[0]!, { 'last-event-id': id });
     expect(dataOf(await again.until('"epoch":2'))).toMatchObject([{ epoch: 2 }]);
   });
 
@@ -188,7 +148,7 @@ describe('the event stream', () => {
 
   it('ends when the backend stops, and stops nothing itself', async () => {
     const running = await start();
-    const events = await listen(running);
+    const events = await listen(running, n.meters[0]!);
     await record(running, 0);
     const rest = events.rest();
     await running.close();

@@ -6,7 +6,8 @@ import { migrate, migrations } from '../../servients/stores/postgres/migrate.js'
 import { startPostgres } from '../support/postgres.js';
 import { describeBackendStore } from './stores/backend-suite.js';
 import { describeDirectoryStore } from './stores/directory-suite.js';
-import { postgresBackendStores, postgresDirectoryStores } from './stores/postgres-places.js';
+import { describeEvents } from './stores/events-suite.js';
+import { postgresBackendStores, postgresDirectoryStores, postgresEvents } from './stores/postgres-places.js';
 import { bytes, nowS, reading, readings } from './stores/samples.js';
 
 const server = await startPostgres();
@@ -19,6 +20,7 @@ if (server === undefined) {
 } else {
   describeBackendStore('a PostgreSQL backend store', postgresBackendStores(server));
   describeDirectoryStore('a PostgreSQL directory store', postgresDirectoryStores(server));
+  describeEvents('a PostgreSQL backend store', postgresEvents(server));
 
   describe('a PostgreSQL database', () => {
     it('is migrated once by processes that start at once', async () => {

@@ -1,11 +1,13 @@
 /** One suite for each interface of things/stores.ts, run against every implementation. */
 import { describeBackendStore } from './stores/backend-suite.js';
 import { describeDirectoryStore } from './stores/directory-suite.js';
+import { describeEvents } from './stores/events-suite.js';
 import { describeGatewayStore } from './stores/gateway-suite.js';
 import { describeMeterStore } from './stores/meter-suite.js';
 import {
   sqliteBackendStores,
   sqliteDirectoryStores,
+  sqliteEvents,
   sqliteGatewayStores,
   sqliteMeterStores,
 } from './stores/sqlite-places.js';
@@ -14,3 +16,4 @@ describeMeterStore('a SQLite meter store', sqliteMeterStores);
 describeGatewayStore('a SQLite gateway store', sqliteGatewayStores);
 describeBackendStore('a SQLite backend store', sqliteBackendStores);
 describeDirectoryStore('a SQLite directory store', sqliteDirectoryStores);
+describeEvents('a SQLite backend store', sqliteEvents);

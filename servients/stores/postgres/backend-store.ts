@@ -15,6 +15,7 @@ import type { SuiteName } from '../../../crypto/suite.js';
 import type { BackendStores } from '../backend.js';
 import { Database, type Session } from './database.js';
 import { PostgresDirectoryStore } from './directory-store.js';
+import { appendEvent, PostgresEvents } from './events.js';
 import { keepItems } from './kept.js';
 import { lock } from './locks.js';
 import { migrate, migrations } from './migrate.js';
@@ -30,15 +31,20 @@ export async function openPostgresBackendStore(url: string, suite: SuiteName): P
   const database = new Database(url);
   try {
     await migrate(database, suite, migrations());
+    const events = await PostgresEvents.load(database);
+    return {
+      backend: new PostgresBackendStore(database),
+      directory: new PostgresDirectoryStore(database),
+      events,
+      close: async () => {
+        await events.close();
+        await database.close();
+      },
+    };
   } catch (cause) {
     await database.close();
     throw cause;
   }
-  return {
-    backend: new PostgresBackendStore(database),
-    directory: new PostgresDirectoryStore(database),
-    close: () => database.close(),
-  };
 }
 
 type ReadingCount = Awaited<ReturnType<BackendStore['readingCounts']>>[number];
@@ -76,6 +82,7 @@ class PostgresBackendStore implements BackendStore {
          VALUES ($1, $2, $3, $4, $5, $6)`,
         [gid, version, revision, listHash, bundle, publishedS],
       );
+      await appendEvent(session, { topic: 'lists', gid, listHash });
       return true;
     });
   }
@@ -129,6 +136,7 @@ class PostgresBackendStore implements BackendStore {
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
         [gid, epoch, attempt, th2, listHash, members, reason, recordedS, record, endorsement],
       );
+      await appendEvent(session, { topic: 'epochs', gid, epoch, attempt });
       return { endorsement, fresh: true };
     });
   }

@@ -42,6 +42,7 @@ export class Database implements Session {
   /** Names the database in messages; without user and password. */
   readonly place: string;
   readonly #pool: pg.Pool;
+  readonly #url: string;
 
   /**
    * Connects with nothing yet.
@@ -50,6 +51,7 @@ export class Database implements Session {
    */
   constructor(url: string) {
     this.place = placeOf(url);
+    this.#url = url;
     this.#pool = new pg.Pool({
       ...clientConfig(url),
       max: connections,
@@ -83,6 +85,11 @@ export class Database implements Session {
         }
       }
     });
+  }
+
+  /** A connection outside of the pool, which the caller opens and ends. */
+  newClient(): pg.Client {
+    return new pg.Client({ ...clientConfig(this.#url), connectionTimeoutMillis: connectTimeoutMs });
   }
 
   async close(): Promise<void> {

@@ -3,6 +3,7 @@ import type { EntryKind } from '../../../crypto/envelope/chain.js';
 import { ConflictError } from '../../../crypto/errors.js';
 import { compareLists, type ListOrder } from '../../../crypto/membership.js';
 import type {
+  BackendEvents,
   BackendStore,
   DirectoryStore,
   EndorsedRecord,
@@ -15,6 +16,7 @@ import type {
 import { openStore, type Closable, type Database, type Statement, type StoreOptions } from './database.js';
 import { deliveries } from '../deliveries.js';
 import { SqliteDirectoryStore } from './directory-store.js';
+import { SqliteEvents } from './events.js';
 import { KeptItems } from './kept.js';
 
 /**
@@ -22,17 +24,22 @@ import { KeptItems } from './kept.js';
  * @throws SetupError and UnavailableError as `openStore`
  */
 export const openBackendStore = (path: string, options: StoreOptions = {}): OpenBackendStore =>
-  openStore(path, 'backend', options, (database) => ({
-    backend: new SqliteBackendStore(database),
-    directory: new SqliteDirectoryStore(database),
-    close: () => {
-      database.close();
-    },
-  }));
+  openStore(path, 'backend', options, (database) => {
+    const events = new SqliteEvents(database);
+    return {
+      backend: new SqliteBackendStore(database, events),
+      directory: new SqliteDirectoryStore(database),
+      events,
+      close: () => {
+        database.close();
+      },
+    };
+  });
 
 export interface OpenBackendStore extends Closable {
   readonly backend: BackendStore;
   readonly directory: DirectoryStore;
+  readonly events: BackendEvents;
 }
 
 type StoredEpoch = StoredRecord & Pick<EpochRow, 'th2'>;
@@ -69,6 +76,7 @@ function perKind<Parameters extends readonly (number | Uint8Array)[]>(
 
 class SqliteBackendStore implements BackendStore {
   readonly #database: Database;
+  readonly #events: SqliteEvents;
   readonly #kept: KeptItems;
   readonly #newestMembership: Statement<
     [gid: Uint8Array],
@@ -102,8 +110,9 @@ class SqliteBackendStore implements BackendStore {
   readonly #readingCounts: Statement<[], ReadingCount>;
   readonly #grants: Statement<[meter: Uint8Array, reader: Uint8Array], { readonly message: Uint8Array }>;
 
-  constructor(database: Database) {
+  constructor(database: Database, events: SqliteEvents) {
     this.#database = database;
+    this.#events = events;
     this.#kept = new KeptItems(database);
     this.#newestMembership = database.prepare(
       `SELECT version, revision, list_hash AS listHash, bundle FROM membership_list
@@ -147,13 +156,16 @@ class SqliteBackendStore implements BackendStore {
 
   async saveMembership(gid: Uint8Array, list: ListRow, bundle: Uint8Array): Promise<boolean> {
     const { version, revision, listHash, publishedS } = list;
-    return this.#database.transaction(() => {
+    const isNewest = this.#database.transaction(() => {
       const newest = this.#newestMembership.get(gid);
       const ahead = newest === undefined ? 1 : compareLists(list, newest);
       if (newest !== undefined && ahead <= 0) return ahead === 0 && equalBytes(listHash, newest.listHash);
       this.#saveMembership.run(gid, version, revision, listHash, bundle, publishedS);
+      this.#events.append({ topic: 'lists', gid, listHash });
       return true;
     });
+    if (isNewest) this.#events.wake();
+    return isNewest;
   }
 
   async loadMembership(gid: Uint8Array): Promise<Uint8Array | undefined> {
@@ -178,7 +190,7 @@ class SqliteBackendStore implements BackendStore {
   ): Promise<{ readonly endorsement: Uint8Array; readonly fresh: boolean }> {
     const { gid, epoch, attempt, th2, listHash, listVersion, listRevision, members, reason, recordedS } = row;
     const key: EpochKey = [gid, epoch, attempt];
-    return this.#database.transaction(() => {
+    const saved = this.#database.transaction(() => {
       const same = this.#epoch.get(...key);
       // th2 binds the whole session; the signatures in a record may differ.
       if (same !== undefined && equalBytes(same.th2, th2)) {
@@ -198,8 +210,11 @@ class SqliteBackendStore implements BackendStore {
         );
       }
       this.#saveEpoch.run(...key, th2, listHash, members, reason, recordedS, record, endorsement);
+      this.#events.append({ topic: 'epochs', gid, epoch, attempt });
       return { endorsement, fresh: true };
     });
+    if (saved.fresh) this.#events.wake();
+    return saved;
   }
 
   async epochs(gid: Uint8Array, limit: number): Promise<readonly EpochRow[]> {

@@ -18,12 +18,42 @@ export function describeDirectoryStore(name: string, factory: StoreFactory<Direc
     it('creates an entry, then replaces it and keeps its time of creation, over a restart', async () => {
       const place = await places.place();
       const first = await place.open();
-      expect(await first.store.putEntry(entry('urn:a'))).toBe(true);
-      const changed = { ...entry('urn:a', 60), td: '{}', modifiedS: nowS + 5, owner: 'urn:gridring:gateway:1' };
-      expect(await first.store.putEntry(changed)).toBe(false);
+      expect(await first.store.putEntry(entry('urn:a'))).toBe('created');
+      const changed = { ...entry('urn:a', 60), td: '{}', modifiedS: nowS + 5 };
+      expect(await first.store.putEntry(changed)).toBe('replaced');
       await first.close();
       const { store } = await place.open();
       expect(await store.entry('urn:a')).toEqual({ ...changed, createdS: nowS });
+    });
+
+    it('leaves an entry to its owner until it has expired', async () => {
+      const store = await places.store();
+      const other = (modifiedS: number) => ({ ...entry('urn:a'), modifiedS, owner: 'urn:gridring:gateway:1' });
+      const lasting = { ...entry('urn:b'), owner: 'urn:gridring:gateway:1' };
+      await store.putEntry(entry('urn:a', 60));
+      await store.putEntry(entry('urn:b'));
+      expect(await store.putEntry({ ...lasting, modifiedS: nowS + 900 })).toBe('of-another');
+      expect(await store.putEntry(other(nowS + 59))).toBe('of-another');
+      expect(await store.entry('urn:a')).toMatchObject({ owner: entry('urn:a').owner });
+      expect(await store.putEntry(other(nowS + 60))).toBe('replaced');
+    });
+
+    it('has another revision after every change, and after nothing else', async () => {
+      const store = await places.store();
+      const revisions = [await store.revision()];
+      const change = async (work: () => Promise<unknown>): Promise<void> => {
+        await work();
+        revisions.push(await store.revision());
+      };
+      await change(() => store.putEntry(entry('urn:a', 60)));
+      await change(() => store.putEntry(entry('urn:a', 70)));
+      await change(() => store.purgeExpired(nowS + 70));
+      await change(() => store.putEntry(entry('urn:b')));
+      await change(() => store.deleteEntry('urn:b'));
+      expect(new Set(revisions).size).toBe(revisions.length);
+      await store.deleteEntry('urn:b');
+      await store.purgeExpired(nowS + 900);
+      expect(await store.revision()).toBe(revisions.at(-1));
     });
 
     it('deletes an entry once', async () => {

@@ -2,6 +2,7 @@ import { openPostgresBackendStore } from '../../../servients/stores/postgres/bac
 import type { BackendStores } from '../../../servients/stores/backend.js';
 import type { BackendStore, DirectoryStore } from '../../../things/stores.js';
 import type { PostgresServer } from '../../support/postgres.js';
+import type { StoreWithEvents } from './events-suite.js';
 import type { StoreFactory } from './factory.js';
 
 const postgresPlaces =
@@ -21,3 +22,5 @@ export const postgresBackendStores = (server: PostgresServer): StoreFactory<Back
   postgresPlaces(server, ({ backend }) => backend);
 export const postgresDirectoryStores = (server: PostgresServer): StoreFactory<DirectoryStore> =>
   postgresPlaces(server, ({ directory }) => directory);
+export const postgresEvents = (server: PostgresServer): StoreFactory<StoreWithEvents> =>
+  postgresPlaces(server, (o) => o);

@@ -6,6 +6,7 @@ import type { Closable, StoreOptions } from '../../../servients/stores/sqlite/da
 import { openGatewayStore } from '../../../servients/stores/sqlite/gateway-store.js';
 import { openMeterStore } from '../../../servients/stores/sqlite/meter-store.js';
 import type { BackendStore, DirectoryStore, GatewayStore, MeterStore } from '../../../things/stores.js';
+import type { StoreWithEvents } from './events-suite.js';
 import type { StoreFactory } from './factory.js';
 
 /** In memory where the system has such a place: on a busy disk, synchronising takes nearly all of the tests' time. */
@@ -44,3 +45,4 @@ export const sqliteMeterStores: StoreFactory<MeterStore> = sqlitePlaces(openMete
 export const sqliteGatewayStores: StoreFactory<GatewayStore> = sqlitePlaces(openGatewayStore, (store) => store);
 export const sqliteBackendStores: StoreFactory<BackendStore> = sqlitePlaces(openBackendStore, (o) => o.backend);
 export const sqliteDirectoryStores: StoreFactory<DirectoryStore> = sqlitePlaces(openBackendStore, (o) => o.directory);
+export const sqliteEvents: StoreFactory<StoreWithEvents> = sqlitePlaces(openBackendStore, (o) => o);

@@ -1,0 +1,78 @@
+/** Two backends on one PostgreSQL database: what one of them is told holds at the other, at once. */
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { toHex } from '../../crypto/bytes.js';
+import { suiteX25519 } from '../../crypto/suite-node.js';
+import { makeNeighbourhood } from '../support/neighbourhood.js';
+import { startPostgres } from '../support/postgres.js';
+import { agree } from '../support/ring.js';
+import { dataOf, listen } from './event-reader.js';
+import { expectProblem, startBackend, type TestBackend } from './rest-server.js';
+
+const server = await startPostgres();
+afterAll(() => server?.stop());
+
+const n = makeNeighbourhood(suiteX25519, 3);
+const founding = agree(n);
+const second = agree(n, { players: founding.players, epoch: 2, reason: 'periodic' });
+const [first, next] = [founding, second].map(({ published }) => published.record);
+
+const running: TestBackend[] = [];
+afterEach(async () => {
+  for (const backend of running.splice(0)) await backend.remove();
+});
+
+describe.skipIf(server === undefined)('two backends on one database', () => {
+  async function startTwo(): Promise<readonly [TestBackend, TestBackend]> {
+    const database = await server!.newDatabase();
+    const [one, two] = await Promise.all([startBackend(n, { database }), startBackend(n, { database })]);
+    running.push(one, two);
+    return [one, two];
+  }
+
+  it('hold the same lists: who is revoked at one is kept out by the other', async () => {
+    const [one, two] = await startTwo();
+    await one.call('POST', '/api/v1/memberships', { body: n.bundle(n.list()) });
+    const record = { body: first!, as: n.gateway };
+    expect((await two.call('POST', '/api/v1/epochs', record)).status).toBe(200);
+    expect((await one.call('POST', '/api/v1/epochs', record)).status).toBe(200);
+    const list = n.list({ version: 2 });
+    const entries = list.entries.filter(({ certHash }) => toHex(certHash) !== toHex(n.gateway.certHash));
+    await one.call('POST', '/api/v1/memberships', { body: n.bundle({ ...list, entries }) });
+    expectProblem(await two.call('POST', '/api/v1/epochs', { body: next!, as: n.gateway }), 403, 'refused');
+    const shown = await two.call('GET', '/api/v1/groups', { as: n.utility });
+    expect(shown.body).toMatchObject({ groups: [{ gid: toHex(n.gid), listVersion: 2, epoch: 1 }] });
+  });
+
+  it('refuse the other’s list where it is another of the same version, and an older one', async () => {
+    const [one, two] = await startTwo();
+    const publish = (backend: TestBackend, version: number, graceS = 60) =>
+      backend.call('POST', '/api/v1/memberships', { body: n.bundle(n.list({ version, policy: { graceS } })) });
+    expect((await publish(one, 2)).status).toBe(200);
+    expectProblem(await publish(two, 2, 61), 409, 'membership-conflict');
+    expectProblem(await publish(two, 1), 409, 'membership-rollback');
+    expect((await publish(two, 2)).status).toBe(200);
+  });
+
+  it('tell all listeners of what either of them takes, and resume a stream that the other began', async () => {
+    const [one, two] = await startTwo();
+    await one.call('POST', '/api/v1/memberships', { body: n.bundle(n.list()) });
+    const events = await listen(one, n.meters[0]!);
+    await two.call('POST', '/api/v1/epochs', { body: first!, as: n.gateway });
+    const id = /^id: (\S+)\ndata/m.exec(await events.until('"epoch":1'))![1]!;
+    await one.call('POST', '/api/v1/epochs', { body: next!, as: n.gateway });
+    const resumed = await listen(two, n.meters[0]!, { 'last-event-id': id });
+    const text = await resumed.until('"epoch":2');
+    expect(dataOf(text)).toMatchObject([{ epoch: 2 }]);
+    expect(text).not.toContain('gap');
+  });
+
+  it('name one revision of the directory, whichever of them has changed it', async () => {
+    const [one, two] = await startTwo();
+    const revision = async (backend: TestBackend) => (await backend.call('GET', '/things')).headers.get('link');
+    const before = await revision(one);
+    expect(await revision(two)).toBe(before);
+    await two.restart().then((again) => running.splice(1, 1, again));
+    expect(await revision(one)).not.toBe(before);
+    expect(await revision(one)).toBe(await revision(running[1]!));
+  });
+});
