@@ -8,7 +8,7 @@ import { verifyProof, type VerifiedProof } from '../crypto/ring/proof.js';
 import { resolveReference } from '../td/references.js';
 import type { BackendClient } from './backend-client.js';
 import type { ReaderKeys } from './reader-file.js';
-import { backendOf } from './reader.js';
+import { backendOf } from './chain-client.js';
 
 /** As the backend tells it; nobody has signed it. */
 export interface ListedEpoch {

@@ -85,7 +85,8 @@ function finding({ json }: Options, check: () => void): void {
   }
 }
 
-function readBytes(file: string, what: string, maxBytes: number): Uint8Array {
+/** @throws SetupError `file-unreadable` */
+export function readBytes(file: string, what: string, maxBytes: number): Uint8Array {
   let bytes: Uint8Array;
   try {
     bytes = new Uint8Array(readFileSync(file));

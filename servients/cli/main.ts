@@ -3,8 +3,10 @@
 import { Command, CommanderError } from 'commander';
 import { softwareVersion } from '../runtime.js';
 import { addCa } from './ca.js';
+import { addCheckpoint } from './checkpoint.js';
 import { addDemo } from './demo.js';
 import { addEpoch } from './epoch.js';
+import { addGaps } from './gaps.js';
 import { addMembership } from './membership.js';
 import { exitCodeHelp, exitCodes, reportError } from './output.js';
 import { addRead } from './read.js';
@@ -19,7 +21,19 @@ const program = new Command('gridring')
   .addHelpText('after', exitCodeHelp)
   .exitOverride();
 
-for (const add of [addDemo, addRead, addThings, addEpoch, addRoles, addCa, addMembership, addSim]) add(program);
+for (const add of [
+  addDemo,
+  addRead,
+  addGaps,
+  addCheckpoint,
+  addThings,
+  addEpoch,
+  addRoles,
+  addCa,
+  addMembership,
+  addSim,
+])
+  add(program);
 for (const command of program.commands) command.exitOverride().showHelpAfterError('(see --help)');
 
 try {

@@ -24,6 +24,13 @@ export const numberFrom =
     return value;
   };
 
+/** A day, as `2026-01-31`. @returns days since 1970-01-01, UTC */
+export function day(text: string): number {
+  const ms = /^\d{4}-\d\d-\d\d$/.test(text) ? Date.parse(`${text}T00:00:00Z`) : Number.NaN;
+  if (Number.isNaN(ms) || ms < 0) throw new InvalidArgumentError('a day such as 2026-01-31 is needed.');
+  return ms / 86_400_000;
+}
+
 /** A web address as a base: without the slash at its end, which most addresses are copied with. */
 export function baseUrl(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;

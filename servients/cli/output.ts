@@ -3,7 +3,15 @@ import { GridringError, NotFoundError, SetupError, UnavailableError } from '../.
 import { PeerRefusal } from '../bindings/peer-refusal.js';
 import type { RuntimeEvent } from '../runtime.js';
 
-export const exitCodes = { done: 0, failed: 1, setup: 2, refused: 3, notFound: 4, unavailable: 5 } as const;
+export const exitCodes = {
+  done: 0,
+  failed: 1,
+  setup: 2,
+  refused: 3,
+  notFound: 4,
+  unavailable: 5,
+  reported: 6,
+} as const;
 
 export const exitCodeHelp = `
 Exit codes:
@@ -12,7 +20,8 @@ Exit codes:
   2  wrong usage or setup: options, configuration, files, ports
   3  refused, or it does not verify
   4  not found
-  5  a part that is needed cannot be reached`;
+  5  a part that is needed cannot be reached
+  6  nothing was taken away, but meters report gaps (gridring gaps)`;
 
 export const printJson = (value: unknown): void => {
   process.stdout.write(`${JSON.stringify(value)}\n`);

@@ -1,5 +1,6 @@
 /** A reader that keeps looking: counts what is stored and what opens since this start, and follows every meter's chain. */
-import type { MeterListing, Reader } from '../reader.js';
+import type { MeterListing } from '../chain-client.js';
+import type { Reader } from '../reader.js';
 
 export interface Tally {
   readonly readingsStored: number;

@@ -76,6 +76,9 @@ describe('a demo', () => {
     const household = new Reader(readReaderFile(`${folder}/readers/household-01.json`));
     expect(await household.meters()).toMatchObject([{ id: 'meter-01' }]);
     await expectUnbroken(household, 'meter-01');
+    const gaps = await start('gaps', '--reader', `${folder}/readers/household-01.json`, '--json').ended;
+    expect(gaps.code).toBe(0);
+    expect(gaps.out).toContain('"event":"gaps-summary","meters":1,"whole":1,"reported":0');
     expectAllWell(await running.end('SIGINT'), 2);
     expect(processesWith(folder)).toEqual([]);
   });

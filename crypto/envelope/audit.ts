@@ -1,0 +1,113 @@
+/**
+ * What a chain proves (protocol §8): whether every entry from one place on is there and follows the one before, and what
+ * the meter itself says that it could not measure. Entries are given verified, ascending by sequence.
+ */
+import { equalBytes } from '../bytes.js';
+import { firstPreviousHash } from './chain.js';
+import type { Checkpoint } from './checkpoint.js';
+import type { Entry } from './entry.js';
+import type { GapReport } from './gap-report.js';
+
+/** Sequences from `first` to `last`, both included. */
+export interface Stretch {
+  readonly first: number;
+  readonly last: number;
+}
+
+export interface ChainFindings {
+  readonly entries: number;
+  readonly readings: number;
+  /** Of the newest entry; that before the first one where there is none. */
+  readonly lastSequence: number;
+  /** Sequences below the newest that are not there. No gap report explains them: it would have one of its own. */
+  readonly missing: readonly Stretch[];
+  /** Sequences of entries that do not hold the hash of the one before, though both are there. */
+  readonly broken: readonly number[];
+  /** Sequences of checkpoints that count other readings than there are. */
+  readonly miscounted: readonly number[];
+  readonly reports: readonly GapReport[];
+  /** The newest: up to it the chain is proven to have no more entries than these. */
+  readonly checkpoint: Checkpoint | null;
+}
+
+/** Where an audit begins: after this entry. */
+export interface AuditStart {
+  readonly sequence: number;
+  readonly hash: Uint8Array;
+}
+
+export const chainStart: AuditStart = { sequence: 0, hash: firstPreviousHash };
+
+export class ChainAudit {
+  readonly #start: AuditStart;
+  #before: AuditStart;
+  #entries = 0;
+  #readings = 0;
+  readonly #missing: Stretch[] = [];
+  readonly #broken: number[] = [];
+  readonly #miscounted: number[] = [];
+  readonly #reports: GapReport[] = [];
+  #checkpoint: Checkpoint | null = null;
+  /** Where the day began that the next checkpoint closes, and its readings so far; null while some of it is missing. */
+  #day: { readonly first: number; readings: number } | null;
+
+  constructor(start = chainStart) {
+    this.#start = start;
+    this.#before = start;
+    this.#day = { first: start.sequence + 1, readings: 0 };
+  }
+
+  add(entry: Entry): void {
+    const { sequence, previousHash } = entry;
+    if (sequence <= this.#before.sequence) throw new TypeError('entries ascend by sequence');
+    if (sequence > this.#before.sequence + 1) {
+      this.end(sequence - 1);
+      this.#day = null;
+    } else if (!equalBytes(previousHash, this.#before.hash)) {
+      this.#broken.push(sequence);
+    }
+    this.#before = entry;
+    this.#entries += 1;
+    this.#count(entry);
+  }
+
+  /** What is known to end at `sequence`, and is not there, is missing. */
+  end(sequence: number): void {
+    if (sequence > this.#before.sequence) this.#missing.push({ first: this.#before.sequence + 1, last: sequence });
+  }
+
+  #count(entry: Entry): void {
+    switch (entry.kind) {
+      case 'reading':
+        this.#readings += 1;
+        if (this.#day) this.#day.readings += 1;
+        return;
+      case 'gap':
+        this.#reports.push(entry);
+        return;
+      case 'checkpoint':
+        if (this.#day && (this.#day.first !== entry.first || this.#day.readings !== entry.readings)) {
+          this.#miscounted.push(entry.sequence);
+        }
+        this.#checkpoint = entry;
+        this.#day = { first: entry.sequence + 1, readings: 0 };
+    }
+  }
+
+  get findings(): ChainFindings {
+    return {
+      entries: this.#entries,
+      readings: this.#readings,
+      lastSequence: this.#entries === 0 ? this.#start.sequence : this.#before.sequence,
+      missing: this.#missing,
+      broken: this.#broken,
+      miscounted: this.#miscounted,
+      reports: this.#reports,
+      checkpoint: this.#checkpoint,
+    };
+  }
+}
+
+/** Whether nothing is missing but what the meter itself has reported. Of an empty chain nobody can tell. */
+export const isWhole = ({ entries, missing, broken, miscounted }: ChainFindings): boolean =>
+  entries > 0 && missing.length === 0 && broken.length === 0 && miscounted.length === 0;

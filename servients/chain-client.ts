@@ -1,0 +1,133 @@
+/** The chains of meters as a backend shows them, to whoever may see them: fetched page by page, every entry verified. */
+import { equalBytes, fromBase64Url, fromHex, toHex } from '../crypto/bytes.js';
+import { parseCertificate, type CaCertificate, type VerifiedCertificate } from '../crypto/certificate.js';
+import type { EntryKind } from '../crypto/envelope/chain.js';
+import { verifyEntry, type Entry } from '../crypto/envelope/entry.js';
+import { MalformedError, NotFoundError, VerificationError } from '../crypto/errors.js';
+import { certificateOf, verifyMembership, type Membership } from '../crypto/membership.js';
+import type { Suite } from '../crypto/suite.js';
+import { BackendClient } from './backend-client.js';
+import { makeTokenSource } from './bindings/token.js';
+import type { ReaderKeys } from './reader-file.js';
+
+/** As the backend tells it. */
+export interface MeterListing {
+  readonly id: string;
+  readonly certHash: string;
+  readonly count: number;
+  readonly lastSequence: number;
+}
+
+/** A meter of a membership list. */
+export interface ListedMeter {
+  readonly certificate: VerifiedCertificate;
+  /** The list that names it, as a bundle: for whoever wants to check what the meter signed. */
+  readonly bundle: Uint8Array;
+}
+
+export interface FetchedEntry {
+  readonly entry: Entry;
+  readonly message: Uint8Array;
+}
+
+const pageSize = 500;
+
+/** The backend of a key file, to which the reader shows who it is. */
+export function backendOf(keys: ReaderKeys, nowS: () => number): BackendClient {
+  const { suite, root, backend, certificate, certificates, secret } = keys;
+  const intermediates = certificates
+    .slice(1)
+    .map((der) => parseCertificate(suite, der))
+    .filter((above): above is CaCertificate => above.role === 'ca');
+  const token = makeTokenSource({ suite, secret, certificate, intermediates }, backend.audience, nowS);
+  return new BackendClient({ suite, trustedRoots: [root], url: backend.url, token });
+}
+
+export class ChainClient {
+  readonly #keys: Pick<ReaderKeys, 'suite' | 'root'>;
+  readonly #backend: BackendClient;
+  readonly #nowS: () => number;
+  readonly #meters = new Map<string, ListedMeter>();
+
+  constructor(keys: ReaderKeys, nowS: () => number) {
+    this.#keys = keys;
+    this.#backend = backendOf(keys, nowS);
+    this.#nowS = nowS;
+  }
+
+  get suite(): Suite {
+    return this.#keys.suite;
+  }
+
+  /** The meters that the caller may see. @throws PeerRefusal, UnavailableError */
+  async meters(): Promise<readonly MeterListing[]> {
+    const listed = itemsOf(await this.#backend.get('meters'), 'meters') as readonly MeterListing[];
+    return listed.map((meter) => ({ ...meter, id: meter.id.replace(/^urn:gridring:meter:/, '') }));
+  }
+
+  /**
+   * Entries of a chain as one page gives them, ascending by sequence.
+   * @throws PeerRefusal `meter-unknown`, UnavailableError, VerificationError when an entry does not verify
+   */
+  async *entries(name: string, after: number, kind?: EntryKind): AsyncGenerator<FetchedEntry, void, undefined> {
+    const { certificate } = await this.meter(name);
+    const ofKind = kind === undefined ? '' : `&kind=${kind}`;
+    for (let from = after; ;) {
+      const path = `meters/${encodeURIComponent(name)}/chain?after=${from}&limit=${pageSize}${ofKind}`;
+      const page = itemsOf(await this.#backend.get(path), 'entries').map(messageOf);
+      for (const message of page) {
+        const entry = verifyEntry(this.#keys.suite, certificate, message);
+        if (entry.sequence <= from) throw new VerificationError('chain-order', 'the backend gave entries out of order');
+        from = entry.sequence;
+        yield { entry, message };
+      }
+      if (page.length < pageSize) return;
+    }
+  }
+
+  /** Messages of a meter below /api/v1/meters/. @throws PeerRefusal `meter-unknown`, UnavailableError */
+  async messages(name: string, path: string, what: string): Promise<readonly Uint8Array[]> {
+    const answer = await this.#backend.get(`meters/${encodeURIComponent(name)}/${path}`);
+    return itemsOf(answer, what).map(messageOf);
+  }
+
+  /**
+   * A meter by its id or its certHash in hex, by a list that the authority signed: not by what the backend says.
+   * @throws NotFoundError `meter-unknown`
+   */
+  async meter(name: string): Promise<ListedMeter> {
+    const known = this.#meters.get(name);
+    if (known) return known;
+    for (const { gid } of itemsOf(await this.#backend.get('groups'), 'groups') as readonly { readonly gid: string }[]) {
+      const { membership, bundle } = await this.#membership(fromHex(gid));
+      const certificate = membership.certificates.find(
+        (listed) => listed?.role === 'meter' && (listed.id === name || toHex(listed.certHash) === name),
+      );
+      if (!certificate) continue;
+      const meter = { certificate: certificateOf(membership, certificate.certHash, 'member', this.#nowS()), bundle };
+      this.#meters.set(name, meter);
+      return meter;
+    }
+    throw new NotFoundError('meter-unknown', `no meter ${JSON.stringify(name)} in any membership list`);
+  }
+
+  async #membership(gid: Uint8Array): Promise<{ readonly membership: Membership; readonly bundle: Uint8Array }> {
+    const { suite, root } = this.#keys;
+    const bundle = messageOf(await this.#backend.get(`groups/${toHex(gid)}/membership`));
+    const membership = verifyMembership({ suite, trustedRoots: [root], nowS: this.#nowS() }, bundle);
+    if (!equalBytes(membership.list.gid, gid)) throw new VerificationError('wrong-group', 'a list of another group');
+    return { membership, bundle };
+  }
+}
+
+function itemsOf(answer: unknown, name: string): readonly unknown[] {
+  const items: unknown = Array.isArray(answer) ? answer : (answer as Record<string, unknown> | null)?.[name];
+  if (!Array.isArray(items)) throw new MalformedError('message-malformed', `the backend gave no list of ${name}`);
+  return items;
+}
+
+function messageOf(item: unknown): Uint8Array {
+  const message: unknown = (item as { readonly message?: unknown } | null)?.message;
+  if (typeof message !== 'string') throw new MalformedError('message-malformed', 'the backend gave no message');
+  return fromBase64Url(message);
+}
