@@ -23,7 +23,7 @@ interface ReaderFile {
 }
 
 const text = { type: 'string', maxLength: 20_000 } as const;
-const isReaderFile = new Ajv({ allErrors: true }).compile<ReaderFile>({
+const schema = {
   type: 'object',
   properties: {
     format: { const: format },
@@ -41,7 +41,11 @@ const isReaderFile = new Ajv({ allErrors: true }).compile<ReaderFile>({
   },
   required: ['format', 'suite', 'certificates', 'signingKey', 'hpkeSecret', 'root', 'backend'],
   additionalProperties: false,
-});
+} as const;
+
+/** Compiled where a file is read: most processes read none. */
+const compileSchema = () => new Ajv({ allErrors: true }).compile<ReaderFile>(schema);
+let compiled: ReturnType<typeof compileSchema> | undefined;
 
 export interface ReaderKeys {
   readonly suite: Suite;
@@ -114,6 +118,7 @@ function read(path: string): ReaderFile {
     if (cause instanceof SetupError) throw cause;
     throw unusable(path, 'it is not JSON', cause);
   }
+  const isReaderFile = (compiled ??= compileSchema());
   if (isReaderFile(file)) return file;
   const [fault] = isReaderFile.errors ?? [];
   throw unusable(path, `${fault?.instancePath || 'the file'} ${fault?.message ?? 'is not of its form'}`);
