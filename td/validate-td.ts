@@ -71,7 +71,8 @@ let compiled: ValidateFunction | undefined;
 function compile(): ValidateFunction {
   const require = createRequire(import.meta.url);
   // The schema of W3C is not written for ajv's strict mode. Not `allErrors`: 31 kB of empty links took 7 s with it.
-  const ajv = new Ajv({ strict: false });
+  // Optimizing the code would cost every process more than it gains over the few Things that a process ever sees.
+  const ajv = new Ajv({ strict: false, code: { optimize: false } });
   addFormats.default(ajv);
   return ajv.compile(require('wot-thing-description-types/schema/td-json-schema-validation.json') as AnySchemaObject);
 }
