@@ -18,6 +18,7 @@ import { backendUrn, directoryUrn, type RestContext } from './rest/context.js';
 import { eventTopics, type EventTopics } from './rest/event-topics.js';
 import { mountRoutes } from './rest/routes.js';
 import { systemNowS } from './runtime.js';
+import { startHousekeeping } from './housekeeping.js';
 import { openBackendStores, type BackendStores } from './stores/backend.js';
 
 export interface BackendOptions {
@@ -27,6 +28,8 @@ export interface BackendOptions {
   readonly dataDir: string;
   /** `postgres://…`, or a SQLite file. Default: a SQLite file in the data folder. */
   readonly database?: string;
+  /** Entries of meters' chains that were received longer ago are given up. Default: they are kept. */
+  readonly retention?: { readonly readingsDays?: number };
   /** Port 0 takes a free one. */
   readonly listen: { readonly address: string; readonly port: number };
   /** What callers' tokens must be for. */
@@ -47,11 +50,12 @@ export interface RunningBackend {
   /** Origin of the server as its TDs name it, without a slash at the end. */
   readonly url: string;
   readonly port: number;
-  /** Ends event streams, lets requests under way end for half a second, and closes the database. */
+  /** Takes no more requests, ends event streams, lets requests under way end for five seconds, and closes the database. */
   close(): Promise<void>;
 }
 
-const purgeIntervalMs = 60_000;
+/** Of requests under way when the process is told to stop: it takes no new ones, and no caller sees an error of these. */
+const drainMs = 5_000;
 
 /**
  * Opens the database, serves, and registers its own TD and the directory's.
@@ -61,14 +65,14 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
   const { dataDir, database, suite } = options;
   const store = await openBackendStores({ dataDir, ...(database !== undefined && { database }), suite: suite.name });
   let app: FastifyInstance | undefined;
-  let purge: NodeJS.Timeout | undefined;
+  let endHousekeeping: (() => Promise<void>) | undefined;
   const close = async (): Promise<void> => {
-    clearInterval(purge);
     await app?.close();
+    await endHousekeeping?.();
     await store.close();
   };
   try {
-    app = makeHttpApp({ ...options.http, log: options.log });
+    app = makeHttpApp({ ...options.http, limits: { drainMs, ...options.http?.limits }, log: options.log });
     const hub = new SseHub(sseDefaults, () => {
       options.http?.observer?.refused('slow-reader');
       options.log.warn('a reader of events did not read and was cut off');
@@ -85,7 +89,11 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
     const port = await listen(app, options.listen);
     const url = options.publicOrigin ?? `http://${hostOf(options.listen.address)}:${port}`;
     await registerOwnTds(context, url);
-    purge = setInterval(() => void purgeExpired(context.directory, options.log), purgeIntervalMs).unref();
+    endHousekeeping = startHousekeeping({
+      ...context,
+      log: options.log,
+      readingsDays: options.retention?.readingsDays,
+    });
     return { url, port, close };
   } catch (cause) {
     await close();
@@ -136,13 +144,4 @@ async function registerOwnTds(context: RestContext, url: string): Promise<void> 
   await directory.put(owner, makeTd('backend', { ...common, id: owner, title: `Backend ${identity.id}` }), owner);
   const id = directoryUrn(context);
   await directory.put(id, makeTd('directory', { ...common, id, title: `Directory of ${identity.id}` }), owner);
-}
-
-async function purgeExpired(directory: Directory, log: FastifyBaseLogger): Promise<void> {
-  try {
-    const ids = await directory.purge();
-    if (ids.length > 0) log.info({ ids }, 'Thing Descriptions have expired');
-  } catch (error) {
-    log.warn({ err: error }, 'expired Thing Descriptions could not be removed');
-  }
 }

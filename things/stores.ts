@@ -246,6 +246,19 @@ export interface EntryRow {
   readonly message: Uint8Array;
 }
 
+/**
+ * Entries of a meter's chain that were kept, and then given up because they were old enough: consecutive sequences, with
+ * what chains them to their neighbours. They are known and not lost; nobody can give them any more.
+ */
+export interface DroppedStretch {
+  readonly first: number;
+  readonly last: number;
+  /** That the first of them gives for the entry before it. */
+  readonly previousHash: Uint8Array;
+  /** Of the last of them. */
+  readonly hash: Uint8Array;
+}
+
 export interface BackendStore {
   /** Takes a list if all of the group come before it. @returns whether it is now the newest */
   saveMembership(gid: Uint8Array, list: ListRow, bundle: Uint8Array): Promise<boolean>;
@@ -284,6 +297,14 @@ export interface BackendStore {
   readingCounts(): Promise<
     readonly { readonly meter: Uint8Array; readonly count: number; readonly lastSequence: number }[]
   >;
+  /**
+   * Gives up some of the entries that were received in weeks before that of `beforeS`; the weeks begin on Thursdays, with
+   * Unix time. An upload that has them again is told that they are known.
+   * @returns how many; 0 when none is left, or another process is at it
+   */
+  dropOldEntries(beforeS: number): Promise<number>;
+  /** What was given up of a meter, ascending. */
+  droppedEntries(meter: Uint8Array): Promise<readonly DroppedStretch[]>;
   /** Grants of a meter to a reader, newest last. */
   grants(meter: Uint8Array, reader: Uint8Array): Promise<readonly Uint8Array[]>;
 }

@@ -24,6 +24,7 @@ async function startBackend(config: BackendConfig, runtime: Runtime): Promise<St
     trustedRoots: readCertificates(suite, config.root, 'root certificate'),
     dataDir: config.dataDir,
     ...(database !== undefined && { database }),
+    retention: config.retention,
     listen: config.listen,
     audience: config.audience,
     version: runtime.version,

@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { toBase64Url, toHex } from '../../crypto/bytes.js';
 import type { EntryKind } from '../../crypto/envelope/chain.js';
 import { MalformedError, NotFoundError } from '../../crypto/errors.js';
-import type { EntryRow } from '../../things/stores.js';
+import type { DroppedStretch, EntryRow } from '../../things/stores.js';
 import type { RestContext } from './context.js';
 import { isoTime } from './epoch-json.js';
 import { noQuery, pathParams, queryFields } from './validation.js';
@@ -75,6 +75,12 @@ export function meterRoutes(scope: FastifyInstance, { backend, store, access }: 
   );
 
   scope.get<{ Params: { id: string } }>(
+    '/meters/:id/dropped',
+    { onRequest, schema: { params, querystring: noQuery } },
+    async (request) => ({ dropped: (await store.droppedEntries(meterOf(request).certHash)).map(droppedJson) }),
+  );
+
+  scope.get<{ Params: { id: string } }>(
     '/meters/:id/grants',
     { onRequest, schema: { params, querystring: noQuery } },
     async (request) => {
@@ -83,6 +89,13 @@ export function meterRoutes(scope: FastifyInstance, { backend, store, access }: 
     },
   );
 }
+
+const droppedJson = ({ first, last, previousHash, hash }: DroppedStretch): object => ({
+  first,
+  last,
+  previousHash: toHex(previousHash),
+  hash: toHex(hash),
+});
 
 const entryJson = (row: EntryRow): object => ({ kind: row.kind, ...readingJson(row) });
 

@@ -1,7 +1,7 @@
 /** An upload cut into what is stored at once, and the rule that a meter's entries chain. */
 import { equalBytes } from '../../crypto/bytes.js';
 import { ConflictError } from '../../crypto/errors.js';
-import type { StoredEntry, StoredGrant, StoredItem } from '../../things/stores.js';
+import type { DroppedStretch, StoredEntry, StoredGrant, StoredItem } from '../../things/stores.js';
 
 /** Entries of one meter with consecutive sequences, at least one. */
 export interface Run {
@@ -60,3 +60,26 @@ export function assertChained({ entries, last }: Run, before?: Uint8Array, after
 
 const chainBroken = (sequence: number): ConflictError =>
   new ConflictError('chain-broken', `sequence ${sequence} does not continue the entry before it`);
+
+export interface Dropped {
+  /** @throws ConflictError `sequence-conflict` where its hash is known and another */
+  has(entry: StoredEntry): boolean;
+  /** Of the last one of a stretch; of the others it is not known any more. */
+  hashOf(sequence: number): Uint8Array | undefined;
+  previousHashOf(sequence: number): Uint8Array | undefined;
+}
+
+/** What is still known of entries that were given up. */
+export function droppedAmong(stretches: readonly DroppedStretch[]): Dropped {
+  const hashOf = (sequence: number) => stretches.find(({ last }) => last === sequence)?.hash;
+  return {
+    has: (entry) => {
+      const { sequence } = entry;
+      if (!stretches.some(({ first, last }) => first <= sequence && sequence <= last)) return false;
+      assertSameEntry(entry, hashOf(sequence) ?? entry.hash);
+      return true;
+    },
+    hashOf,
+    previousHashOf: (sequence) => stretches.find(({ first }) => first === sequence)?.previousHash,
+  };
+}

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { fromBase64Url, toHex } from '../../crypto/bytes.js';
 import { openGrant, verifyGrant } from '../../crypto/envelope/grant.js';
 import { openReading, verifyReading, verifyReceipt } from '../../crypto/envelope/reading.js';
@@ -66,6 +66,31 @@ describe.each([suiteX25519, suiteP256])('sealed readings, suite $name', (suite) 
     const certificate = verifyChain(suite, leaf!, above, [n.root], nowS, 'backend');
     verifyReceipt(suite, certificate, n.gateway.certHash, message, receipt);
   }
+
+  it('are given up when the policy says so, and said to have been: they are not lost', async () => {
+    const meter = meterOf(0);
+    await upload(uploadOf(meter.measure(2)));
+    const before = await readingsOf(first.certificate.id);
+    const weekS = 7 * 86_400;
+    const { folder } = backend;
+    await backend.close();
+    backend = await startBackend(n, { retention: { readingsDays: 7 } }, folder, nowS + 3 * weekS);
+    await vi.waitFor(async () => {
+      expect(await readingsOf(first.certificate.id)).toEqual([]);
+    });
+    const { body } = await get(`meters/${first.certificate.id}/dropped`);
+    const certificate = certificateOf(n.membership(), first.certHash, 'member', nowS);
+    const sealed = before.map(({ message }) => verifyReading(suite, certificate, fromBase64Url(message)));
+    const [previousHash, hash] = [toHex(sealed[0]!.previousHash), toHex(sealed[1]!.hash)];
+    expect(body).toEqual({ dropped: [{ first: 1, last: 2, previousHash, hash }] });
+    expect((await metersOf()).find(({ id }) => id.endsWith(first.certificate.id))).toMatchObject({
+      count: 0,
+      lastSequence: 2,
+    });
+    expectProblem(await get(`meters/${second.certificate.id}/dropped`, n.household), 404, 'meter-unknown');
+    await upload(uploadOf(meter.measure(1)));
+    expect((await readingsOf(first.certificate.id)).map(({ sequence }) => sequence)).toEqual([3]);
+  });
 
   it('are taken with their grants, receipted by the backend’s certificate, and opened by the reader', async () => {
     const message = uploadOf(meterOf(0).measure(3), meterOf(1).measure(2));

@@ -4,6 +4,7 @@ import { ConflictError } from '../../../crypto/errors.js';
 import { compareLists, type ListOrder } from '../../../crypto/membership.js';
 import type {
   BackendStore,
+  DroppedStretch,
   EndorsedRecord,
   EntryRow,
   EpochRow,
@@ -20,6 +21,7 @@ import { keepItems } from './kept.js';
 import { lock } from './locks.js';
 import { migrate, migrations } from './migrate.js';
 import { Partitions } from './partitions.js';
+import { dropOldestWeek } from './retention.js';
 
 /**
  * Opens or creates a backend's database, with the directory in it; any number of processes may have it open.
@@ -183,6 +185,17 @@ class PostgresBackendStore implements BackendStore {
     return this.#database.rows(
       `SELECT cert_hash AS meter, readings AS count, last_sequence AS "lastSequence" FROM meter
        WHERE last_sequence > 0 ORDER BY cert_hash`,
+    );
+  }
+
+  dropOldEntries(beforeS: number): Promise<number> {
+    return dropOldestWeek(this.#database, beforeS);
+  }
+
+  droppedEntries(meter: Uint8Array): Promise<readonly DroppedStretch[]> {
+    return this.#database.rows(
+      `SELECT first, last, previous_hash AS "previousHash", hash FROM dropped_stretch WHERE ${ofMeter} ORDER BY first`,
+      [meter],
     );
   }
 

@@ -4,8 +4,8 @@
  * there: only for what comes late or again are the partitions asked.
  */
 import { toHex } from '../../../crypto/bytes.js';
-import type { StoredEntry, StoredGrant, StoredItem } from '../../../things/stores.js';
-import { assertChained, assertSameEntry, deliveries } from '../deliveries.js';
+import type { DroppedStretch, StoredEntry, StoredGrant, StoredItem } from '../../../things/stores.js';
+import { assertChained, assertSameEntry, deliveries, droppedAmong, type Dropped } from '../deliveries.js';
 import type { Session } from './database.js';
 
 interface MeterRow {
@@ -16,9 +16,16 @@ interface MeterRow {
   readonly lastHash: Uint8Array | null;
 }
 
-interface Neighbour {
+interface Stored {
   readonly hash: Uint8Array;
-  readonly previousHash?: Uint8Array;
+  readonly previousHash: Uint8Array;
+}
+
+/** What is known of a meter's entries, as far as an upload touches them. */
+interface Known {
+  readonly stored: ReadonlyMap<number, Stored>;
+  readonly dropped: Dropped;
+  readonly newest: { readonly sequence: number; readonly hash: Uint8Array } | undefined;
 }
 
 interface FreshEntry extends StoredEntry {
@@ -103,38 +110,46 @@ async function freshOf(
   meter: MeterRow,
   readings: readonly StoredEntry[],
 ): Promise<readonly StoredEntry[]> {
-  const known = await neighbours(session, meter, readings);
+  const { stored, dropped, newest } = await knownOf(session, meter, readings);
+  const hashOf = (sequence: number): Uint8Array | undefined =>
+    sequence === newest?.sequence ? newest.hash : (stored.get(sequence)?.hash ?? dropped.hashOf(sequence));
   const fresh: StoredEntry[] = [];
   for (const run of deliveries(readings)) {
     if (run.kind !== 'run') continue;
-    const isNew = run.entries.filter((reading) => {
-      const same = known.get(reading.sequence);
-      if (same !== undefined) assertSameEntry(reading, same.hash);
-      return same === undefined;
+    const isNew = run.entries.filter((entry) => {
+      const same = stored.get(entry.sequence);
+      if (same !== undefined) assertSameEntry(entry, same.hash);
+      return same === undefined && !dropped.has(entry);
     });
     if (isNew.length === 0) continue;
-    assertChained(run, known.get(run.first.sequence - 1)?.hash, known.get(run.last.sequence + 1)?.previousHash);
+    const next = run.last.sequence + 1;
+    assertChained(run, hashOf(run.first.sequence - 1), stored.get(next)?.previousHash ?? dropped.previousHashOf(next));
     fresh.push(...isNew);
   }
   return fresh;
 }
 
-/** What is stored of the readings' sequences, and of those before and after them. */
-async function neighbours(
+/** Of the entries' sequences, and of those before and after them. */
+async function knownOf(
   session: Session,
   { id, lastSequence, lastHash }: MeterRow,
-  readings: readonly StoredEntry[],
-): Promise<ReadonlyMap<number, Neighbour>> {
-  const first = readings[0]?.sequence ?? 0;
-  if (lastHash === null) return new Map();
-  if (first > lastSequence) return new Map([[lastSequence, { hash: lastHash }]]);
-  const wanted = new Set(readings.flatMap(({ sequence }) => [sequence - 1, sequence, sequence + 1]));
-  const rows = await session.rows<Required<Neighbour> & { readonly sequence: number }>(
+  entries: readonly StoredEntry[],
+): Promise<Known> {
+  const [first, last] = [entries[0]?.sequence ?? 0, entries.at(-1)?.sequence ?? 0];
+  const newest = lastHash === null ? undefined : { sequence: lastSequence, hash: lastHash };
+  if (newest === undefined || first > newest.sequence) return { stored: new Map(), dropped: droppedAmong([]), newest };
+  const wanted = new Set(entries.flatMap(({ sequence }) => [sequence - 1, sequence, sequence + 1]));
+  const rows = await session.rows<Stored & { readonly sequence: number }>(
     `SELECT sequence, hash, previous_hash AS "previousHash" FROM reading
      WHERE meter = $1 AND sequence = ANY($2::bigint[])`,
     [id, [...wanted]],
   );
-  return new Map(rows.map(({ sequence, ...neighbour }) => [sequence, neighbour]));
+  const stretches = await session.rows<DroppedStretch>(
+    `SELECT first, last, previous_hash AS "previousHash", hash FROM dropped_stretch
+     WHERE meter = $1 AND last >= $2 AND first <= $3`,
+    [id, first - 1, last + 1],
+  );
+  return { stored: new Map(rows.map((row) => [row.sequence, row])), dropped: droppedAmong(stretches), newest };
 }
 
 async function addEntries(session: Session, readings: readonly FreshEntry[], nowS: number): Promise<number> {

@@ -6,6 +6,7 @@ import type {
   BackendEvents,
   BackendStore,
   DirectoryStore,
+  DroppedStretch,
   EndorsedRecord,
   EntryRow,
   EpochRow,
@@ -18,6 +19,7 @@ import { deliveries } from '../deliveries.js';
 import { SqliteDirectoryStore } from './directory-store.js';
 import { SqliteEvents } from './events.js';
 import { KeptItems } from './kept.js';
+import { Retention } from './retention.js';
 
 /**
  * Opens or creates a backend's database, with the directory in it.
@@ -77,6 +79,7 @@ function perKind<Parameters extends readonly (number | Uint8Array)[]>(
 class SqliteBackendStore implements BackendStore {
   readonly #database: Database;
   readonly #events: SqliteEvents;
+  readonly #retention: Retention;
   readonly #kept: KeptItems;
   readonly #newestMembership: Statement<
     [gid: Uint8Array],
@@ -113,7 +116,8 @@ class SqliteBackendStore implements BackendStore {
   constructor(database: Database, events: SqliteEvents) {
     this.#database = database;
     this.#events = events;
-    this.#kept = new KeptItems(database);
+    this.#retention = new Retention(database);
+    this.#kept = new KeptItems(database, this.#retention);
     this.#newestMembership = database.prepare(
       `SELECT version, revision, list_hash AS listHash, bundle FROM membership_list
        WHERE gid = ? ORDER BY version DESC, revision DESC LIMIT 1`,
@@ -251,6 +255,14 @@ class SqliteBackendStore implements BackendStore {
 
   async readingCounts(): Promise<readonly ReadingCount[]> {
     return this.#database.read(() => this.#readingCounts.all());
+  }
+
+  async dropOldEntries(beforeS: number): Promise<number> {
+    return this.#retention.dropBatch(beforeS);
+  }
+
+  async droppedEntries(meter: Uint8Array): Promise<readonly DroppedStretch[]> {
+    return this.#retention.ofMeter(meter);
   }
 
   async grants(meter: Uint8Array, reader: Uint8Array): Promise<readonly Uint8Array[]> {

@@ -1,12 +1,14 @@
 /** The backend's chain entries and grants, of which it keeps every one. */
 import type { StoredGrant } from '../../../things/stores.js';
 import { onlyRow, type Database, type Statement } from './database.js';
-import { assertChained, assertSameEntry, type Run } from '../deliveries.js';
+import { assertChained, assertSameEntry, droppedAmong, type Run } from '../deliveries.js';
 import { meterIds } from './meter-ids.js';
+import type { Retention } from './retention.js';
 
 type ByReading<Row> = Statement<[meter: number, sequence: number], Row>;
 
 export class KeptItems {
+  readonly #retention: Retention;
   readonly #meterId: (certHash: Uint8Array) => number;
   readonly #add: Statement<
     [
@@ -38,7 +40,8 @@ export class KeptItems {
     ]
   >;
 
-  constructor(database: Database) {
+  constructor(database: Database, retention: Retention) {
+    this.#retention = retention;
     this.#meterId = meterIds(database);
     this.#add = database.prepare(
       `INSERT INTO reading (meter, sequence, gid, epoch, attempt, hash, previous_hash, received_s, message, kind)
@@ -62,8 +65,11 @@ export class KeptItems {
    */
   keepRun(run: Run, nowS: number): number {
     const meter = this.#meterId(run.first.meter);
+    const around = this.#retention.touching(meter, run.first.sequence - 1, run.last.sequence + 1);
+    const dropped = droppedAmong(around);
     let [fresh, readings] = [0, 0];
     for (const entry of run.entries) {
+      if (dropped.has(entry)) continue;
       const { kind, sequence, gid, epoch, attempt, hash, previousHash, message } = entry;
       const { changes } = this.#add.run(meter, sequence, gid, epoch, attempt, hash, previousHash, nowS, message, kind);
       if (changes === 0) assertSameEntry(entry, onlyRow(this.#hash.get(meter, sequence)).hash);
@@ -71,8 +77,9 @@ export class KeptItems {
       if (kind === 'reading') readings += changes;
     }
     if (fresh === 0) return 0;
-    const before = this.#hash.get(meter, run.first.sequence - 1)?.hash;
-    const after = this.#previousHash.get(meter, run.last.sequence + 1)?.hash;
+    const [previous, next] = [run.first.sequence - 1, run.last.sequence + 1];
+    const before = this.#hash.get(meter, previous)?.hash ?? dropped.hashOf(previous);
+    const after = this.#previousHash.get(meter, next)?.hash ?? dropped.previousHashOf(next);
     assertChained(run, before, after);
     this.#count.run(readings, run.last.sequence, meter);
     return fresh;

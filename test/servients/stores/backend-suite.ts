@@ -214,6 +214,63 @@ export function describeBackendStore(name: string, factory: StoreFactory<Backend
     });
   });
 
+  describe(`${name} gives up old entries`, () => {
+    const places = placesOf(factory);
+    const weekS = 7 * 86_400;
+    const sequencesOf = async (store: BackendStore, meter: Uint8Array): Promise<readonly number[]> =>
+      (await store.entries(meter, 0, 5_000)).map(({ sequence }) => sequence);
+    /** Until none is left. */
+    async function drop(store: BackendStore, beforeS: number): Promise<void> {
+      while ((await store.dropOldEntries(beforeS)) > 0);
+    }
+    const span = (meter: Uint8Array, first: number, last: number) => {
+      const { previousHash } = reading(meter, first);
+      return { first, last, previousHash, hash: reading(meter, last).hash };
+    };
+
+    it('by the week, and remembers which they were and what chains them', async () => {
+      const store = await places.store();
+      const [a, b] = [bytes(32), bytes(32)];
+      await store.accept([...readings(a, 1, 1_200), ...readings(b, 1, 3), ...readings(b, 7, 8)], nowS);
+      await store.accept([...readings(a, 1_201, 1_202), ...readings(b, 4, 4)], nowS + weekS);
+      await drop(store, nowS);
+      expect(await sequencesOf(store, b)).toEqual([1, 2, 3, 4, 7, 8]);
+      await drop(store, nowS + weekS);
+      expect(await sequencesOf(store, a)).toEqual([1_201, 1_202]);
+      expect(await sequencesOf(store, b)).toEqual([4]);
+      expect(await store.droppedEntries(a)).toEqual([span(a, 1, 1_200)]);
+      expect(await store.droppedEntries(b)).toEqual([span(b, 1, 3), span(b, 7, 8)]);
+      expect(await store.droppedEntries(bytes(32))).toEqual([]);
+      await drop(store, nowS + 2 * weekS);
+      expect(await store.droppedEntries(a)).toEqual([span(a, 1, 1_202)]);
+      expect(await store.droppedEntries(b)).toEqual([span(b, 1, 4), span(b, 7, 8)]);
+      expect((await store.readingCounts()).map(({ count }) => count)).toEqual([0, 0]);
+    });
+
+    it('and takes none of them again, only what continues them or fills a gap between them', async () => {
+      const store = await places.store();
+      const meter = bytes(32);
+      await store.accept([...readings(meter, 1, 5), ...readings(meter, 8, 9)], nowS);
+      await drop(store, nowS + weekS);
+      const later = nowS + 2 * weekS;
+      expect(await store.accept(readings(meter, 1, 5), later)).toEqual({ fresh: 0 });
+      const forged = { ...reading(meter, 5), hash: bytes(32) };
+      await expect(store.accept([forged], later)).rejects.toMatchObject({ code: 'sequence-conflict' });
+      for (const broken of [
+        { ...reading(meter, 6), previousHash: bytes(32) },
+        { ...reading(meter, 7), hash: bytes(32) },
+      ]) {
+        await expect(store.accept([broken], later)).rejects.toMatchObject({ code: 'chain-broken' });
+      }
+      const unchained = { ...reading(meter, 10), previousHash: bytes(32) };
+      await expect(store.accept([unchained], later)).rejects.toMatchObject({ code: 'chain-broken' });
+      expect(await store.accept(readings(meter, 4, 10), later)).toEqual({ fresh: 3 });
+      expect(await sequencesOf(store, meter)).toEqual([6, 7, 10]);
+      await drop(store, later + weekS);
+      expect(await store.droppedEntries(meter)).toEqual([span(meter, 1, 10)]);
+    });
+  });
+
   describeAccept(name, factory, async (store, meter) =>
     (await store.entries(meter, -1, 1_000)).map(({ message }) => message),
   );

@@ -1,0 +1,60 @@
+/** Removes from a backend's database what has outlived its time. All processes on it do: whichever comes first. */
+import { setImmediate } from 'node:timers/promises';
+import type { Log } from '../things/parts.js';
+import type { Directory } from '../things/directory.js';
+import type { BackendStore } from '../things/stores.js';
+
+export interface HousekeepingParts {
+  readonly directory: Directory;
+  readonly store: BackendStore;
+  readonly nowS: () => number;
+  readonly log: Log;
+  /** Undefined: readings are kept. */
+  readonly readingsDays: number | undefined;
+}
+
+const intervalMs = 60_000;
+const dayS = 86_400;
+
+/** Begins at once, and does so again every minute. @returns what ends it, when what is under way has ended */
+export function startHousekeeping(parts: HousekeepingParts): () => Promise<void> {
+  const stopping = new AbortController();
+  let running = round(parts, stopping.signal);
+  const timer = setInterval(() => {
+    running = running.then(() => round(parts, stopping.signal));
+  }, intervalMs).unref();
+  return async () => {
+    clearInterval(timer);
+    stopping.abort();
+    await running;
+  };
+}
+
+async function round(parts: HousekeepingParts, stopping: AbortSignal): Promise<void> {
+  const { directory, log } = parts;
+  try {
+    const ids = await directory.purge();
+    if (ids.length > 0) log.info({ ids }, 'Thing Descriptions have expired');
+    const entries = await dropOldEntries(parts, stopping);
+    if (entries > 0) log.info({ entries }, 'entries that are older than the retention policy says were given up');
+  } catch (error) {
+    log.warn({ err: error }, 'what has outlived its time could not be removed');
+  }
+}
+
+/** @returns how many */
+async function dropOldEntries(
+  { store, nowS, readingsDays }: HousekeepingParts,
+  stopping: AbortSignal,
+): Promise<number> {
+  if (readingsDays === undefined) return 0;
+  let dropped = 0;
+  while (!stopping.aborted) {
+    const some = await store.dropOldEntries(nowS() - readingsDays * dayS);
+    if (some === 0) break;
+    dropped += some;
+    // Requests come in between.
+    await setImmediate();
+  }
+  return dropped;
+}
