@@ -27,6 +27,8 @@ export const limits = {
   thingDescription: 32_000,
   /** Anything that arrives over CoAP or HTTP, unless a route says less. */
   requestBody: 256_000,
+  /** One record of a backup: a file, or some rows of a table. */
+  backupRecord: 4_000_000,
   /** Nested arrays and maps in CBOR. */
   cborDepth: 8,
   /** Members of a ring: recommended and hard cap (protocol §9). */
@@ -38,6 +40,11 @@ export const limits = {
   membershipCas: 16,
   /** How far ahead of the high water mark an announced epoch may be (protocol §5). */
   epochAhead: 1_024,
+  /**
+   * For how long a member whose state came from a backup answers no announcement, in seconds: longer than an announcement
+   * lasts that it may have answered before (with the default time for sleepers), and the clock difference twice.
+   */
+  restoredSilenceS: 1_400,
   /** Clock difference that is forgiven, in seconds (protocol §7). */
   clockSkewS: 300,
 } as const;

@@ -97,7 +97,8 @@ export function readConfig<Role extends keyof Configs>(role: Role, path: string)
     });
     throw new SetupError('config-invalid', `${path} does not fit the schema of a ${role}: ${faults.join('; ')}`);
   }
-  return resolvePaths(config, dirname(resolve(path))) as Configs[Role];
+  const folder = dirname(resolve(path));
+  return mapPaths(config, (file) => resolve(folder, file)) as Configs[Role];
 }
 
 /** The published JSON Schema of a role's configuration. */
@@ -110,19 +111,20 @@ function validatorOf(role: keyof Configs): ValidateFunction {
   return ajv.compile(configSchema(role));
 }
 
-function resolvePaths(value: unknown, folder: string): unknown {
-  if (Array.isArray(value)) return value.map((item) => resolvePaths(item, folder));
+/** A configuration with every file and folder that it names replaced. */
+export function mapPaths(value: unknown, replace: (path: string) => string): unknown {
+  if (Array.isArray(value)) return value.map((item) => mapPaths(item, replace));
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(
     Object.entries(value).map(([name, field]) => [
       name,
-      pathFields.has(name) ? resolvePath(field, folder) : resolvePaths(field, folder),
+      pathFields.has(name) ? replacePath(field, replace) : mapPaths(field, replace),
     ]),
   );
 }
 
 /** One path or several; a database may also be a URL. */
-function resolvePath(value: unknown, folder: string): unknown {
-  if (Array.isArray(value)) return value.map((item) => resolvePath(item, folder));
-  return typeof value === 'string' && !isUrl(value) ? resolve(folder, value) : value;
+function replacePath(value: unknown, replace: (path: string) => string): unknown {
+  if (Array.isArray(value)) return value.map((item) => replacePath(item, replace));
+  return typeof value === 'string' && !isUrl(value) ? replace(value) : value;
 }

@@ -23,6 +23,8 @@ interface Marker {
   readonly suite: string;
   /** ISO 8601. */
   readonly created: string;
+  /** ISO 8601; absent where its state did not come from a backup. */
+  readonly restored?: string;
 }
 
 export interface DataFolder extends Closable {
@@ -30,6 +32,8 @@ export interface DataFolder extends Closable {
   /** For the store of the folder's role. */
   readonly databasePath: string;
   readonly created: string;
+  /** When its state came from a backup, Unix seconds; undefined where it did not. */
+  readonly restoredS: number | undefined;
 }
 
 /** A connection that nobody refers to is closed by the garbage collector, and its lock with it. */
@@ -41,19 +45,27 @@ const held = new Set<DatabaseSyncInstance>();
  * @throws SetupError `data-locked`, `data-version`, `data-other-role`, `data-suite`, `data-corrupt`, `data-unreadable`;
  * UnavailableError `disk-full`
  */
-export function openDataFolder(path: string, role: StoreRole, suite: SuiteName): DataFolder {
+export function openDataFolder(
+  path: string,
+  role: StoreRole,
+  suite: SuiteName,
+  /** Of a new folder for the state in a backup: the time of this, ISO 8601. */
+  restored?: string,
+): DataFolder {
   const folder = resolve(path);
   const databasePath = join(folder, `${role}.db`);
   attempt(folder, () => mkdirSync(folder, { recursive: true, mode: 0o700 }));
   const lock = takeLock(folder);
   try {
     const created = new Date().toISOString();
-    const marker = readMarker(folder) ?? writeMarker(folder, databasePath, { format, role, suite, created });
+    const fresh = { format, role, suite, created, ...(restored !== undefined && { restored }) };
+    const marker = readMarker(folder) ?? writeMarker(folder, databasePath, fresh);
     assertFits(folder, marker, role, suite);
     return {
       path: folder,
       databasePath,
       created: marker.created,
+      restoredS: marker.restored === undefined ? undefined : Math.floor(Date.parse(marker.restored) / 1000),
       close: () => {
         releaseLock(lock);
       },
@@ -103,10 +115,12 @@ function readMarker(folder: string): Marker | undefined {
 }
 
 function parseMarker(value: unknown): Marker {
-  const { format, role, suite, created } = value as Readonly<Record<keyof Marker, unknown>>;
+  const { format, role, suite, created, restored } = value as Readonly<Record<keyof Marker, unknown>>;
   if (typeof format !== 'number' || typeof role !== 'string') throw new TypeError('format or role is missing');
   if (typeof suite !== 'string' || typeof created !== 'string') throw new TypeError('suite or created is missing');
-  return { format, role, suite, created };
+  if (restored === undefined) return { format, role, suite, created };
+  if (typeof restored !== 'string' || Number.isNaN(Date.parse(restored))) throw new TypeError('restored is no time');
+  return { format, role, suite, created, restored };
 }
 
 /** Whole or not at all, and on the disk before anything relies on it. */

@@ -20,6 +20,13 @@ export function writeSynced(path: string, content: string | Uint8Array, mode: nu
   }
 }
 
+/** What was written to a file without waiting for the disk. */
+export function syncFile(path: string): void {
+  const file = openSync(path, 'r+');
+  fsyncSync(file);
+  closeSync(file);
+}
+
 /** Windows opens no folders, and needs no such thing. */
 export function syncFolder(folder: string): void {
   if (process.platform === 'win32') return;

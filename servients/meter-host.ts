@@ -90,6 +90,7 @@ async function startMeter(
       version: runtime.version,
       readingIntervalS: 60,
       sourceName: 'replay',
+      restoredS: folder.restoredS,
     });
     const gatewayTd = config.gatewayTd ?? host.gateway.td;
     const td = JSON.stringify(await describe(config, servient, meter, gatewayTd, runtime));

@@ -17,6 +17,8 @@ export interface MeterGroupParts extends Parts {
   readonly store: MeterStore;
   /** Hears of every state that replaced another, once it is on disk. */
   readonly onStep: (before: MemberState, after: MemberState) => void;
+  /** Since when the state is that of a backup, Unix seconds; undefined where it is not. */
+  readonly restoredS?: number | undefined;
 }
 
 /** How long a group looks for a list that was named to it: whoever forges an announcement has it ask that long, no more. */

@@ -2,6 +2,7 @@
 import { equalBytes, toHex } from '../crypto/bytes.js';
 import type { VerifiedCertificate } from '../crypto/certificate.js';
 import { ConflictError, VerificationError } from '../crypto/errors.js';
+import { limits } from '../crypto/limits.js';
 import { certificateOf, findEntry, verifyMembership, type Membership } from '../crypto/membership.js';
 import { verifyEndorsement } from '../crypto/ring/endorsement.js';
 import {
@@ -71,9 +72,10 @@ export class MeterGroups {
    * Takes a message of the coordinator in the group that it belongs to.
    * @returns this meter's answer; empty where the protocol has none
    * @throws MalformedError, VerificationError, ConflictError as the round's step; `membership-unknown` for a group that is not
-   *   known here
+   *   known here, `restored-lately`
    */
   async take(type: RoundType, message: Uint8Array): Promise<Uint8Array> {
+    if (type === 'announcement') this.#assertNotRestoredLately();
     try {
       return await this.#inItsGroup(memberRounds[type], message);
     } catch (error) {
@@ -81,6 +83,13 @@ export class MeterGroups {
       if (!isUnknown) throw error;
       throw new ConflictError('membership-unknown', 'no membership list of that group is known here');
     }
+  }
+
+  /** Before the backup ended, an announcement that still lasts may have been answered with another ephemeral. */
+  #assertNotRestoredLately(): void {
+    const { restoredS = -Infinity, nowS } = this.#parts;
+    if (nowS() >= restoredS + limits.restoredSilenceS) return;
+    throw new ConflictError('restored-lately', 'the state came from a backup: this meter waits for a later epoch');
   }
 
   /**

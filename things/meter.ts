@@ -33,6 +33,8 @@ export interface MeterParts extends Parts {
   readonly readingIntervalS: number;
   /** Shown beside the readings' state, e.g. "replay". */
   readonly sourceName: string;
+  /** When the state in the store came from a backup, Unix seconds; undefined where it did not. */
+  readonly restoredS?: number | undefined;
 }
 
 export class Meter implements ThingBehaviour {

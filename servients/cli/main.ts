@@ -2,6 +2,7 @@
 /** The program `gridring`: one verb a file. */
 import { Command, CommanderError } from 'commander';
 import { softwareVersion } from '../runtime.js';
+import { addBackup } from './backup.js';
 import { addCa } from './ca.js';
 import { addCheckpoint } from './checkpoint.js';
 import { addDemo } from './demo.js';
@@ -31,6 +32,7 @@ for (const add of [
   addRoles,
   addCa,
   addMembership,
+  addBackup,
   addSim,
 ])
   add(program);

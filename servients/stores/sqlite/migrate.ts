@@ -40,6 +40,13 @@ export function migrate(
   }
 }
 
+/**
+ * Of a database as it is, without changing it; 0 for a new one.
+ * @throws SetupError `data-other-role`, `data-version`
+ */
+export const schemaVersion = (connection: DatabaseSyncInstance, path: string, role: StoreRole): number =>
+  versionOf(connection, path, role, migrationsOf(role).length);
+
 /** 0 for a new file. */
 function versionOf(connection: DatabaseSyncInstance, path: string, role: StoreRole, newest: number): number {
   const { applicationId, version, objects } = connection
