@@ -262,6 +262,16 @@ function certificateRole({ roles }: ListEntry): 'gateway' | 'meter' | 'reader' |
   return (roles & roleBit.operator) !== 0 ? 'operator' : 'reader';
 }
 
+/**
+ * Whether a copy of a list comes with more certificates that are valid now than another copy of it. The authority signs
+ * the list and not what travels beside it, so that whoever carries a bundle may leave certificates out.
+ */
+export const isFuller = (copy: Membership, other: Membership, nowS: number): boolean =>
+  usableIn(copy, nowS) > usableIn(other, nowS);
+
+const usableIn = ({ certificates }: Membership, nowS: number): number =>
+  certificates.filter((certificate) => certificate && nowS - limits.clockSkewS <= certificate.notAfterS).length;
+
 /** As `certificateAt`, by the hash of the certificate. */
 export const certificateOf = (
   membership: Membership,

@@ -10,6 +10,7 @@ import {
   assertListValid,
   compareLists,
   findEntry,
+  isFuller,
   lastValidS,
   verifyMembership,
   type ListRole,
@@ -238,8 +239,11 @@ export class Backend {
     }
   }
 
+  /** A copy of a list that is known must not take certificates away, whoever publishes it. */
   #remember(membership: Membership): void {
     const { list, listHash } = membership;
+    const known = this.#byHash.get(toHex(listHash));
+    if (known && !isFuller(membership, known, this.#parts.nowS())) return;
     this.#byHash.set(toHex(listHash), membership);
     const gid = toHex(list.gid);
     const newest = this.#newest.get(gid);

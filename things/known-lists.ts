@@ -7,6 +7,7 @@ import {
   certificateOf,
   changeMembership,
   compareLists,
+  isFuller,
   lastValidS,
   verifyMembership,
   type Membership,
@@ -93,8 +94,7 @@ export class KnownLists {
     const current = this.#newest.membership;
     if (!equalBytes(list.gid, current.list.gid)) throw new ConflictError('wrong-group', 'a list of another group');
     if (equalBytes(listHash, current.listHash)) {
-      // The same list, and beside it what the authority delegates now.
-      if (next.membership.delegation) await this.#keep(next);
+      if (this.#addsTo(current, next.membership)) await this.#keep(next);
       return false;
     }
     const order = compareLists(list, current.list);
@@ -104,6 +104,19 @@ export class KnownLists {
     assertCoordinator(this.#parts, next.membership);
     await this.#keep(next);
     return true;
+  }
+
+  /**
+   * The same list, with certificates that were missing, or beside it what the authority delegates for longer. Anybody may
+   * bring it, so nothing that is known is given up for it.
+   */
+  #addsTo(known: Membership, copy: Membership): boolean {
+    const { identity, nowS } = this.#parts;
+    if (isFuller(copy, known, nowS())) return true;
+    const [old, delegation] = [known.delegation, copy.delegation];
+    if (isFuller(known, copy, nowS()) || !delegation || !equalBytes(delegation.gateway, identity.certHash))
+      return false;
+    return !old || !equalBytes(old.gateway, identity.certHash) || delegation.notAfterS > old.notAfterS;
   }
 
   async #keep(next: VerifiedBundle): Promise<void> {

@@ -1,6 +1,7 @@
 /** One group of a meter: its membership list, its place in the ring, and one step at a time, each on disk before it is answered. */
+import { equalBytes } from '../crypto/bytes.js';
 import { ConflictError } from '../crypto/errors.js';
-import type { Membership } from '../crypto/membership.js';
+import { isFuller, type Membership } from '../crypto/membership.js';
 import type { VerifiedEndorsement } from '../crypto/ring/endorsement.js';
 import type { MemberContext, MemberStep } from '../crypto/ring/member-context.js';
 import { onEndorsement } from '../crypto/ring/member-endorsement.js';
@@ -78,10 +79,16 @@ export class MeterGroup {
     }
   }
 
-  /** @throws ConflictError `membership-rollback`, `membership-conflict` */
+  /**
+   * A copy of the list that is held takes its place only where it brings more certificates.
+   * @throws ConflictError `membership-rollback`, `membership-conflict`
+   */
   updateMembership(membership: Membership, bundle: Uint8Array): Promise<Uint8Array> {
     return this.#serial.run(async () => {
       const step = onMembership(this.#state, membership);
+      const known = this.#membership;
+      const isCopy = known && equalBytes(known.listHash, membership.listHash);
+      if (isCopy && !isFuller(membership, known, this.#parts.nowS())) return step.reply;
       await this.#parts.store.saveMembership(membership.list.gid, bundle, encodeMemberState(step.state));
       this.#membership = membership;
       this.#unlistedS = undefined;

@@ -12,6 +12,7 @@ import {
   certificateAt,
   certificateOf,
   compareLists,
+  findEntry,
   roleBit,
   type Membership,
   type MembershipList,
@@ -122,6 +123,10 @@ export function onAnnouncement(context: MemberContext, state: MemberState, bytes
       'membership-unknown',
       'the announcement names a membership list that is not the newest known here',
     );
+  }
+  const coordinator = findEntry(list, announcement.coordinator, 'coordinator');
+  if (coordinator && !membership.certificates[coordinator.index]) {
+    throw new ConflictError('membership-unknown', 'the list has come without the certificate of its coordinator');
   }
   verifyFrom(context, announcement.coordinator, message, 'announcement', announcement.gid);
   assertAcceptable(context, state, announcement);

@@ -61,7 +61,8 @@ export abstract class SqliteGroups extends SqliteOutbox implements GroupStore {
        WHERE id = (SELECT id FROM list WHERE gid = ? ORDER BY id DESC LIMIT 1) AND list_hash <> ?`,
     );
     this.#keepList = database.prepare(
-      'INSERT INTO list (gid, list_hash, bundle) VALUES (?, ?, ?) ON CONFLICT DO NOTHING',
+      `INSERT INTO list (gid, list_hash, bundle) VALUES (?, ?, ?)
+       ON CONFLICT (gid, list_hash) DO UPDATE SET bundle = excluded.bundle`,
     );
     this.#forgetLists = database.prepare(
       `DELETE FROM list WHERE gid = ? AND id NOT IN
