@@ -195,7 +195,7 @@ it.concurrent.each([
 describe('exit codes', () => {
   it('are listed where help is asked for', async () => {
     const { out } = await run('--help');
-    expect(lines({ code: 0, errors: '', out }).filter((line) => /^ {2}\d /.test(line))).toHaveLength(6);
+    expect(lines({ code: 0, errors: '', out }).filter((line) => /^ {2}\d /.test(line))).toHaveLength(7);
   });
 
   it.concurrent.each<[number, RegExp, readonly string[]]>([
