@@ -117,8 +117,10 @@ export async function fillPostgres(
 
 /** What PostgreSQL keeps beside the tables, and SQLite does not. */
 const derived = `
-  UPDATE meter SET last_hash = reading.hash
-  FROM reading WHERE reading.meter = meter.id AND reading.sequence = meter.last_sequence;
+  UPDATE meter SET last_hash = coalesce(
+    (SELECT hash FROM reading WHERE reading.meter = meter.id AND sequence = last_sequence),
+    (SELECT hash FROM dropped_stretch WHERE dropped_stretch.meter = meter.id AND last = last_sequence)
+  );
   SELECT setval(pg_get_serial_sequence('meter', 'id'), coalesce((SELECT max(id) FROM meter), 0) + 1, false);
   SELECT setval(pg_get_serial_sequence('reader_grant', 'id'), coalesce((SELECT max(id) FROM reader_grant), 0) + 1, false)`;
 

@@ -20,7 +20,7 @@ export interface Checked {
   /** With gap reports and checkpoints. */
   readonly readings: number;
   readonly grants: number;
-  /** Where sequences of a meter are missing between two that are there. */
+  /** Where sequences of a meter are missing before one that is there, and were not given up by policy. */
   readonly gaps: number;
   /** On their way in a gateway, of meters that none of its lists names any more: not to be checked there. */
   readonly unlisted: number;
@@ -114,6 +114,7 @@ class StoreCheck {
     const certHashes = new Map<number, Uint8Array>();
     for await (const [id, certHash] of this.#rows('meter', 'id', 'cert_hash'))
       certHashes.set(Number(id), bytesIn(certHash));
+    const dropped = await this.#droppedStretches();
     let last: { readonly meter: Cell; readonly sequence: number; readonly hash: Uint8Array } | undefined;
     const columns = ['meter', 'sequence', 'hash', 'message'];
     for await (const [meter = null, sequence, hash, message] of this.#snapshot.ascending(
@@ -130,14 +131,26 @@ class StoreCheck {
           meterHash !== undefined &&
           equalBytes(reading.meter, meterHash);
         if (!isStored) throw new VerificationError('row-mismatch', 'the row says another thing than its message');
-        if (before?.sequence === reading.sequence - 1 && !equalBytes(reading.previousHash, before.hash)) {
+        const gone = dropped.get(`${Number(meter)}/${reading.sequence - 1}`);
+        const previous = before?.sequence === reading.sequence - 1 ? before.hash : gone?.hash;
+        if (previous && !equalBytes(reading.previousHash, previous)) {
           throw new VerificationError('chain-broken', 'it does not continue the one before it');
         }
+        const knownFrom = gone?.first ?? reading.sequence;
+        if (knownFrom > (before?.sequence ?? 0) + 1) this.checked.gaps += 1;
         return { meter, sequence: reading.sequence, hash: reading.hash };
       });
-      if (last.sequence !== (before?.sequence ?? 0) + 1) this.checked.gaps += 1;
       this.checked.readings += 1;
     }
+  }
+
+  /** What was given up by policy, by meter and last sequence. */
+  async #droppedStretches(): Promise<ReadonlyMap<string, { readonly first: number; readonly hash: Uint8Array }>> {
+    const stretches = new Map<string, { readonly first: number; readonly hash: Uint8Array }>();
+    for await (const [meter, first, last, hash] of this.#rows('dropped_stretch', 'meter', 'first', 'last', 'hash')) {
+      stretches.set(`${Number(meter)}/${Number(last)}`, { first: Number(first), hash: bytesIn(hash) });
+    }
+    return stretches;
   }
 
   /** Grants and readings on their way, each with the signature of its meter. */

@@ -1,105 +1,32 @@
-import { generateX25519Identity, identityToRecipient } from 'age-encryption';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { generateX25519Identity } from 'age-encryption';
+import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { concatBytes, equalBytes } from '../../crypto/bytes.js';
 import { parseReading } from '../../crypto/envelope/reading.js';
 import { decodeSealingState, encodeSealingState } from '../../crypto/envelope/sealing.js';
-import { GridringError } from '../../crypto/errors.js';
 import { limits } from '../../crypto/limits.js';
 import { announce } from '../../crypto/ring/coordinator.js';
 import { decodeMemberState, encodeMemberState } from '../../crypto/ring/member-state.js';
 import { ArchiveWriter, encodeArchiveRecord, readArchive, type Row } from '../../servients/backup/archive.js';
-import { writeBackup } from '../../servients/backup/backup.js';
-import { restoreBackup, type RestorePlan } from '../../servients/backup/restore.js';
-import { openFile, sealFile, type Opening, type Protection } from '../../servients/backup/sealing.js';
+import { openFile, sealFile } from '../../servients/backup/sealing.js';
 import { openDataFolder } from '../../servients/data-folder.js';
-import type { BackendStores } from '../../servients/stores/backend.js';
 import { openBackendStore } from '../../servients/stores/sqlite/backend-store.js';
 import { openGatewayStore } from '../../servients/stores/sqlite/gateway-store.js';
 import { openMeterStore } from '../../servients/stores/sqlite/meter-store.js';
-import { migrationsOf, type StoreRole } from '../../servients/stores/sqlite/migrate.js';
-import { Backend } from '../../things/backend.js';
+import { migrationsOf } from '../../servients/stores/sqlite/migrate.js';
 import { Meter } from '../../things/meter.js';
 import type { StoredItem } from '../../things/stores.js';
 import { at, neighbourhoodOf, suites } from '../support/forge.js';
 import { nowS, seededRandom } from '../support/neighbourhood.js';
 import { activeKey, agree } from '../support/ring.js';
-import { makeRole, type RoleFolder } from '../support/roles.js';
-import { TestMeter, uploadOf } from './rest-meters.js';
+import { makeRole } from '../support/roles.js';
+import { agreed, fillBackend, loadBackend, makeBackups, n, refusedWith, silent } from './backups.js';
+import { TestMeter } from './rest-meters.js';
 
-const n = neighbourhoodOf(at(suites, 0), 3);
-const folder = mkdtempSync(join(tmpdir(), 'gridring-backup-'));
-afterAll(() => {
-  rmSync(folder, { recursive: true });
-});
-
-let made = 0;
-const newPath = (): string => join(folder, `made-${++made}`);
-let protection: Protection;
-let opening: Opening;
-beforeAll(async () => {
-  const identity = await generateX25519Identity();
-  protection = { recipients: [await identityToRecipient(identity)] };
-  opening = { identities: [identity] };
-});
-
-async function backedUp(role: StoreRole, { config }: RoleFolder): Promise<string> {
-  const out = `${newPath()}.age`;
-  const plan = { role, configFile: config, databaseUrl: undefined, out, protection, nowS, onProgress: () => undefined };
-  await writeBackup(plan);
-  return out;
-}
-
-const restore = (file: string, overrides: Partial<RestorePlan> = {}) =>
-  restoreBackup({
-    ...{ file, opening, to: newPath(), verify: true, databaseUrl: undefined, nowS, onProgress: () => undefined },
-    ...overrides,
-  });
-
-const refusedWith = (work: Promise<unknown>): Promise<string> =>
-  work.then(
-    () => 'done',
-    (error: unknown) => (error instanceof GridringError ? error.code : String(error)),
-  );
-
-const silent = { info: () => undefined, warn: () => undefined };
-const partsOf = ({ certificate, certHash, kid, signer }: typeof n.backend) => ({
-  suite: n.suite,
-  identity: { id: certificate.id, certHash, kid, signer, certificates: [certificate.der, at(n.certificates, 0)] },
-  trustedRoots: [n.root],
-  log: silent,
-  version: 'test',
-});
-
-const agreed = agree(n, { epoch: 5 });
-const gatewayCertificate = n
-  .memberContext(at(n.meters, 0))
-  .membership.certificates.find((certificate) => certificate && equalBytes(certificate.certHash, n.gateway.certHash));
-
-const loadBackend = ({ backend: store, events }: Pick<BackendStores, 'backend' | 'events'>): Promise<Backend> =>
-  Backend.load({ ...partsOf(n.backend), store, events, nowS: () => nowS, onEpochRecorded: () => undefined });
-
-/** A backend with a list, an epoch, and five readings of each of two meters. */
-async function filledBackend(role: RoleFolder) {
-  const opened = openBackendStore(role.database);
-  const backend = await loadBackend(opened);
-  if (!gatewayCertificate) throw new Error('the list names the gateway');
-  await backend.publishMembership(n.bundle(n.list()));
-  await backend.recordEpoch(gatewayCertificate, agreed.published.record);
-  const meters = agreed.players.slice(0, 2).map((player, i) => new TestMeter(n, player, { seed: `meter-${i}` }));
-  const upload = async (): Promise<void> => {
-    await backend.uploadReadings(gatewayCertificate, uploadOf(...meters.map((meter) => meter.measure(5))));
-  };
-  await upload();
-  return {
-    upload,
-    close: () => {
-      opened.close();
-    },
-  };
-}
+const backups = await makeBackups();
+const { folder, protection, opening, restore, newPath } = backups;
+afterAll(backups.remove);
 
 async function recordsIn(file: string): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
@@ -111,21 +38,23 @@ describe('the backup of a backend', () => {
   const role = makeRole(n, 'backend', newPath());
   let file = '';
   beforeAll(async () => {
-    const filled = await filledBackend(role);
-    file = await backedUp('backend', role);
-    filled.close();
+    const stores = openBackendStore(role.database);
+    await fillBackend(stores);
+    file = await backups.backUp('backend', role);
+    stores.close();
   });
 
   it('is made while the backend writes, and holds all of one moment', async () => {
     const busy = makeRole(n, 'backend', newPath());
-    const filled = await filledBackend(busy);
-    const backup = backedUp('backend', busy);
+    const stores = openBackendStore(busy.database);
+    const upload = await fillBackend(stores);
+    const backup = backups.backUp('backend', busy);
     for (let i = 0; i < 10; i++) {
-      await filled.upload();
+      await upload();
       await new Promise(setImmediate);
     }
     const { checked } = await restore(await backup);
-    filled.close();
+    stores.close();
     expect(checked?.gaps).toBe(0);
     expect([0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55].map((count) => 2 * count)).toContain(checked?.readings);
   });
@@ -286,7 +215,7 @@ describe('the backup of a meter', () => {
       ...readings.map((message) => ({ kind: 'reading', message }) as const),
     ];
     await store.saveSealing(encodeSealingState(meter.state), items, nowS);
-    const file = await backedUp('meter', role);
+    const file = await backups.backUp('meter', role);
     store.close();
     return { file, later: meter.measure(5).readings };
   }
@@ -339,7 +268,7 @@ describe('the backup of a meter', () => {
     const ahead = makeRole(town, 'meter', newPath());
     const store = openMeterStore(ahead.database);
     await store.saveSealing(encodeSealingState({ ...meter.state, nextSequence: (nowS + 9) * 2 ** 20 }), [], nowS);
-    const fromLater = await backedUp('meter', ahead);
+    const fromLater = await backups.backUp('meter', ahead);
     store.close();
     expect(await refusedWith(restore(fromLater, { verify: false }))).toBe('clock-behind');
   });
@@ -400,7 +329,7 @@ describe('the backup of a gateway', () => {
       readings.map((message) => storedItem(message)),
       nowS,
     );
-    const file = await backedUp('gateway', role);
+    const file = await backups.backUp('gateway', role);
     store.close();
     const to = newPath();
     const { checked } = await restore(file, { to });

@@ -7,6 +7,7 @@ import { startPostgres } from '../support/postgres.js';
 import { describeBackendStore } from './stores/backend-suite.js';
 import { describeDirectoryStore } from './stores/directory-suite.js';
 import { describeEvents } from './stores/events-suite.js';
+import { describePostgresBackups } from './stores/postgres-backup-suite.js';
 import { postgresBackendStores, postgresDirectoryStores, postgresEvents } from './stores/postgres-places.js';
 import { bytes, nowS, reading, readings } from './stores/samples.js';
 
@@ -21,6 +22,7 @@ if (server === undefined) {
   describeBackendStore('a PostgreSQL backend store', postgresBackendStores(server));
   describeDirectoryStore('a PostgreSQL directory store', postgresDirectoryStores(server));
   describeEvents('a PostgreSQL backend store', postgresEvents(server));
+  describePostgresBackups(server);
 
   describe('a PostgreSQL database', () => {
     it('is migrated once by processes that start at once', async () => {
