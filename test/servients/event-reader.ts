@@ -9,17 +9,18 @@ export interface EventReader {
   rest(): Promise<string>;
 }
 
-/** Opens an event stream of a backend. */
-export async function listen(
+/** Opens an event stream of a backend in this process. */
+export const listen = async (
   running: TestBackend,
   as: Principal,
   headers: Readonly<Record<string, string>> = {},
   resource = 'events',
-): Promise<EventReader> {
-  const response = await running.request('GET', `/api/v1/${resource}`, {
-    as,
-    headers: { accept: 'text/event-stream', ...headers },
-  });
+): Promise<EventReader> =>
+  readEvents(
+    await running.request('GET', `/api/v1/${resource}`, { as, headers: { accept: 'text/event-stream', ...headers } }),
+  );
+
+export function readEvents(response: Response): EventReader {
   const reader = response.body!.getReader() as ReadableStreamDefaultReader<Uint8Array>;
   const decoder = new TextDecoder();
   let text = '';
