@@ -54,8 +54,8 @@ export class KnownLists {
   }
 
   /**
-   * Starts from the newer of the stored list and the one from the configuration; a stored list that is not valid now
-   * gives way.
+   * Starts from the newer of the stored list and the one from the configuration. A newer list that has ended does not give
+   * way to an older one: it may have removed somebody. Nothing is agreed under it until the authority signs the next.
    * @throws MalformedError, VerificationError when a list does not verify; `not-listed` when it names another coordinator
    */
   static async load(parts: ListParts, configuredBundle: Uint8Array): Promise<KnownLists> {
@@ -65,13 +65,10 @@ export class KnownLists {
     const storedBundle = await store.loadMembership(gid);
     let newest = configured;
     try {
-      const stored = storedBundle && verify(parts, storedBundle);
+      const stored = storedBundle && verifyStored(parts, storedBundle);
       if (stored && compareLists(stored.membership.list, configured.membership.list) > 0) newest = stored;
     } catch (error) {
-      log.warn(
-        { gid: toHex(gid), err: error },
-        'the stored membership list is not valid now; using the configured one',
-      );
+      log.warn({ gid: toHex(gid), err: error }, 'the stored membership list does not verify; using the configured one');
     }
     assertCoordinator(parts, newest.membership);
     const lists = new KnownLists(parts, newest);
@@ -159,15 +156,12 @@ export class KnownLists {
     return past;
   }
 
-  /** As at the last moment of the list's validity, where that is over. */
   #verifyPast(bundle: Uint8Array): Membership | undefined {
-    const { suite, trustedRoots, certificateCache, nowS, log } = this.#parts;
-    const lastS = Math.min(nowS(), lastValidS(bundle));
     try {
-      return verifyMembership({ suite, trustedRoots, certificateCache, nowS: lastS }, bundle);
+      return verifyStored(this.#parts, bundle).membership;
     } catch (error) {
       if (!(error instanceof GridringError)) throw error;
-      log.warn({ err: error }, 'an older membership list does not verify');
+      this.#parts.log.warn({ err: error }, 'an older membership list does not verify');
       return undefined;
     }
   }
@@ -205,6 +199,10 @@ const verify = ({ suite, trustedRoots, certificateCache, nowS }: ListParts, bund
   membership: verifyMembership({ suite, trustedRoots, certificateCache, nowS: nowS() }, bundle),
   bundle,
 });
+
+/** As at the last moment of the list's validity, where that is over. */
+const verifyStored = (parts: ListParts, bundle: Uint8Array): VerifiedBundle =>
+  verify({ ...parts, nowS: () => Math.min(parts.nowS(), lastValidS(bundle)) }, bundle);
 
 /** @throws VerificationError `not-listed` */
 const assertCoordinator = ({ identity, nowS }: ListParts, membership: Membership): void => {
