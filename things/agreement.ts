@@ -1,6 +1,6 @@
 /** One rekey of a group: attempt after attempt, each with fresh ephemerals for all, and a longer pause after each. */
 import { ConflictError, GridringError, UnavailableError } from '../crypto/errors.js';
-import type { Membership } from '../crypto/membership.js';
+import { assertListValid, type Membership, type MembershipList } from '../crypto/membership.js';
 import type { Reason } from '../crypto/ring/messages.js';
 import type { Published } from '../crypto/ring/coordinator-state.js';
 import {
@@ -11,7 +11,7 @@ import {
   type MemberAction,
   type Members,
 } from './epoch-run.js';
-import type { VerifiedBundle } from './known-lists.js';
+import type { EpochNumber, VerifiedBundle } from './known-lists.js';
 import type { Parts } from './parts.js';
 import type { Cause } from './rekey-schedule.js';
 import type { Roll } from './roll.js';
@@ -49,6 +49,8 @@ export interface Agreed {
 
 /** For these it is worth waiting for members that were silent before. */
 const thorough: ReadonlySet<Reason> = new Set(['founding', 'restart', 'periodic', 'retry']);
+/** Attempts are numbered in one byte. */
+const lastAttempt = 255;
 /** Beyond the rounds' own deadlines. */
 const announcementLifeS = 300;
 
@@ -74,14 +76,18 @@ export class Agreement {
     this.#run?.stop();
   }
 
-  /** @throws GridringError of the last attempt; ConflictError `epoch-stale`, `epoch-stopped` */
+  /**
+   * @throws GridringError of the last attempt; ConflictError `epoch-stale`, `epoch-stopped`; VerificationError
+   * `membership-expired`
+   */
   async agree(reason: Cause): Promise<Agreed> {
-    const { store, maxAttempts, sleep, log } = this.#parts;
-    const { gid, policy } = this.#group.newest().membership.list;
-    const announced = await store.loadAnnounced(gid);
-    // The floor lets a coordinator that lost its state go on above what members have answered.
-    const epoch = Math.max(announced?.epoch ?? 0, policy.epochFloor ?? 0) + 1;
-    for (let attempt = 1; ; attempt++) {
+    const { store, nowS, maxAttempts, sleep, log } = this.#parts;
+    const { list } = this.#group.newest().membership;
+    const { gid } = list;
+    // Nobody would answer, and every announcement uses up a number.
+    assertListValid(list, nowS());
+    const { epoch, attempt: first } = await this.#next(list);
+    for (let attempt = first; ; attempt++) {
       this.#assertNotStopped();
       if (!(await store.saveAnnounced(gid, epoch, attempt))) {
         throw new ConflictError('epoch-stale', `epoch ${epoch}.${attempt} or a higher one was announced already`);
@@ -90,16 +96,31 @@ export class Agreement {
         return await this.#attempt({
           epoch,
           attempt,
-          reason: attempt === 1 ? reason : 'retry',
+          reason: attempt === first ? reason : 'retry',
           expiryS: this.#expiryS(),
         });
       } catch (error) {
-        if (attempt >= maxAttempts || !(error instanceof GridringError)) throw error;
+        if (attempt - first + 1 >= maxAttempts || !(error instanceof GridringError)) throw error;
         this.#assertNotStopped();
         log.warn({ epoch, attempt, code: error.code, err: error }, 'attempt failed; trying again');
-        await sleep(250 * 2 ** attempt, this.#stopped.signal);
+        await sleep(250 * 2 ** (attempt - first + 1), this.#stopped.signal);
       }
     }
+  }
+
+  /**
+   * An epoch that came to nothing is gone on with: members take none that is far ahead of what they have answered, and
+   * some may be away for days.
+   */
+  async #next({ gid, policy }: MembershipList): Promise<EpochNumber> {
+    const { store, maxAttempts } = this.#parts;
+    const announced = (await store.loadAnnounced(gid)) ?? { epoch: 0, attempt: 0 };
+    const agreedEpoch = (await store.latestRecord(gid))?.epoch ?? 0;
+    // The floor lets a coordinator that lost its state go on above what members have answered.
+    const passed = Math.max(agreedEpoch, policy.epochFloor ?? 0);
+    const { epoch, attempt } = announced;
+    if (epoch > passed && attempt + maxAttempts <= lastAttempt) return { epoch, attempt: attempt + 1 };
+    return { epoch: Math.max(epoch, passed) + 1, attempt: 1 };
   }
 
   #assertNotStopped(): void {

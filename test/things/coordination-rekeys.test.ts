@@ -83,6 +83,26 @@ describe('a rekey', () => {
     expect(await village.property('keyStatus')).not.toHaveProperty('failures');
   });
 
+  it('that fails uses up attempts and no epochs, so that members that were away for days can follow', async () => {
+    await founded();
+    village.network = unreachable;
+    await village.leave(3, 1);
+    await village.until(() => village.failures[19]);
+    village.network = (_to, _action, message, deliver) => deliver(message);
+    const { epoch, attempt } = await village.epochsAgreed(2);
+    expect(epoch).toBe(2);
+    expect(attempt).toBeGreaterThan(60);
+  });
+
+  it('announces nothing under a list that has ended', async () => {
+    await founded({ lists: [{ ...n.list(), notAfterS: nowS + 3_600 }] });
+    await village.pass(2 * 3_600_000);
+    village.gateway.group(n.gid).requested();
+    await village.until(() => village.failures[0]);
+    expect(village.failures).toContain('membership-expired');
+    expect(await village.store.loadAnnounced(n.gid)).toEqual({ epoch: 1, attempt: 1 });
+  });
+
   it('whose members refuse the confirmations, for a false MAC that only they can see, has failed, and says so', async () => {
     await founded();
     const old = await village.key(0);
@@ -111,7 +131,7 @@ describe('a rekey', () => {
     };
     village.gateway.group(n.gid).requested();
     const next = await village.epochsAgreed(2);
-    expect(next).toMatchObject({ epoch: 3, members: 3 });
+    expect(next).toMatchObject({ epoch: 2, attempt: 2, members: 3 });
     expect(opens(n, await village.state(3), sealTo(n, await village.key(0)))).toBe(false);
   });
 
