@@ -24,6 +24,7 @@ export interface BackendConfig extends CommonConfig, ServerFiles {
   readonly listen: { readonly address: string; readonly port: number };
   readonly audience: string;
   readonly database?: string;
+  readonly publicOrigin?: string;
   readonly retention: { readonly readingsDays?: number };
 }
 

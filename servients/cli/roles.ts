@@ -25,6 +25,7 @@ async function startBackend(config: BackendConfig, runtime: Runtime): Promise<St
     dataDir: config.dataDir,
     ...(database !== undefined && { database }),
     retention: config.retention,
+    ...(config.publicOrigin !== undefined && { publicOrigin: config.publicOrigin }),
     listen: config.listen,
     audience: config.audience,
     version: runtime.version,

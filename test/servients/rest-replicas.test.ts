@@ -1,5 +1,5 @@
 /** Two backends on one PostgreSQL database: what one of them is told holds at the other, at once. */
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { toHex } from '../../crypto/bytes.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
 import { makeNeighbourhood } from '../support/neighbourhood.js';
@@ -64,6 +64,23 @@ describe.skipIf(server === undefined)('two backends on one database', () => {
     const text = await resumed.until('"epoch":2');
     expect(dataOf(text)).toMatchObject([{ epoch: 2 }]);
     expect(text).not.toContain('gap');
+  });
+
+  it('serve on when the database cuts all their connections: a listener misses nothing', async () => {
+    const [one, two] = await startTwo();
+    const events = await listen(one, n.meters[0]!, {}, 'events/memberships');
+    await server!.run(
+      await server!.newDatabase(),
+      'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename IS NOT NULL',
+    );
+    const publish = () => two.call('POST', '/api/v1/memberships', { body: n.bundle(n.list()) });
+    await vi.waitFor(async () => {
+      expect((await publish()).status).toBe(200);
+    });
+    expect(dataOf(await events.until('"listVersion":1'))).toMatchObject([{ listVersion: 1 }]);
+    await vi.waitFor(async () => {
+      expect((await one.call('GET', '/health')).status).toBe(200);
+    });
   });
 
   it('name one revision of the directory, whichever of them has changed it', async () => {

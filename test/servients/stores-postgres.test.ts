@@ -1,8 +1,10 @@
 /** The suites of stores.test.ts on a real PostgreSQL, and what is of it alone: other programs' data, versions, failures. */
+import pg from 'pg';
 import { afterAll, describe, expect, it } from 'vitest';
 import { openPostgresBackendStore } from '../../servients/stores/postgres/backend-store.js';
 import { Database } from '../../servients/stores/postgres/database.js';
 import { migrate, migrations } from '../../servients/stores/postgres/migrate.js';
+import { storeError } from '../../servients/stores/postgres/store-error.js';
 import { startPostgres } from '../support/postgres.js';
 import { describeBackendStore } from './stores/backend-suite.js';
 import { describeDirectoryStore } from './stores/directory-suite.js';
@@ -46,6 +48,50 @@ if (server === undefined) {
       await database.close();
     });
 
+    it.each(migrations().map((_, i) => i + 1))(
+      'of version %i is brought forward with what is in it',
+      async (version) => {
+        const url = await server.newDatabase();
+        const database = new Database(url);
+        await migrate(database, 'x25519', migrations().slice(0, version));
+        const [gid, meter, listHash, bundle] = [bytes(16), bytes(32), bytes(32), bytes(10)];
+        const [one, two, three] = readings(meter, 1, 3);
+        await database.run('INSERT INTO membership_list VALUES ($1, 1, 0, $2, $3, $4)', [gid, listHash, bundle, nowS]);
+        await database.run(`INSERT INTO epoch VALUES ($1, 7, 1, $2, $3, 3, 'founding', $4, $5)`, [
+          gid,
+          bytes(32),
+          listHash,
+          nowS,
+          bundle,
+        ]);
+        await database.run('INSERT INTO meter (cert_hash, readings, last_sequence, last_hash) VALUES ($1, 2, 2, $2)', [
+          meter,
+          two!.hash,
+        ]);
+        await database.run(
+          `CREATE TABLE reading_20250612 PARTITION OF reading FOR VALUES FROM (1749686400) TO (1750291200)`,
+        );
+        for (const { sequence, hash, previousHash, message } of [one!, two!]) {
+          await database.run(
+            `INSERT INTO reading (meter, sequence, received_s, epoch, attempt, gid, hash, previous_hash, message)
+           VALUES (1, $1, $2, 3, 1, $3, $4, $5, $6)`,
+            [sequence, nowS, gid, hash, previousHash, message],
+          );
+        }
+        await database.close();
+        const stores = await open(url);
+        const { backend } = stores;
+        expect(await backend.accept([two!, three!], nowS)).toEqual({ fresh: 1 });
+        expect((await backend.entries(meter, 0, 9)).map(({ message }) => message)).toEqual(
+          [one, two, three].map((reading) => reading!.message),
+        );
+        expect(await backend.loadMembership(gid)).toEqual(bundle);
+        expect(await backend.epochs(gid, 9)).toMatchObject([{ epoch: 7, listVersion: 1 }]);
+        expect(await backend.droppedEntries(meter)).toEqual([]);
+        await stores.close();
+      },
+    );
+
     it('is refused when a newer version has written it, or it is of another suite', async () => {
       const url = await server.newDatabase();
       await (await open(url)).close();
@@ -71,6 +117,15 @@ if (server === undefined) {
       expect(String(refusal)).not.toContain('wrong');
       await expect(open(url.replace('/postgres?', '/missing?'))).rejects.toMatchObject({ code: 'database-refused' });
       await expect(open('postgres://[')).rejects.toMatchObject({ code: 'database-url' });
+    });
+
+    it('tells a full disk from one that fails, and neither from a fault of ours', () => {
+      const failure = (code: string): unknown =>
+        storeError('a database', Object.assign(new pg.DatabaseError('', 0, 'error'), { code }));
+      expect(failure('53100')).toMatchObject({ code: 'disk-full' });
+      expect(failure('58030')).toMatchObject({ code: 'disk-failed' });
+      expect(failure('57P01')).toMatchObject({ code: 'database-unreachable' });
+      expect(failure('42P01')).toBeInstanceOf(pg.DatabaseError);
     });
 
     it('whose connections are all cut serves again, with all that was acknowledged', async () => {

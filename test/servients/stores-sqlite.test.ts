@@ -124,6 +124,37 @@ it('an epoch that an earlier backend kept without endorsement is endorsed when i
   store.close();
 });
 
+it.each(migrationsOf('backend').flatMap((_, i) => (i < 2 ? [] : [i + 1])))(
+  'a backend’s database of version %i is brought forward with what is in it',
+  async (version) => {
+    const connection = new DatabaseSync(path);
+    migrate(connection, path, 'backend', migrationsOf('backend').slice(0, version));
+    const [gid, meter, listHash, bundle] = [bytes(16), bytes(32), bytes(32), bytes(10)];
+    const [one, two, three] = readings(meter, 1, 3);
+    connection.prepare('INSERT INTO membership_list VALUES (?, 1, 0, ?, ?, ?)').run(gid, listHash, bundle, nowS);
+    connection.prepare('INSERT INTO meter (cert_hash, readings, last_sequence) VALUES (?, 2, 2)').run(meter);
+    for (const { sequence, hash, previousHash, message } of [one!, two!]) {
+      connection
+        .prepare(
+          `INSERT INTO reading (meter, sequence, gid, epoch, attempt, hash, previous_hash, received_s, message)
+           VALUES (1, ?, ?, 3, 1, ?, ?, ?, ?)`,
+        )
+        .run(sequence, gid, hash, previousHash, nowS, message);
+    }
+    connection.close();
+    const store = openBackendStore(path);
+    const { backend } = store;
+    expect(await backend.accept([two!, three!], nowS)).toEqual({ fresh: 1 });
+    expect((await backend.entries(meter, 0, 9)).map(({ message }) => message)).toEqual(
+      [one, two, three].map((reading) => reading!.message),
+    );
+    expect(await backend.loadMembership(gid)).toEqual(bundle);
+    expect(await backend.droppedEntries(meter)).toEqual([]);
+    expect(await store.events.positions()).toEqual({ epochs: 0, lists: 0 });
+    store.close();
+  },
+);
+
 it('a database of another program is refused and left as it was', () => {
   runSql('CREATE TABLE bookmarks (url TEXT)');
   const before = readFileSync(path);
