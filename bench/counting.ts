@@ -51,6 +51,10 @@ export function countingSuite(suite: Suite): Counting {
           work.verifications += counting;
           return verifier.verify(data, signature);
         },
+        verifyAside(data, signature) {
+          work.verifications += counting;
+          return verifier.verifyAside(data, signature);
+        },
       };
     },
   };

@@ -102,13 +102,11 @@ function ed25519Verifier(publicKey: Uint8Array): Verifier {
   assertEd25519PublicKey(publicKey);
   const key = publicKey.slice();
   const point = ed25519.Point.fromBytes(key, false);
-  return {
-    publicKey: key,
-    verify: (data, signature) =>
-      isEd25519Signature(signature) &&
-      ed25519.verify(signature, data, key, { zip215: false }) &&
-      isCofactorless(point, key, data, signature),
-  };
+  const verify: Verifier['verify'] = (data, signature) =>
+    isEd25519Signature(signature) &&
+    ed25519.verify(signature, data, key, { zip215: false }) &&
+    isCofactorless(point, key, data, signature);
+  return { publicKey: key, verify, verifyAside: async (data, signature) => verify(data, signature) };
 }
 
 /**
@@ -172,8 +170,7 @@ function p256Signer(secret: Uint8Array): Signer {
 function p256Verifier(publicKey: Uint8Array): Verifier {
   assertP256PublicKey(publicKey);
   const key = publicKey.slice();
-  return {
-    publicKey: key,
-    verify: (data, signature) => signature.length === 64 && p256.verify(signature, data, key, { lowS: true }),
-  };
+  const verify: Verifier['verify'] = (data, signature) =>
+    signature.length === 64 && p256.verify(signature, data, key, { lowS: true });
+  return { publicKey: key, verify, verifyAside: async (data, signature) => verify(data, signature) };
 }

@@ -161,12 +161,25 @@ function ed25519Signer(secret: Uint8Array): Signer {
   return { publicKey: exportedX(privateKey), sign: (data) => plain(sign(null, data, privateKey)) };
 }
 
+/** In libuv's pool of threads. */
+const aside = (start: (done: (error: Error | null, isValid: boolean) => void) => void): Promise<boolean> =>
+  new Promise((resolve) => {
+    start((error, isValid) => {
+      resolve(error === null && isValid);
+    });
+  });
+
 function ed25519Verifier(publicKey: Uint8Array): Verifier {
   assertEd25519PublicKey(publicKey);
   const key = octetPublicKey('Ed25519', publicKey);
   return {
     publicKey: publicKey.slice(),
     verify: (data, signature) => isEd25519Signature(signature) && verify(null, data, key, signature),
+    verifyAside: async (data, signature) =>
+      isEd25519Signature(signature) &&
+      (await aside((done) => {
+        verify(null, data, key, signature, done);
+      })),
   };
 }
 
@@ -246,6 +259,12 @@ function p256Verifier(publicKey: Uint8Array): Verifier {
     publicKey: publicKey.slice(),
     verify: (data, signature) =>
       signature.length === 64 && isLowS(signature) && verify('sha256', data, verifyingKey, signature),
+    verifyAside: async (data, signature) =>
+      signature.length === 64 &&
+      isLowS(signature) &&
+      (await aside((done) => {
+        verify('sha256', data, verifyingKey, signature, done);
+      })),
   };
 }
 

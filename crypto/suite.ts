@@ -73,6 +73,8 @@ export interface Verifier {
   readonly publicKey: Uint8Array;
   /** Refuses a high s in suite 2. Never throws. */
   verify(data: Uint8Array, signature: Uint8Array): boolean;
+  /** The same beside other work, on another thread where the platform has one; `data` is not changed before it is over. */
+  verifyAside(data: Uint8Array, signature: Uint8Array): Promise<boolean>;
 }
 
 /** `length` fresh random bytes; the only source of randomness that the core knows. */

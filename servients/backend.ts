@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import type { Certificate } from '../crypto/certificate.js';
+import { CertificateCache } from '../crypto/certificate/cache.js';
 import { SetupError } from '../crypto/errors.js';
 import type { Suite } from '../crypto/suite.js';
 import { makeTd } from '../td/make-td.js';
@@ -110,6 +111,7 @@ async function makeContext(
     suite,
     identity,
     trustedRoots,
+    certificateCache: new CertificateCache(),
     nowS,
     log,
     version,

@@ -94,8 +94,8 @@ export class Backend {
    * @throws MalformedError, VerificationError, ConflictError `membership-rollback`, `membership-conflict`
    */
   async publishMembership(bundle: Uint8Array): Promise<Membership> {
-    const { suite, trustedRoots, store, nowS } = this.#parts;
-    const membership = verifyMembership({ suite, trustedRoots, nowS: nowS() }, bundle);
+    const { suite, trustedRoots, certificateCache, store, nowS } = this.#parts;
+    const membership = verifyMembership({ suite, trustedRoots, certificateCache, nowS: nowS() }, bundle);
     const { list, listHash } = membership;
     const { version, revision } = list;
     if (!(await store.saveMembership(list.gid, { version, revision, listHash, publishedS: nowS() }, bundle))) {
@@ -145,7 +145,7 @@ export class Backend {
   async uploadReadings(gateway: VerifiedCertificate, message: Uint8Array): Promise<Uint8Array> {
     const { suite, identity, store, nowS } = this.#parts;
     this.requireRole(gateway, 'coordinator');
-    const { items } = verifyUpload(
+    const { items } = await verifyUpload(
       {
         suite,
         nowS: nowS(),
@@ -227,8 +227,9 @@ export class Backend {
 
   /** As at the last moment of the list's validity, where that is over. */
   #verifyStored(bundle: Uint8Array): Membership {
-    const { suite, trustedRoots, nowS } = this.#parts;
-    return verifyMembership({ suite, trustedRoots, nowS: Math.min(nowS(), lastValidS(bundle)) }, bundle);
+    const { suite, trustedRoots, certificateCache } = this.#parts;
+    const nowS = Math.min(this.#parts.nowS(), lastValidS(bundle));
+    return verifyMembership({ suite, trustedRoots, certificateCache, nowS }, bundle);
   }
 
   /** @throws ConflictError `membership-conflict` where the newest list is another of the same order */

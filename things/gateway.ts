@@ -187,7 +187,7 @@ export class Gateway implements ThingBehaviour {
     const { suite, identity, nowS, store } = this.#parts;
     const membershipFor = (gid: Uint8Array, epoch: number, attempt: number): Iterable<Membership> =>
       this.#groups.find((group) => group.gid === toHex(gid))?.listsReaching({ epoch, attempt }) ?? [];
-    const { items, meters } = verifyUpload({ suite, nowS: nowS(), membershipFor }, message);
+    const { items, meters } = await verifyUpload({ suite, nowS: nowS(), membershipFor }, message);
     const [meter] = meters;
     if (!meter || meters.length !== 1) throw new MalformedError('upload-mixed', 'an upload is of exactly one meter');
     await store.accept(items, nowS());

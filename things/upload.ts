@@ -1,7 +1,9 @@
 /** Uploads: packed alike by meter and gateway, verified alike by gateway and backend. */
 import { equalBytes, toHex } from '../crypto/bytes.js';
-import { parseGrant, verifyGrant } from '../crypto/envelope/grant.js';
-import { parseEntry, verifyEntry } from '../crypto/envelope/entry.js';
+import type { VerifiedCertificate } from '../crypto/certificate.js';
+import { parseSign1, verifySign1Aside, type Sign1 } from '../crypto/cose.js';
+import { parseGrant } from '../crypto/envelope/grant.js';
+import { openEntry } from '../crypto/envelope/entry.js';
 import { encodeUpload, parseUpload } from '../crypto/envelope/reading.js';
 import { readersOf } from '../crypto/envelope/sealing.js';
 import { GridringError, VerificationError } from '../crypto/errors.js';
@@ -50,40 +52,49 @@ export interface VerifiedUpload {
 }
 
 /**
- * Checks signature and membership of every item, and that grants go to readers of the signed policy only.
+ * Checks membership of every item, that grants go to readers of the signed policy only, and then all signatures at once,
+ * on other threads where there are any.
  * @throws MalformedError, VerificationError `not-listed`, `reader-not-granted`, `signature-invalid`
  */
-export function verifyUpload(check: UploadCheck, message: Uint8Array): VerifiedUpload {
+export async function verifyUpload(check: UploadCheck, message: Uint8Array): Promise<VerifiedUpload> {
   const { grants, readings } = parseUpload(message);
-  const items = [
-    ...grants.map((grant) => verifiedGrant(check, grant)),
-    ...readings.map((entry) => verifiedEntry(check, entry)),
+  const listed = [
+    ...grants.map((grant) => listedGrant(check, grant)),
+    ...readings.map((entry) => listedEntry(check, entry)),
   ];
-  const meters = new Map(items.map(({ meter }) => [toHex(meter), meter]));
-  return { items, meters: [...meters.values()] };
+  await Promise.all(
+    listed.map(({ item, certificate, signed }) =>
+      verifySign1Aside(check.suite, certificate.verifier, signed, { type: item.kind, context: item.gid }),
+    ),
+  );
+  const meters = new Map(listed.map(({ item: { meter } }) => [toHex(meter), meter]));
+  return { items: listed.map(({ item }) => item), meters: [...meters.values()] };
 }
 
-function verifiedGrant(check: UploadCheck, message: Uint8Array): StoredItem {
-  const { name, meter } = parseGrant(message);
-  return underFirst(check, name, (membership) => {
-    const certificate = certificateOf(membership, meter, 'member', check.nowS);
-    const { reader, keyHash } = verifyGrant(check.suite, certificate, message);
-    if (!readersOf(membership, meter).some(({ certHash }) => equalBytes(certHash, reader))) {
-      throw new VerificationError('reader-not-granted', 'the policy does not let that reader read this meter');
-    }
-    const { gid, epoch, attempt } = name;
-    return { kind: 'grant', meter, reader, gid, epoch, attempt, keyHash, message };
-  });
+/** An item that may be where it is, if it is its meter's. */
+interface ListedItem {
+  readonly item: StoredItem;
+  readonly certificate: VerifiedCertificate;
+  readonly signed: Sign1;
 }
 
-function verifiedEntry(check: UploadCheck, message: Uint8Array): StoredItem {
-  const parsed = parseEntry(check.suite, message);
-  return underFirst(check, parsed, (membership) => {
-    const certificate = certificateOf(membership, parsed.meter, 'member', check.nowS);
-    const entry = verifyEntry(check.suite, certificate, message);
-    const { kind, meter, sequence, gid, epoch, attempt, hash, previousHash } = entry;
-    return { kind, meter, sequence, gid, epoch, attempt, hash, previousHash, message };
+function listedGrant(check: UploadCheck, message: Uint8Array): ListedItem {
+  const { name, meter, reader, keyHash } = parseGrant(message);
+  const certificate = underFirst(check, name, (membership) => {
+    const found = certificateOf(membership, meter, 'member', check.nowS);
+    if (readersOf(membership, meter).some(({ certHash }) => equalBytes(certHash, reader))) return found;
+    throw new VerificationError('reader-not-granted', 'the policy does not let that reader read this meter');
   });
+  const { gid, epoch, attempt } = name;
+  const item = { kind: 'grant', meter, reader, gid, epoch, attempt, keyHash, message } as const;
+  return { item, certificate, signed: parseSign1(message, limits.envelope) };
+}
+
+function listedEntry(check: UploadCheck, message: Uint8Array): ListedItem {
+  const { entry, message: signed } = openEntry(check.suite, message);
+  const { kind, meter, sequence, gid, epoch, attempt, hash, previousHash } = entry;
+  const certificate = underFirst(check, entry, (membership) => certificateOf(membership, meter, 'member', check.nowS));
+  return { item: { kind, meter, sequence, gid, epoch, attempt, hash, previousHash, message }, certificate, signed };
 }
 
 interface Coordinates {
@@ -96,17 +107,17 @@ interface Coordinates {
 function underFirst<T>(
   check: UploadCheck,
   { gid, epoch, attempt }: Coordinates,
-  verify: (membership: Membership) => T,
+  allow: (membership: Membership) => T,
 ): T {
-  let refusal: GridringError = new VerificationError('wrong-group', 'an item of a group that is not known here');
+  let refusal: GridringError | undefined;
   for (const membership of check.membershipFor(gid, epoch, attempt)) {
     if (!equalBytes(membership.list.gid, gid)) continue;
     try {
-      return verify(membership);
+      return allow(membership);
     } catch (error) {
       if (!(error instanceof GridringError)) throw error;
       refusal = error;
     }
   }
-  throw refusal;
+  throw refusal ?? new VerificationError('wrong-group', 'an item of a group that is not known here');
 }

@@ -104,8 +104,9 @@ export function assertSignedBy(
 const textType = 3;
 
 /** Of a message that may be any entry; statements begin with a text, readings with the group's id. @throws MalformedError */
-export function entryKindOf(bytes: Uint8Array): EntryKind {
-  const { payload } = parseSign1(bytes, limits.envelope);
+export const entryKindOf = (bytes: Uint8Array): EntryKind => kindOfPayload(parseSign1(bytes, limits.envelope).payload);
+
+export function kindOfPayload(payload: Uint8Array): EntryKind {
   const [, first = 0] = payload;
   if (first >> 5 !== textType) return 'reading';
   return first === ((textType << 5) | 'gap'.length) ? 'gap' : 'checkpoint';

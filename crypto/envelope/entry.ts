@@ -1,10 +1,12 @@
 /** Any entry of a meter's chain, of whatever kind, as gateway, backend and readers take it. */
 import type { VerifiedCertificate } from '../certificate.js';
+import { parseSign1, type Sign1 } from '../cose.js';
+import { limits } from '../limits.js';
 import type { Suite } from '../suite.js';
-import { assertSignedBy, entryKindOf } from './chain.js';
+import { assertSignedBy, entryKindOf, kindOfPayload } from './chain.js';
 import { parseCheckpoint, type Checkpoint } from './checkpoint.js';
 import { parseGapReport, type GapReport } from './gap-report.js';
-import { parseReading, type SealedReading } from './reading.js';
+import { parseReading, readingIn, type SealedReading } from './reading.js';
 
 export type Entry = SealedReading | GapReport | Checkpoint;
 
@@ -18,6 +20,19 @@ export function parseEntry(suite: Suite, bytes: Uint8Array): Entry {
     case 'checkpoint':
       return parseCheckpoint(suite, bytes);
   }
+}
+
+/** An entry and the message that it came in: parsed, its signature still to be checked. */
+export interface UnverifiedEntry {
+  readonly entry: Entry;
+  readonly message: Sign1;
+}
+
+/** As `parseEntry`; a reading, which most are, is parsed once. @throws MalformedError */
+export function openEntry(suite: Suite, bytes: Uint8Array): UnverifiedEntry {
+  const message = parseSign1(bytes, limits.envelope);
+  const isReading = kindOfPayload(message.payload) === 'reading';
+  return { entry: isReading ? readingIn(suite, message) : parseEntry(suite, bytes), message };
 }
 
 /** @throws MalformedError, VerificationError `wrong-signer`, `algorithm-mismatch`, `signature-invalid` */

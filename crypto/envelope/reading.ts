@@ -5,7 +5,7 @@
 import { equalBytes } from '../bytes.js';
 import { decodeStrict, encode } from '../cbor.js';
 import type { VerifiedCertificate } from '../certificate.js';
-import { decrypt0, encrypt0, parseSign1, sign1, verifySign1 } from '../cose.js';
+import { decrypt0, encrypt0, parseSign1, sign1, verifySign1, type Sign1 } from '../cose.js';
 import { VerificationError } from '../errors.js';
 import { arrayOf, bytesOf, uint32Max, uintOf } from '../fields.js';
 import { hash } from '../hash.js';
@@ -67,9 +67,12 @@ export function sealReading(
 }
 
 /** Parses without verifying. @throws MalformedError */
-export function parseReading(suite: Suite, bytes: Uint8Array): SealedReading {
+export const parseReading = (suite: Suite, bytes: Uint8Array): SealedReading =>
+  readingIn(suite, parseSign1(bytes, limits.envelope));
+
+/** In a message that was parsed. @throws MalformedError */
+export function readingIn(suite: Suite, { payload }: Sign1): SealedReading {
   const what = 'sealed reading';
-  const { payload } = parseSign1(bytes, limits.envelope);
   const [gid, epoch, attempt, keyRef, meter, sequence, previousHash, keyHash, sealed] = arrayOf(
     decodeStrict(payload, limits.envelope),
     what,

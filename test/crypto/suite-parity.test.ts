@@ -57,6 +57,18 @@ describe.each(pairs)('$name on node:crypto and on noble', ({ node, noble }) => {
     );
   });
 
+  it('says aside what it says at once, whatever the signature', async () => {
+    const message = filled(100, 7);
+    const signer = node.signer(filled(32, 9));
+    const right = signer.sign(message);
+    for (const { verifier } of [node, noble].map((suite) => ({ verifier: suite.verifier(signer.publicKey) }))) {
+      for (const signature of [right, flipBit(right, 0), flipBit(right, 511), right.slice(1), new Uint8Array(64)]) {
+        expect(await verifier.verifyAside(message, signature)).toBe(verifier.verify(message, signature));
+      }
+      expect(await verifier.verifyAside(message, right)).toBe(true);
+    }
+  });
+
   it('gives one verdict, and never throws, on whatever is said to be a signature', () => {
     const key = node.signer(filled(32, 1)).publicKey;
     const [nodeVerifier, nobleVerifier] = [node.verifier(key), noble.verifier(key)];
