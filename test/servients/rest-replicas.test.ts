@@ -22,11 +22,11 @@ afterEach(async () => {
 });
 
 describe.skipIf(server === undefined)('two backends on one database', () => {
-  async function startTwo(): Promise<readonly [TestBackend, TestBackend]> {
+  async function startTwo(): Promise<readonly [TestBackend, TestBackend, string]> {
     const database = await server!.newDatabase();
     const [one, two] = await Promise.all([startBackend(n, { database }), startBackend(n, { database })]);
     running.push(one, two);
-    return [one, two];
+    return [one, two, database];
   }
 
   it('hold the same lists: who is revoked at one is kept out by the other', async () => {
@@ -64,6 +64,23 @@ describe.skipIf(server === undefined)('two backends on one database', () => {
     const text = await resumed.until('"epoch":2');
     expect(dataOf(text)).toMatchObject([{ epoch: 2 }]);
     expect(text).not.toContain('gap');
+  });
+
+  it('say what is no longer kept of what a listener missed, and know it all the same', async () => {
+    const [one, two, database] = await startTwo();
+    const events = await listen(one, n.meters[0]!, {}, 'events/memberships');
+    const [, life] = /^id: (\S+)\.0$/m.exec(await events.until('.0'))!;
+    for (const version of [1, 2, 3]) {
+      await one.call('POST', '/api/v1/memberships', { body: n.bundle(n.list({ version })) });
+    }
+    await server!.run(database, 'DELETE FROM event WHERE position <= 2');
+    const resume = async (id: string) =>
+      (await listen(two, n.meters[0]!, { 'last-event-id': id }, 'events/memberships')).until('"listVersion":3');
+    expect(dataOf(await resume(`${life!}.0`))).toMatchObject([{ missed: 2 }, { listVersion: 3 }]);
+    expect(dataOf(await resume(`${life!}.2`))).toMatchObject([{ listVersion: 3 }]);
+    expect(await resume('another.1')).toContain('event: gap\ndata: {}');
+    const shown = await two.call('GET', '/api/v1/groups', { as: n.utility });
+    expect(shown.body).toMatchObject({ groups: [{ listVersion: 3 }] });
   });
 
   it('serve on when the database cuts all their connections: a listener misses nothing', async () => {

