@@ -6,7 +6,7 @@ import type { Suite } from '../crypto/suite.js';
 import { suiteByName } from '../crypto/suite-node.js';
 import { measureEpochBytes, measureReadingBytes } from './bytes.js';
 import { measureChurn } from './churn.js';
-import { measureIngest, type IngestRow } from './ingest/measure.js';
+import { measureIngest, type DatabaseKind, type IngestRow } from './ingest/measure.js';
 import { measureFounding, type FoundingRow } from './founding.js';
 import type { Network, StoreKind } from './neighbourhood.js';
 import { measurePeers } from './peers/measure.js';
@@ -41,6 +41,7 @@ interface Options {
   readonly readings?: number;
   readonly batches: readonly number[];
   readonly connections: number;
+  readonly databases: readonly DatabaseKind[];
   readonly json?: true;
 }
 
@@ -84,6 +85,7 @@ export async function runBench(args: readonly string[], write: (text: string) =>
       parseBatches,
       parseBatches('1,10,100'),
     )
+    .option('--databases <names>', 'ingest: sqlite, postgres', parseDatabases, parseDatabases('sqlite,postgres'))
     .option('--connections <count>', 'ingest: uploads under way at once', parseCount, 4)
     .option('--json', 'print one JSON object');
   command.parse(args, { from: 'user' });
@@ -157,16 +159,23 @@ async function measureFoundings(
 /** Without `--readings`: few where each upload has few, so that all rows take about as long. */
 const readingsOf = (batch: number): number => (batch === 1 ? 2_000 : batch < 100 ? 10_000 : 20_000);
 
+/** How many processes share a database: SQLite's belongs to one. */
+const backendsOf = { sqlite: [1], postgres: [1, 2] } as const;
+
 const measureIngests = (
-  { suite, batches, connections, readings }: Options,
+  { suite, batches, connections, readings, databases }: Options,
   progress: (row: IngestRow) => void,
 ): Promise<readonly IngestRow[]> =>
   inTurn(
     suite.flatMap((one) =>
-      batches.map((batch) => () => {
-        const plan = { suite: one, backends: 1, batch, readings: readings ?? readingsOf(batch), connections };
-        return measureIngest(plan, progress);
-      }),
+      databases.flatMap((database) =>
+        backendsOf[database].flatMap((backends) =>
+          batches.map((batch) => () => {
+            const count = readings ?? readingsOf(batch);
+            return measureIngest({ suite: one, database, backends, batch, readings: count, connections }, progress);
+          }),
+        ),
+      ),
     ),
   );
 
@@ -199,13 +208,15 @@ function wholeNumber(text: string, min: number, max: number): number {
   return value;
 }
 
-function parseNetworks(text: string): readonly Network[] {
-  return text.split(',').map((name) => {
-    const network = (['loopback', 'impaired'] as const).find((known) => known === name);
-    if (!network) throw new InvalidArgumentError(`"${name}" is not a network: take loopback or impaired`);
-    return network;
+const parseNetworks = (text: string): readonly Network[] => parseNames(text, ['loopback', 'impaired']);
+const parseDatabases = (text: string): readonly DatabaseKind[] => parseNames(text, ['sqlite', 'postgres']);
+
+const parseNames = <Name extends string>(text: string, names: readonly Name[]): readonly Name[] =>
+  text.split(',').map((name) => {
+    const found = names.find((known) => known === name);
+    if (found === undefined) throw new InvalidArgumentError(`"${name}" is none of ${names.join(', ')}`);
+    return found;
   });
-}
 
 function parseSuites(text: string): readonly Suite[] {
   try {

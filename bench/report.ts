@@ -189,6 +189,8 @@ const ingestColumns = [
   column<IngestRow>('memory, MiB', (row) => row.rssMb),
   column<IngestRow>('raw inserts a second', (row) => row.rawPerSecond),
   column<IngestRow>('ratio', (row) => row.toRaw, 2),
+  column<IngestRow>('verifications a second', (row) => row.verifiedPerSecond),
+  column<IngestRow>('ratio', (row) => row.toVerified, 2),
 ];
 
 export const ringTables = (rows: readonly RingRow[]): string =>

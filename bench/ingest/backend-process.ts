@@ -17,6 +17,7 @@ const backend = await runBackend({
   suite,
   trustedRoots: readCertificates(suite, config.root, 'root certificate'),
   dataDir: config.dataDir,
+  ...(config.database !== undefined && { database: config.database }),
   listen: config.listen,
   audience: config.audience,
   version: 'bench',

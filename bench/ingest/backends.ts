@@ -38,8 +38,8 @@ export function writeBackend({ suite, root, backend }: Deployment, folder: strin
 /** Compiled code only: a process has no transpiler. */
 const program = fileURLToPath(new URL('./backend-process.js', import.meta.url));
 
-export async function startBackend(config: string, environment: NodeJS.ProcessEnv = {}): Promise<BackendProcess> {
-  const child = fork(program, [config], { env: { ...process.env, ...environment } });
+export async function startBackend(config: string): Promise<BackendProcess> {
+  const child = fork(program, [config]);
   const { url } = await next(child, 'ready');
   return {
     url,

@@ -12,15 +12,18 @@ import type { Suite, SuiteName } from '../../crypto/suite.js';
 import { BackendClient } from '../../servients/backend-client.js';
 import { makeTokenSource } from '../../servients/bindings/token.js';
 import type { StoredEntry } from '../../things/stores.js';
-import { makeDeployment, nowS, type Deployment } from '../deployment.js';
+import { makeDeployment, nowS, random, type Deployment } from '../deployment.js';
 import { quantile } from '../statistics.js';
 import { audience, startBackend, writeBackend, type BackendProcess, type Usage } from './backends.js';
 import { Load } from './load.js';
-import { openRawSqlite, type RawDatabase } from './raw.js';
+import { startPostgres, type PostgresServer } from './postgres.js';
+import { openRawPostgres, openRawSqlite, type RawDatabase } from './raw.js';
+
+export type DatabaseKind = 'sqlite' | 'postgres';
 
 export interface IngestRow {
   readonly suite: SuiteName;
-  readonly database: 'sqlite';
+  readonly database: DatabaseKind;
   readonly backends: number;
   /** Readings in an upload. */
   readonly batch: number;
@@ -36,10 +39,15 @@ export interface IngestRow {
   /** Rows that the same database takes in a second. */
   readonly rawPerSecond: number;
   readonly toRaw: number;
+  /** Signatures that one core verifies in a second, and does nothing else. */
+  readonly verifiedPerSecond: number;
+  readonly toVerified: number;
 }
 
 export interface IngestPlan {
   readonly suite: Suite;
+  readonly database: DatabaseKind;
+  /** One where the database is SQLite's. */
   readonly backends: number;
   readonly batch: number;
   readonly readings: number;
@@ -54,17 +62,22 @@ const metersOfLoad = 50;
 /** @returns a row for all, and what was so far after each tenth */
 export async function measureIngest(plan: IngestPlan, progress: (row: IngestRow) => void): Promise<IngestRow> {
   const folder = mkdtempSync(join(tmpdir(), 'gridring-ingest-'));
-  const deployment = makeDeployment(plan.suite, metersOfLoad);
-  const raw = openRawSqlite(folder);
   const backends: BackendProcess[] = [];
+  let server: PostgresServer | undefined;
+  let raw: RawDatabase | undefined;
   try {
-    const config = writeBackend(deployment, join(folder, 'backend'), { dataDir: 'data' });
+    const deployment = makeDeployment(plan.suite, metersOfLoad);
+    server = plan.database === 'postgres' ? await startPostgres(folder) : undefined;
+    const database = server ? { database: server.url } : {};
+    const config = writeBackend(deployment, join(folder, 'backend'), { dataDir: 'data', ...database });
     for (let i = 0; i < plan.backends; i++) backends.push(await startBackend(config));
+    raw = server ? await openRawPostgres(server.url) : openRawSqlite(folder);
     return await run(plan, deployment, backends, raw, progress);
   } finally {
     await Promise.all(backends.map((backend) => backend.stop()));
-    await raw.close();
-    rmSync(folder, { recursive: true });
+    await raw?.close();
+    await server?.stop();
+    rmSync(folder, { recursive: true, force: true });
   }
 }
 
@@ -78,10 +91,11 @@ async function run(
   const load = new Load(deployment);
   const upload = await uploaderOf(deployment, backends);
   const latencies: number[] = [];
-  let [stored, wallMs, rawMs, cpuUs, rssBytes, reported] = [0, 0, 0, 0, 0, 0];
+  const verify = verifications(deployment);
+  let [stored, wallMs, rawMs, verifyMs, rounds, cpuUs, rssBytes, reported] = [0, 0, 0, 0, 0, 0, 0, 0];
   const row = (): IngestRow => ({
     suite: plan.suite.name,
-    database: 'sqlite',
+    database: plan.database,
     backends: plan.backends,
     batch: plan.batch,
     readings: stored,
@@ -92,6 +106,8 @@ async function run(
     rssMb: rssBytes / 2 ** 20,
     rawPerSecond: (stored / rawMs) * 1_000,
     toRaw: rawMs / wallMs,
+    verifiedPerSecond: ((rounds * verificationsOfRound) / verifyMs) * 1_000,
+    toVerified: (stored / wallMs) * (verifyMs / (rounds * verificationsOfRound)),
   });
   while (stored < plan.readings) {
     const readings = load.next(Math.min(readingsOfRound, plan.readings - stored));
@@ -100,6 +116,8 @@ async function run(
     wallMs += await timed(() => uploadAll(batches, plan.connections, upload, latencies));
     const after = await usageOf(backends);
     rawMs += await timed(() => inTurn(batches, (batch) => raw.insert(batch)));
+    verifyMs += await timed(verify);
+    rounds += 1;
     cpuUs += after.cpuUs - before.cpuUs;
     rssBytes = after.rssBytes;
     stored += readings.length;
@@ -110,6 +128,22 @@ async function run(
   }
   return row();
 }
+
+const verificationsOfRound = 1_000;
+
+/** The least that a reading costs: one signature over as many bytes, by a key that is at hand. */
+function verifications({ suite, meters }: Deployment): () => Promise<void> {
+  const [meter] = meters;
+  if (!meter) throw new TypeError('a load needs meters');
+  const verifier = suite.verifier(meter.signer.publicKey);
+  const data = random(readingBytes);
+  const signature = meter.signer.sign(data);
+  return async () => {
+    for (let i = 0; i < verificationsOfRound; i++) verifier.verify(data, signature);
+  };
+}
+
+const readingBytes = 340;
 
 const cut = <T>(items: readonly T[], size: number): readonly (readonly T[])[] =>
   Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));

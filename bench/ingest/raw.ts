@@ -1,5 +1,6 @@
 /** What the database takes without us: the same rows, inserted by one prepared statement, a transaction for each batch. */
 import { join } from 'node:path';
+import pg from 'pg';
 import { DatabaseSync } from '@photostructure/sqlite';
 import { migrationsOf } from '../../servients/stores/sqlite/migrate.js';
 import type { StoredEntry } from '../../things/stores.js';
@@ -43,5 +44,44 @@ function meterNumbers(add: (id: number, certHash: Uint8Array) => void): (reading
     if (!known.has(meter)) add(number, meter);
     known.set(meter, number);
     return number;
+  };
+}
+
+/** The same for PostgreSQL, a batch in one statement as fast drivers send it. The schema is that which a backend has made. */
+export async function openRawPostgres(url: string): Promise<RawDatabase> {
+  const client = new pg.Client(url);
+  await client.connect();
+  await client.query(
+    'CREATE TABLE raw_meter (LIKE meter INCLUDING ALL); CREATE TABLE raw_reading (LIKE reading INCLUDING DEFAULTS)',
+  );
+  await client.query('CREATE UNIQUE INDEX ON raw_reading (meter, sequence)');
+  const known = new Map<Uint8Array, number>();
+  return {
+    insert: async (batch) => {
+      for (const { meter } of batch) {
+        if (known.has(meter)) continue;
+        known.set(meter, known.size + 1);
+        await client.query('INSERT INTO raw_meter (cert_hash) VALUES ($1)', [meter]);
+      }
+      await client.query({
+        name: 'raw',
+        text: `INSERT INTO raw_reading (meter, sequence, gid, epoch, attempt, hash, previous_hash, received_s, message)
+               SELECT meter, sequence, gid, epoch, attempt, hash, previous_hash, 0, message FROM unnest(
+                 $1::integer[], $2::bigint[], $3::bytea[], $4::bigint[], $5::integer[], $6::bytea[], $7::bytea[],
+                 $8::bytea[]
+               ) AS row (meter, sequence, gid, epoch, attempt, hash, previous_hash, message)`,
+        values: [
+          batch.map(({ meter }) => known.get(meter)),
+          batch.map(({ sequence }) => sequence),
+          batch.map(({ gid }) => gid),
+          batch.map(({ epoch }) => epoch),
+          batch.map(({ attempt }) => attempt),
+          batch.map(({ hash }) => hash),
+          batch.map(({ previousHash }) => previousHash),
+          batch.map(({ message }) => message),
+        ],
+      });
+    },
+    close: () => client.end(),
   };
 }

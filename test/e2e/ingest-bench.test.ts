@@ -4,7 +4,19 @@ import { runBench } from '../support/processes.js';
 
 describe('npm run bench -- ingest', () => {
   it('stores every reading of its load, in full and in last batches, and says beside what', async () => {
-    const args = ['--suite', 'p256', '--readings', '25', '--batches', '10', '--connections', '2', '--json'];
+    const args = [
+      '--suite',
+      'p256',
+      '--readings',
+      '25',
+      '--batches',
+      '10',
+      '--connections',
+      '2',
+      '--databases',
+      'sqlite',
+      '--json',
+    ];
     const { code, out, errors } = await runBench('ingest', ...args);
     expect(errors).toBe('');
     expect(code).toBe(0);
