@@ -163,7 +163,13 @@ function collectMethods(app: FastifyInstance): (path: string) => readonly string
 /** Idle connections go at once; those with a request under way after the drain time at the latest. */
 function closeInTime(app: FastifyInstance, drainMs: number): void {
   let timer: NodeJS.Timeout | undefined;
+  let closing = false;
+  // Fastify says so only in answers to requests that began after the end did.
+  app.addHook('onSend', async (_request, reply) => {
+    if (closing) reply.header('connection', 'close');
+  });
   app.addHook('preClose', async () => {
+    closing = true;
     timer = setTimeout(() => {
       app.server.closeAllConnections();
     }, drainMs);

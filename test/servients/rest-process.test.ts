@@ -3,12 +3,13 @@ import { createServer, type AddressInfo } from 'node:net';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { toHex } from '../../crypto/bytes.js';
 import { suiteP256, suiteX25519 } from '../../crypto/suite-node.js';
 import { makeNeighbourhood, nowS } from '../support/neighbourhood.js';
 import { agree } from '../support/ring.js';
 import { dataOf, listen } from './event-reader.js';
+import { open, until } from './http-raw.js';
 import { expectFits, expectProblem, startBackend, tokenFor, type TestBackend } from './rest-server.js';
 
 const n = makeNeighbourhood(suiteX25519, 3);
@@ -50,6 +51,24 @@ describe('a backend', () => {
   it('keeps a second process out of its data folder', async () => {
     const running = await start();
     await expect(startBackend(n, {}, running.folder)).rejects.toMatchObject({ code: 'data-locked' });
+  });
+
+  it('that is told to stop finishes what is under way, and takes nothing new', async () => {
+    const running = await start();
+    const socket = await open(running.port);
+    const body = Buffer.from(n.bundle(n.list({ version: 2 })));
+    const head = `POST /api/v1/memberships HTTP/1.1\r\nHost: a\r\nContent-Type: application/cose\r\nContent-Length: ${body.length}\r\n\r\n`;
+    socket.write(Buffer.concat([Buffer.from(head), body.subarray(0, 100)]));
+    await running.call('GET', '/health');
+    const closed = running.close();
+    await vi.waitFor(async () => {
+      await expect(open(running.port)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    });
+    socket.write(body.subarray(100));
+    const answer = await until(socket, '"listVersion":2');
+    expect(answer).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
+    expect(answer).toMatch(/\r\nconnection: close\r\n/i);
+    await closed;
   });
 
   it('refuses a data folder of another suite', async () => {
