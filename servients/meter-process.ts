@@ -6,7 +6,7 @@ import type { Meter } from '../things/meter.js';
 import { nextLookS } from '../things/round-follower.js';
 import type { MeterUplink } from './meter-uplink.js';
 import type { OutboxWatch } from './outbox-watch.js';
-import { backoffMs, codeOf, sleep, systemNowS, type Runtime } from './runtime.js';
+import { backoffMs, codeOf, sleep, type Runtime } from './runtime.js';
 import type { ReadingSource } from './sources/source.js';
 
 export interface MeterSummary {
@@ -36,12 +36,15 @@ export interface MeterProcessParts {
   readonly release: () => Promise<void>;
 }
 
+const steadyNowS = (): number => performance.now() / 1_000;
+
 export class MeterProcess {
   readonly #parts: MeterProcessParts;
   readonly #reading = new AbortController();
   readonly #running = new AbortController();
   #wakeUplink = new AbortController();
-  #lastLookS = 0;
+  /** By the steady clock: one that is set back must not have the meter wait until it is there again. */
+  #lastLookS = -Infinity;
   readonly #loops: readonly Promise<void>[];
 
   constructor(parts: MeterProcessParts) {
@@ -106,7 +109,7 @@ export class MeterProcess {
       try {
         await uplink.deliver(signal);
         // A gateway that was away may have begun something meanwhile.
-        if (failures > 0) this.#lastLookS = 0;
+        if (failures > 0) this.#lastLookS = -Infinity;
         failures = 0;
         await this.#waitForReadings();
       } catch (error) {
@@ -127,14 +130,16 @@ export class MeterProcess {
   async #keepUp(): Promise<void> {
     const { meter, uplink } = this.#parts;
     const { signal } = this.#running;
-    let [waitingSinceS, looks]: [number | undefined, number] = [undefined, 0];
-    this.#lastLookS = systemNowS();
+    let [waitingSince, noticedS, looks]: [number | undefined, number, number] = [undefined, 0, 0];
+    this.#lastLookS = steadyNowS();
     while (!signal.aborted) {
       await sleep(1_000, signal);
-      if (meter.groups.waitingSinceS !== waitingSinceS) [waitingSinceS, looks] = [meter.groups.waitingSinceS, 0];
-      if (!uplink.enrolled || systemNowS() < nextLookS(waitingSinceS, this.#lastLookS, looks)) continue;
+      const current = meter.groups.waitingSinceS;
+      if (current !== waitingSince) [waitingSince, noticedS, looks] = [current, steadyNowS(), 0];
+      const waitingSinceS = current === undefined ? undefined : noticedS;
+      if (!uplink.enrolled || steadyNowS() < nextLookS(waitingSinceS, this.#lastLookS, looks)) continue;
       await this.#follow();
-      this.#lastLookS = systemNowS();
+      this.#lastLookS = steadyNowS();
       looks += 1;
     }
   }
@@ -173,7 +178,12 @@ export class MeterProcess {
     let shown: KeyName | undefined;
     while (!signal.aborted) {
       await sleep(1_000, signal);
-      await this.#parts.meter.groups.tick();
+      try {
+        await this.#parts.meter.groups.tick();
+      } catch (error) {
+        if (!(error instanceof GridringError)) throw error;
+        this.#warn(error, 'what has ended cannot be given up on disk yet; trying again');
+      }
       shown = this.#showKey(shown);
     }
   }
