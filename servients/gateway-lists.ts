@@ -1,6 +1,7 @@
 /** Keeps a gateway's membership lists and the backend's the same: whoever has the newer one gives it to the other. */
 import type { Coordination } from '../things/coordination.js';
 import type { BackendClient } from './backend-client.js';
+import { PeerRefusal } from './bindings/peer-refusal.js';
 import { backoffMs, codeOf, sleep, type Runtime } from './runtime.js';
 
 /** The poll is what counts; events of the backend only make it come sooner. */
@@ -47,7 +48,7 @@ export class ListExchange {
       this.#wake = new AbortController();
       const pauses = AbortSignal.any([signal, this.#wake.signal]);
       try {
-        for (const group of this.#groups) await this.#exchange(group);
+        await this.#exchangeAll();
         failures = 0;
         await sleep(pollMs, pauses);
       } catch (error) {
@@ -55,6 +56,20 @@ export class ListExchange {
         await sleep(backoffMs(failures++), pauses);
       }
     }
+  }
+
+  /** A list that the backend refuses keeps those of other groups from nothing. */
+  async #exchangeAll(): Promise<void> {
+    let refusal: PeerRefusal | undefined;
+    for (const group of this.#groups) {
+      try {
+        await this.#exchange(group);
+      } catch (error) {
+        if (!(error instanceof PeerRefusal)) throw error;
+        refusal ??= error;
+      }
+    }
+    if (refusal) throw refusal;
   }
 
   async #exchange(group: Coordination): Promise<void> {

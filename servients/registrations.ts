@@ -1,4 +1,5 @@
 /** A gateway's entries in the directory: its own, and those of the meters that have enrolled. */
+import { PeerRefusal } from './bindings/peer-refusal.js';
 import type { DirectoryClient } from './directory-client.js';
 import { backoffMs, codeOf, sleep, type Runtime } from './runtime.js';
 
@@ -35,25 +36,40 @@ export class Registrations {
 
   async run(signal: AbortSignal): Promise<void> {
     for (let failures = 0; !signal.aborted;) {
+      this.#wake = new AbortController();
+      const pauses = AbortSignal.any([signal, this.#wake.signal]);
       try {
-        for (const id of [...this.#due]) {
-          await this.#directory.register(id, this.#all.get(id) ?? '');
-          this.#due.delete(id);
-          this.#runtime.emit({ event: 'registered', id });
-        }
+        await this.#registerDue();
         failures = 0;
-        this.#wake = new AbortController();
         if (this.#due.size > 0) continue;
         this.#onSettled();
-        await sleep(registrationPeriodMs, AbortSignal.any([signal, this.#wake.signal]));
+        await sleep(registrationPeriodMs, pauses);
         if (!this.#wake.signal.aborted) for (const id of this.#all.keys()) this.#due.add(id);
       } catch (error) {
         this.#runtime.log.warn(
           { code: codeOf(error), err: error },
           'the directory takes no registration; trying again',
         );
-        await sleep(backoffMs(failures++), signal);
+        await sleep(backoffMs(failures++), pauses);
       }
     }
+  }
+
+  /** One that is refused keeps none of the others waiting. @throws PeerRefusal of the first, UnavailableError */
+  async #registerDue(): Promise<void> {
+    let refusal: PeerRefusal | undefined;
+    for (const id of [...this.#due]) {
+      const td = this.#all.get(id) ?? '';
+      try {
+        await this.#directory.register(id, td);
+        // Another may have been added meanwhile.
+        if (this.#all.get(id) === td) this.#due.delete(id);
+        this.#runtime.emit({ event: 'registered', id });
+      } catch (error) {
+        if (!(error instanceof PeerRefusal) || error.status === 429) throw error;
+        refusal ??= error;
+      }
+    }
+    if (refusal) throw refusal;
   }
 }
