@@ -30,7 +30,7 @@ const submitActions = {
 export class RoundFollower {
   readonly #groups: MeterGroups;
   readonly #log: Log;
-  /** The list that was last shown of each group: it is long, and verified once. */
+  /** The list that was last taken of each group that is shown: it is long, and verified once. */
   readonly #lists = new Map<string, Uint8Array>();
   readonly #refusals = new Map<string, string>();
   /** Epochs of each group, one after the other, that went by without this meter. */
@@ -46,11 +46,20 @@ export class RoundFollower {
    * @throws MalformedError `round-malformed`
    */
   async follow(shown: unknown): Promise<Followed> {
-    const followed = await Promise.all(parseRounds(shown).map((round) => this.#followOne(round)));
+    const rounds = parseRounds(shown);
+    this.#forgetOthers(new Set(rounds.map(({ gid }) => gid)));
+    const followed = await Promise.all(rounds.map((round) => this.#followOne(round)));
     return {
       submissions: followed.flatMap(({ submission }) => submission ?? []),
       missed: followed.some(({ missed }) => missed),
     };
+  }
+
+  /** What is shown is not signed: whoever shows other groups at every look must not fill the memory. */
+  #forgetOthers(shown: ReadonlySet<string>): void {
+    for (const kept of [this.#lists, this.#refusals, this.#missed]) {
+      for (const gid of kept.keys()) if (!shown.has(gid)) kept.delete(gid);
+    }
   }
 
   async #followOne(round: GroupRound): Promise<{ readonly submission?: Submission; readonly missed: boolean }> {
@@ -84,8 +93,10 @@ export class RoundFollower {
     const { gid, membership } = round;
     const last = this.#lists.get(gid);
     if (!membership || (last && equalBytes(last, membership))) return false;
-    this.#lists.set(gid, membership);
-    return (await this.#passingOver(round, () => this.#groups.updateMembership(membership))) !== undefined;
+    const taken = await this.#passingOver(round, () => this.#groups.updateMembership(membership));
+    // What is refused now may be right once the clock is, or the disk has room.
+    if (taken) this.#lists.set(gid, membership);
+    return taken !== undefined;
   }
 
   async #passingOver(round: GroupRound, step: () => Promise<Uint8Array>): Promise<Uint8Array | undefined> {

@@ -261,6 +261,17 @@ describe('a member that can be called', () => {
     expect(groups.waitingSinceS).toBeUndefined();
   });
 
+  it('takes a list that it refused while its clock was wrong, once the clock is right', async () => {
+    const homes = await makeHomes();
+    const { meter, follower } = at(homes, 3);
+    const shown = { groups: [{ ...published(1), membership: toBase64Url(constrainedBundle) }] };
+    clockS = 0;
+    await follower.follow(shown);
+    clockS = nowS;
+    await follower.follow(shown);
+    expect(at(meter.groups.states, 0).newestList).toMatchObject({ version: 2 });
+  });
+
   it('and was removed says nothing of the epochs that go by without it', async () => {
     const homes = await makeHomes();
     const { meter, follower } = at(homes, 3);

@@ -38,14 +38,15 @@ it('registers every other meter while the directory refuses one', async () => {
 });
 
 it('compares the lists of every other group while the backend refuses that of one', async () => {
+  const updateMembership = vi.fn().mockResolvedValue(undefined);
   const group = (fill: number): Coordination =>
     ({
       gid: String(fill),
       membership: { list: { gid: new Uint8Array(16).fill(fill) }, listHash: new Uint8Array(32) },
       membershipBundle: new Uint8Array(1),
+      updateMembership,
     }) as unknown as Coordination;
-  const updateMembership = vi.fn().mockResolvedValue(undefined);
-  const groups = [group(1), { ...group(2), updateMembership } as unknown as Coordination];
+  const groups = [group(1), group(2)];
   const backend = {
     membership: async (gid: Uint8Array) => {
       if (gid[0] === 1) throw new PeerRefusal(404, 'group-unknown', 'no list of that group');
