@@ -3,7 +3,7 @@ import { equalBytes } from '../crypto/bytes.js';
 import { VerificationError } from '../crypto/errors.js';
 import type { Membership } from '../crypto/membership.js';
 import type { Certificate } from '../crypto/certificate.js';
-import { recordHashOf, verifyEndorsement } from '../crypto/ring/endorsement.js';
+import { endorsedAtS, recordHashOf, verifyEndorsement } from '../crypto/ring/endorsement.js';
 import { parseRecord, verifyRecord } from '../crypto/ring/record.js';
 import type { KeyName } from '../crypto/ring/schedule.js';
 import type { Suite } from '../crypto/suite.js';
@@ -45,10 +45,10 @@ export function restoreEpoch(suite: Suite, membership: Membership, agreed: Agree
 /** @throws MalformedError, VerificationError `endorsement-mismatch` when it is about another epoch or record */
 export function assertEndorses(
   check: { readonly suite: Suite; readonly trustedRoots: readonly Certificate[]; readonly nowS: number },
-  { gid, epoch, attempt, record }: AgreedEpoch,
+  { gid, epoch, attempt, record, agreedS }: AgreedEpoch,
   bundle: Uint8Array,
 ): void {
-  const endorsement = verifyEndorsement(check, bundle);
+  const endorsement = verifyEndorsement({ ...check, nowS: endorsedAtS(check, agreedS, bundle) }, bundle);
   const same =
     equalBytes(endorsement.gid, gid) &&
     endorsement.epoch === epoch &&

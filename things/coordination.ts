@@ -5,7 +5,7 @@ import { ConflictError, VerificationError } from '../crypto/errors.js';
 import { limits } from '../crypto/limits.js';
 import { findEntry, type Membership } from '../crypto/membership.js';
 import type { Published } from '../crypto/ring/coordinator-state.js';
-import { assertEndorses, needsEndorsement, restoreEpoch, type ActiveEpoch } from './active-epoch.js';
+import { needsEndorsement, restoreEpoch, type ActiveEpoch } from './active-epoch.js';
 import { Agreement, type AgreementParts } from './agreement.js';
 import type { ThingEmitter } from './behaviour.js';
 import type { EpochPlan, EpochReport, EpochRun, MemberAction } from './epoch-run.js';
@@ -302,15 +302,8 @@ export class Coordination {
     await Promise.all([toRemoved, this.#handOut.give('updateMembership', bundle, members)]);
   }
 
-  /**
-   * Takes the backend's word for a record, keeps it, and hands it to the members that wait for it.
-   * @throws MalformedError, VerificationError
-   */
-  async endorsed(agreed: AgreedEpoch, endorsement: Uint8Array): Promise<void> {
-    const { suite, trustedRoots, nowS, store } = this.#parts;
-    const { gid, epoch, attempt } = agreed;
-    assertEndorses({ suite, trustedRoots, nowS: nowS() }, agreed, endorsement);
-    await store.markReported(gid, epoch, attempt, endorsement);
+  /** The backend's word for a record, which is verified and on disk, goes to the members that wait for it. */
+  endorsed({ epoch, attempt }: AgreedEpoch, endorsement: Uint8Array): void {
     const active = this.#active;
     if (active?.name.epoch !== epoch || active.name.attempt !== attempt) return;
     this.#active = { ...active, endorsement, provisional: false };

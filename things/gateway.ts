@@ -16,6 +16,7 @@ import {
 } from '../crypto/membership.js';
 import { contextOf, parseRekeyRequest } from '../crypto/ring/messages.js';
 import { parseLeaveRequest, parseRevokeRequest } from '../crypto/ring/requests.js';
+import { assertEndorses } from './active-epoch.js';
 import type { ActionHandler, PropertyReader, ThingBehaviour, ThingEmitter } from './behaviour.js';
 import { Coordination, type CoordinationParts } from './coordination.js';
 import { healthOf, outboxOf, verdictsOf, type Delivery } from './gateway-status.js';
@@ -267,23 +268,16 @@ export class Gateway implements ThingBehaviour {
   }
 
   /**
-   * The backend has a record. Its word for it is passed on; an answer that is none leaves the epoch provisional where the
-   * profile asks for one.
+   * The backend has a record: it says so with its signature, which is passed on. An answer that is none may be anybody's, and
+   * the record is to be brought again.
+   * @throws MalformedError, VerificationError
    */
   async recorded(agreed: AgreedEpoch, answer: Uint8Array): Promise<void> {
-    const { store, log } = this.#parts;
+    const { suite, trustedRoots, nowS, store } = this.#parts;
     const { gid, epoch, attempt } = agreed;
-    const group = this.#groups.find((each) => each.gid === toHex(gid));
-    try {
-      if (group) {
-        await group.endorsed(agreed, answer);
-        return;
-      }
-    } catch (error) {
-      if (!(error instanceof MalformedError || error instanceof VerificationError)) throw error;
-      log.warn({ gid: toHex(gid), epoch, attempt, err: error }, 'the backend did not endorse the record');
-    }
-    await store.markReported(gid, epoch, attempt, null);
+    assertEndorses({ suite, trustedRoots, nowS: nowS() }, agreed, answer);
+    await store.markReported(gid, epoch, attempt, answer);
+    this.#groups.find((each) => each.gid === toHex(gid))?.endorsed(agreed, answer);
   }
 
   /** Forgets what the backend has signed for. @throws MalformedError, VerificationError */

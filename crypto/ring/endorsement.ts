@@ -71,6 +71,20 @@ export function parseEndorsementBundle(bytes: Uint8Array): {
 }
 
 /**
+ * As at which time a backend's certificate is judged, for an epoch of a time: a record may reach the backend late, and the
+ * backend may have got its certificate after the epoch.
+ * @throws MalformedError
+ */
+export function endorsedAtS(
+  { suite, nowS }: { readonly suite: Suite; readonly nowS: number },
+  epochS: number,
+  bundle: Uint8Array,
+): number {
+  const [leaf] = parseEndorsementBundle(bundle).certificates;
+  return Math.min(nowS, Math.max(epochS, leaf ? parseCertificate(suite, leaf).notBeforeS : epochS));
+}
+
+/**
  * Checks chain, role `backend` and signature; whether it is about the key or record at hand is for the caller to see.
  * @throws MalformedError; VerificationError `wrong-signer`, `signature-invalid`, `algorithm-mismatch` and those of
  * `verifyChain`

@@ -4,14 +4,14 @@
  */
 import { equalBytes } from '../bytes.js';
 import { decodeStrict, encode } from '../cbor.js';
-import { parseCertificate, type VerifiedCertificate } from '../certificate.js';
+import type { VerifiedCertificate } from '../certificate.js';
 import { assembleSign1, protectedHeader } from '../cose.js';
 import { GridringError, VerificationError } from '../errors.js';
 import { arrayOf, bytesOf } from '../fields.js';
 import { limits } from '../limits.js';
 import { certificateOf, lastValidS, verifyMembership, type Membership, type MembershipCheck } from '../membership.js';
 import type { Suite } from '../suite.js';
-import { parseEndorsementBundle, recordHashOf, verifyEndorsement, type VerifiedEndorsement } from './endorsement.js';
+import { endorsedAtS, recordHashOf, verifyEndorsement, type VerifiedEndorsement } from './endorsement.js';
 import { encodeConfirmation, type Announcement } from './messages.js';
 import { announcementOf, verifyRecord, type VerifiedRecord } from './record.js';
 
@@ -85,16 +85,13 @@ export function verifyProof(check: MembershipCheck, bytes: Uint8Array): Verified
   return { membership, record, endorsement, holders: holdersOf(suite, membership, record, asAtS), asAtS };
 }
 
-/** A record may reach the backend late, and a backend may have got its certificate after the epoch. */
 function endorsementOf(
   check: MembershipCheck,
   asAtS: number,
   { record, endorsement }: Proof,
   { name }: VerifiedRecord,
 ): VerifiedEndorsement {
-  const [leaf] = parseEndorsementBundle(endorsement).certificates;
-  const certifiedS = leaf ? parseCertificate(check.suite, leaf).notBeforeS : asAtS;
-  const nowS = Math.min(check.nowS, Math.max(asAtS, certifiedS));
+  const nowS = endorsedAtS(check, asAtS, endorsement);
   const verified = verifyEndorsement({ ...check, nowS }, endorsement);
   const { gid, epoch, attempt, th2, recordHash } = verified;
   const isSame =

@@ -3,13 +3,14 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { equalBytes, toHex } from '../../crypto/bytes.js';
 import { parseCertificate, verifyChain } from '../../crypto/certificate.js';
 import { parseReading, parseUpload, signReceipt } from '../../crypto/envelope/reading.js';
+import { encodeEndorsementBundle, signEndorsement } from '../../crypto/ring/endorsement.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
 import { PeerRefusal } from '../../servients/bindings/peer-refusal.js';
 import { Delivery } from '../../servients/gateway-delivery.js';
 import type { RuntimeEvent } from '../../servients/runtime.js';
 import { makeLog } from '../../servients/runtime.js';
 import { at, neighbourhoodOf } from '../support/forge.js';
-import { Village } from '../support/village.js';
+import { refusalOf, Village } from '../support/village.js';
 
 const n = neighbourhoodOf(suiteX25519, 4);
 
@@ -24,6 +25,7 @@ async function founded(): Promise<void> {
   village = await Village.build(n);
   await village.enrolAll();
   await village.epochsAgreed(1);
+  await village.endorse();
 }
 
 /** Seals a reading that stays with the meter for now. */
@@ -128,6 +130,19 @@ describe('what the backend refuses', () => {
     expect(await depth()).toBe(2);
     const kept = await village.store.pending(10, 10_000);
     expect(kept.map(({ message }) => toHex(message)).sort()).toEqual(poison.map(toHex).sort());
+  });
+
+  it('forgets no record for an answer that is not the backend’s word for it', async () => {
+    village = await Village.build(n);
+    await village.enrolAll();
+    await village.epochsAgreed(1);
+    const [agreed] = await village.store.unreportedRecords();
+    const byGateway = signEndorsement(n.suite, n.gateway, { ...agreed!, th2: new Uint8Array(32) }, agreed!.record);
+    const forged = encodeEndorsementBundle(byGateway, [n.gateway.certificate.der, at(n.certificates, 0)]);
+    for (const answer of [new Uint8Array(0), forged]) await refusalOf(village.gateway.recorded(agreed!, answer));
+    expect(await village.store.unreportedRecords()).toHaveLength(1);
+    await village.endorse();
+    expect(await village.store.unreportedRecords()).toEqual([]);
   });
 
   it('because it does not believe this gateway is not set aside', async () => {
