@@ -200,7 +200,7 @@ export class Coordination {
   /** Whether the member has left this group after the time, so that an enrolment of then is an old one. */
   leftSince(member: Uint8Array, timeS: number): boolean {
     const departure = this.#roll.departed(member);
-    return departure?.kind === 'left' && departure.signedS >= timeS;
+    return departure?.kind === 'left' && !this.#roll.isBefore(departure, timeS);
   }
 
   /** A member has given a sign of life. If the active epoch is without it, the next one is tried, once. */
@@ -247,10 +247,12 @@ export class Coordination {
    */
   revoke(member: Uint8Array, signedS: number): Promise<void> {
     return this.#changes.run(async () => {
-      // Played again, it must not stop the rekey that it has called for.
-      if (this.#roll.departed(member)?.kind === 'revoked') return;
-      await this.#depart(member, 'revoked', signedS);
-      this.#leaveOut([member]);
+      // Played again, it must not stop the rekey that it has called for; but a crash may have come before the list.
+      if (this.#roll.departed(member)?.kind !== 'revoked') {
+        await this.#depart(member, 'revoked', signedS);
+        this.#leaveOut([member]);
+      }
+      if (!this.lists(member)) return;
       const bundle = removalUnderDelegation(this.#parts, this.#lists.newest, member);
       if (bundle) await this.#applyList(bundle);
     });

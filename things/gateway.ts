@@ -155,8 +155,10 @@ export class Gateway implements ThingBehaviour {
       throw new VerificationError('td-of-another', `the TD is not that of ${id}`);
     }
     const known = this.#enrolled.get(toHex(certHash));
+    // A time that is still to come is from a clock that was wrong.
+    const isOlder = known && timeS < known.enrolledS && known.enrolledS <= nowS() + limits.clockSkewS;
     const hasLeft = [first, ...others].some((group) => group.leftSince(certHash, timeS));
-    if (hasLeft || (known && timeS < known.enrolledS)) {
+    if (hasLeft || isOlder) {
       throw new ConflictError('enrolment-stale', 'a newer enrolment of this meter is known, or it has left since');
     }
     const enrolled = { certHash, id, certificates, td, enrolledS: timeS };
@@ -191,8 +193,9 @@ export class Gateway implements ThingBehaviour {
     const { items, meters } = await verifyUpload({ suite, nowS: nowS(), membershipFor }, message);
     const [meter] = meters;
     if (!meter || meters.length !== 1) throw new MalformedError('upload-mixed', 'an upload is of exactly one meter');
-    await store.accept(items, nowS());
-    for (const group of this.#groups) if (group.lists(meter)) group.heard(meter);
+    const { fresh } = await store.accept(items, nowS());
+    // Anybody may play an upload again: only what is new is a sign of life.
+    if (fresh > 0) for (const group of this.#groups) if (group.lists(meter)) group.heard(meter);
     return signReceipt(suite, identity, meter, message);
   }
 

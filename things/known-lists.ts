@@ -66,7 +66,7 @@ export class KnownLists {
     let newest = configured;
     try {
       const stored = storedBundle && verifyStored(parts, storedBundle);
-      if (stored && compareLists(stored.membership.list, configured.membership.list) > 0) newest = stored;
+      if (stored && isToStay(parts, stored.membership, configured.membership)) newest = stored;
     } catch (error) {
       log.warn({ gid: toHex(gid), err: error }, 'the stored membership list does not verify; using the configured one');
     }
@@ -91,7 +91,7 @@ export class KnownLists {
     const current = this.#newest.membership;
     if (!equalBytes(list.gid, current.list.gid)) throw new ConflictError('wrong-group', 'a list of another group');
     if (equalBytes(listHash, current.listHash)) {
-      if (this.#addsTo(current, next.membership)) await this.#keep(next);
+      if (addsTo(this.#parts, current, next.membership)) await this.#keep(next);
       return false;
     }
     const order = compareLists(list, current.list);
@@ -101,19 +101,6 @@ export class KnownLists {
     assertCoordinator(this.#parts, next.membership);
     await this.#keep(next);
     return true;
-  }
-
-  /**
-   * The same list, with certificates that were missing, or beside it what the authority delegates for longer. Anybody may
-   * bring it, so nothing that is known is given up for it.
-   */
-  #addsTo(known: Membership, copy: Membership): boolean {
-    const { identity, nowS } = this.#parts;
-    if (isFuller(copy, known, nowS())) return true;
-    const [old, delegation] = [known.delegation, copy.delegation];
-    if (isFuller(known, copy, nowS()) || !delegation || !equalBytes(delegation.gateway, identity.certHash))
-      return false;
-    return !old || !equalBytes(old.gateway, identity.certHash) || delegation.notAfterS > old.notAfterS;
   }
 
   async #keep(next: VerifiedBundle): Promise<void> {
@@ -199,6 +186,23 @@ const verify = ({ suite, trustedRoots, certificateCache, nowS }: ListParts, bund
   membership: verifyMembership({ suite, trustedRoots, certificateCache, nowS: nowS() }, bundle),
   bundle,
 });
+
+/**
+ * Whether a copy of a list brings certificates that were missing, or beside it what the authority delegates for longer.
+ * Anybody may bring it, so nothing that is known is given up for it.
+ */
+function addsTo({ identity, nowS }: ListParts, known: Membership, copy: Membership): boolean {
+  if (isFuller(copy, known, nowS())) return true;
+  const [old, delegation] = [known.delegation, copy.delegation];
+  if (isFuller(known, copy, nowS()) || !delegation || !equalBytes(delegation.gateway, identity.certHash)) return false;
+  return !old || !equalBytes(old.gateway, identity.certHash) || delegation.notAfterS > old.notAfterS;
+}
+
+/** Whether the stored list is newer than the configured one, or a copy of it that has all that this one has. */
+const isToStay = (parts: ListParts, stored: Membership, configured: Membership): boolean =>
+  equalBytes(stored.listHash, configured.listHash)
+    ? !addsTo(parts, stored, configured)
+    : compareLists(stored.list, configured.list) > 0;
 
 /** As at the last moment of the list's validity, where that is over. */
 const verifyStored = (parts: ListParts, bundle: Uint8Array): VerifiedBundle =>

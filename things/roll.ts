@@ -1,5 +1,6 @@
 /** Who of a group's members takes part in its next attempt: who has enrolled, is heard of, has departed, or drops out. */
 import { equalBytes, toHex } from '../crypto/bytes.js';
+import { limits } from '../crypto/limits.js';
 import { findEntry, isQuorum, type MembershipList } from '../crypto/membership.js';
 import type { EpochReport, Reach } from './epoch-run.js';
 import {
@@ -117,9 +118,17 @@ export class Roll {
   /** A member that has left is back; the store has forgotten its leave together with the enrolment. */
   async enrolled({ certHash, enrolledS }: EnrolledMeter): Promise<void> {
     const departure = this.#departures.get(toHex(certHash));
-    if (departure?.kind === 'left' && departure.signedS < enrolledS) this.#departures.delete(toHex(certHash));
+    if (departure?.kind === 'left' && this.isBefore(departure, enrolledS)) {
+      await this.#parts.store.forgetDeparture(this.#gid, certHash);
+      this.#departures.delete(toHex(certHash));
+    }
     this.heard(certHash);
     await this.#save(afterEnrolment(this.#quarantine, certHash));
+  }
+
+  /** Whether a departure comes before a time; one that is still to come is from a clock that was wrong. */
+  isBefore({ signedS }: Departure, timeS: number): boolean {
+    return signedS < timeS || signedS > this.#parts.nowS() + limits.clockSkewS;
   }
 
   /** Until it enrols again, or for an operator's word for ever, the member stands in no roster. */

@@ -71,6 +71,8 @@ export class Village {
   /** `action meter` of every call. */
   readonly calls: string[] = [];
   network = honest;
+  /** Seconds by which all clocks are behind, once they were set right. */
+  setBack = 0;
   gateway!: Gateway;
   store!: GatewayStore & Closable;
   readonly #folder: string;
@@ -117,7 +119,7 @@ export class Village {
       identity: { id: certificate.id, certHash, kid, signer, certificates: [certificate.der, issuingOf(this.n)] },
       trustedRoots: [this.n.root],
       certificateCache,
-      nowS: () => this.clock.nowS,
+      nowS: () => this.clock.nowS - this.setBack,
       random: seededRandom(`${certificate.id}/${String(this.clock.nowMs)}`),
       log: { info: () => undefined, warn: () => undefined },
       version: '0.1.0',

@@ -1,8 +1,10 @@
 /** A gateway that coordinates while members come, go and are thrown out: real members and databases, virtual time. */
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { UnavailableError } from '../../crypto/errors.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
+import { delegate } from '../support/delegate.js';
 import { neighbourhoodOf } from '../support/forge.js';
-import { opens, refusalOf, sealTo, Village, windowMs, type VillagePlan } from '../support/village.js';
+import { invoke, opens, refusalOf, sealTo, Village, windowMs, type VillagePlan } from '../support/village.js';
 
 const n = neighbourhoodOf(suiteX25519, 4);
 const newcomer = n.certify('meter', 'meter-99', { seed: 'newcomer' });
@@ -87,6 +89,17 @@ describe('who leaves', () => {
     expect(await refusalOf(village.leave(3, 2))).toBe('epoch-stale');
   });
 
+  it('is back, though it enrolled and left while all clocks were half an hour ahead', async () => {
+    await build();
+    await village.enrolAll();
+    await village.epochsAgreed(1);
+    await village.leave(3, 1);
+    await village.epochsAgreed(2);
+    village.setBack = 1_800;
+    await village.enrol(0, 3);
+    expect(await village.epochsAgreed(3)).toMatchObject({ members: 4 });
+  });
+
   it('cannot leave when the list allows no roster without it', async () => {
     await founded();
     await village.leave(3, 1);
@@ -95,7 +108,29 @@ describe('who leaves', () => {
   });
 });
 
+describe('a delegation', () => {
+  it('outlasts a restart of the gateway, whose configuration names the list without it', async () => {
+    await founded();
+    await invoke(village.gateway, 'updateMembership', delegate(n));
+    await village.stopGateway();
+    await village.startGateway();
+    expect(village.gateway.group(n.gid).membership.delegation).toMatchObject({ mayRemove: true });
+  });
+});
+
 describe('who is revoked', () => {
+  it('is taken off the list when the operator asks again after a crash between the two', async () => {
+    await founded();
+    await invoke(village.gateway, 'updateMembership', delegate(n));
+    const save = vi.spyOn(village.store, 'saveMembership').mockRejectedValueOnce(new UnavailableError('disk-full', ''));
+    expect(await refusalOf(village.revoke(3))).toBe('disk-full');
+    expect(save).toHaveBeenCalled();
+    await village.stopGateway();
+    await village.startGateway();
+    await village.revoke(3);
+    expect(village.gateway.group(n.gid).membership.list).toMatchObject({ version: 1, revision: 1 });
+  });
+
   it('by an operator is left out at once, and for good', async () => {
     await founded();
     const startedMs = village.clock.nowMs;
