@@ -21,6 +21,8 @@ export const limits = {
   statement: 1_600,
   /** Quantities that a gap report names. */
   gapQuantities: 32,
+  /** A telegram of a P1 port. */
+  p1Telegram: 16_000,
   /** What a meter uploads at once. */
   readingsBatch: 64_000,
   /** A Thing Description, as JSON. */

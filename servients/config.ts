@@ -7,6 +7,7 @@ import { SetupError } from '../crypto/errors.js';
 import type { SuiteName } from '../crypto/suite.js';
 import { isUrl } from './database-url.js';
 import { readText } from './identity-files.js';
+import type { SourceConfig } from './sources/open-source.js';
 
 interface CommonConfig {
   readonly suite: SuiteName;
@@ -58,12 +59,7 @@ export interface MeterConfig extends ServerFiles {
     readonly advertise: { readonly host?: string; readonly port?: number };
   };
   readonly clockErrorS: number;
-  readonly source: {
-    readonly kind: 'csv';
-    readonly path?: string;
-    readonly dayIndex: number;
-    readonly speed: number;
-  };
+  readonly source: SourceConfig;
 }
 
 export interface MeterHostConfig extends CommonConfig {

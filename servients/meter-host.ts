@@ -19,10 +19,9 @@ import { readCertificates, readIdentity } from './identity-files.js';
 import { MeterProcess, type MeterSummary } from './meter-process.js';
 import { MeterUplink } from './meter-uplink.js';
 import { OutboxWatch } from './outbox-watch.js';
-import { Refusals, type Runtime } from './runtime.js';
+import { codeOf, Refusals, type Runtime } from './runtime.js';
 import { stopServient } from './servient.js';
-import { csvReplay } from './sources/csv.js';
-import { readRecording, shippedReadings, type Recording } from './sources/csv-file.js';
+import { openSource, sharedRecordings } from './sources/open-source.js';
 import { clockOff, type Clock } from './sources/replay-clock.js';
 import type { ReadingSource } from './sources/source.js';
 import { countReadings } from './pending.js';
@@ -37,17 +36,14 @@ export interface RunningMeters {
 export async function runMeterHost(config: MeterHostConfig, runtime: Runtime): Promise<RunningMeters> {
   const trustedRoots = readCertificates(suiteByName(config.suite), config.root, 'root certificate');
   const trust = { trustedRoots, certificateCache: new CertificateCache() };
-  const recordings = new Map<string, Promise<Recording>>();
-  const recordingOf = ({ source: { path = shippedReadings() } }: MeterConfig): Promise<Recording> => {
-    const recording = recordings.get(path) ?? readRecording(path);
-    recordings.set(path, recording);
-    return recording;
-  };
+  const recordingOf = sharedRecordings();
   const started: MeterProcess[] = [];
   try {
     for (const meter of config.meters) {
       const clock = clockOff(meter.clockErrorS);
-      const source = csvReplay(await recordingOf(meter), meter.source, clock);
+      const source = await openSource(meter.source, recordingOf, clock, (error) => {
+        runtime.log.warn({ meter: meter.id, code: codeOf(error), err: error }, 'the source of readings cannot be read');
+      });
       started.push(await startMeter(config, meter, trust, { source, clock }, runtime));
     }
   } catch (error) {
@@ -88,8 +84,8 @@ async function startMeter(
       random: randomBytes,
       log: runtime.log,
       version: runtime.version,
-      readingIntervalS: 60,
-      sourceName: 'replay',
+      readingIntervalS: source.intervalS,
+      sourceName: source.name,
       restoredS: folder.restoredS,
     });
     const gatewayTd = config.gatewayTd ?? host.gateway.td;

@@ -22,7 +22,8 @@ export interface SealingState {
   readonly key: { readonly name: KeyName; readonly listHash: Uint8Array; readonly readingKey: Uint8Array } | null;
   readonly nextSequence: number;
   readonly previousHash: Uint8Array;
-  readonly lastReading: Pick<Reading, 'timeS' | 'energyTotalWh'> | null;
+  /** Its register where it has the one of intervals. */
+  readonly lastReading: { readonly timeS: number; readonly energyTotalWh: number | null } | null;
   /** Until when readings and gap reports account for the time, Unix seconds: where the source goes on. */
   readonly coveredS: number | null;
   /** How many readings there ever were. */
@@ -76,7 +77,8 @@ export function seal(context: SealingContext, state: SealingState, reading: Read
   if (!key) throw new TypeError('a key that is current exists');
   const plaintext = encodeSenml({ meterId: self.id, readings: [reading] });
   const { envelope, hash } = sealReading(suite, self, key, placeOf(opened.state), plaintext);
-  const { timeS, energyTotalWh } = reading;
+  const { timeS } = reading;
+  const energyTotalWh = 'registers' in reading ? null : reading.energyTotalWh;
   const next = follow(opened.state, hash);
   return {
     state: {
@@ -168,7 +170,7 @@ export const encodeSealingState = (state: SealingState): Uint8Array => {
     key && [key.name.gid, key.name.epoch, key.name.attempt, key.name.th2, key.listHash, key.readingKey],
     nextSequence,
     previousHash,
-    lastReading && [lastReading.timeS, toJoules(lastReading.energyTotalWh)],
+    lastReading && [lastReading.timeS, lastReading.energyTotalWh === null ? null : toJoules(lastReading.energyTotalWh)],
     coveredS,
     readings,
     today && [today.day, today.first, today.readings],
@@ -236,6 +238,6 @@ function lastReadingOf(item: CborItem | undefined): SealingState['lastReading'] 
   const [timeS, joules] = arrayOf(item, what, 2);
   return {
     timeS: uintOf(timeS, what),
-    energyTotalWh: uintOf(joules, what, Number.MAX_SAFE_INTEGER) / joulesPerWh,
+    energyTotalWh: nullOr(joules, (item) => uintOf(item, what, Number.MAX_SAFE_INTEGER) / joulesPerWh),
   };
 }

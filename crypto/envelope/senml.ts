@@ -1,5 +1,6 @@
 /**
  * Readings of a meter as SenML (RFC 8428): the plaintext of a reading envelope, in CBOR, and as JSON for other programs.
+ * Means over an interval are here, and registers of devices in `senml-registers.ts`.
  *
  * Names are `urn:gridring:meter:<id>:` (the base name, the URI of the meter's certificate) and one of
  *
@@ -21,9 +22,13 @@ import { decodeStrict, encode, type CborItem } from '../cbor.js';
 import { LimitError, MalformedError } from '../errors.js';
 import { limits } from '../limits.js';
 import { labels, resolvePack, type Label, type ResolvedRecord } from './senml-pack.js';
-
-/** Where readings come from; whoever shows a reading shows this beside it. */
-type ReadingOrigin = 'replay';
+import {
+  registerRecords,
+  registersOf,
+  sourceOf,
+  type RegisterReading,
+  type SenmlJsonRecord,
+} from './senml-registers.js';
 
 interface ReadingBase {
   /** End of the interval, in seconds since 1970-01-01T00:00Z; the register is that of this moment. */
@@ -31,7 +36,8 @@ interface ReadingBase {
   readonly intervalS: number;
   /** The meter's cumulative register; a whole number of joules / 3600. */
   readonly energyTotalWh: number;
-  readonly source: ReadingOrigin;
+  /** Where the reading comes from, such as `replay`; whoever shows a reading shows this beside it. */
+  readonly source: string;
 }
 
 /** Means over the interval that ends at `timeS`. */
@@ -50,16 +56,16 @@ export interface MissingReading extends ReadingBase {
   readonly missing: true;
 }
 
-export type Reading = MeasuredReading | MissingReading;
+/** Of one interval, as whoever knows the mean power gives it. */
+export type IntervalReading = MeasuredReading | MissingReading;
+
+export type Reading = IntervalReading | RegisterReading;
 
 export interface MeterReadings {
   readonly meterId: string;
-  /** At least one, in ascending order of time. */
+  /** Of intervals at least one, in ascending order of time; of registers one alone. */
   readonly readings: readonly Reading[];
 }
-
-/** One SenML record under its JSON labels. */
-export type SenmlJsonRecord = { readonly [label in Label]?: number | string | boolean };
 
 export const joulesPerWh = 3600;
 
@@ -90,6 +96,11 @@ export function toSenmlJson({ meterId, readings }: MeterReadings): readonly Senm
   for (const reading of readings) {
     if (!isTime(reading.timeS) || reading.timeS <= previousTimeS) throw new TypeError('times must ascend');
     previousTimeS = reading.timeS;
+    if ('registers' in reading) {
+      if (readings.length > 1) throw new TypeError('registers are in a pack of their own');
+      records.push(...registerRecords(reading));
+      continue;
+    }
     const offsetS = reading.timeS - first.timeS;
     for (const record of recordsOf(reading)) records.push(offsetS === 0 ? record : { ...record, t: offsetS });
   }
@@ -104,6 +115,11 @@ export function toSenmlJson({ meterId, readings }: MeterReadings): readonly Senm
 export function decodeSenml(bytes: Uint8Array): MeterReadings {
   const records = resolvePack(decodeStrict(bytes, limits.envelope, 'senml'));
   const [meterId] = parseName(records[0]);
+  const ofRegisters = registersOf(records.map((record) => ({ ...record, name: quantityOf(record, meterId) })));
+  if (ofRegisters) {
+    if (!isTime(ofRegisters.timeS)) throw malformed('a time that is not absolute, in whole seconds');
+    return { meterId, readings: [ofRegisters] };
+  }
   const readings: Reading[] = [];
   for (const group of groupByTime(records)) readings.push(toReading(group, meterId));
   return { meterId, readings };
@@ -111,13 +127,13 @@ export function decodeSenml(bytes: Uint8Array): MeterReadings {
 
 const namePrefix = 'urn:gridring:meter:';
 const meterIdForm = /^[A-Za-z0-9._-]{1,64}$/;
-const nameForm = /^urn:gridring:meter:([A-Za-z0-9._-]{1,64}):([a-z]+)$/;
+const nameForm = /^urn:gridring:meter:([A-Za-z0-9._-]{1,64}):([A-Za-z0-9][\w\-:./]{0,31})$/;
 
 /** Below this, a SenML time is relative to now (RFC 8428 §4.5.3). */
 const absoluteTimeS = 2 ** 28;
 const isTime = (timeS: number): boolean => Number.isInteger(timeS) && timeS >= absoluteTimeS && timeS < 2 ** 32;
 
-function recordsOf(reading: Reading): readonly SenmlJsonRecord[] {
+function recordsOf(reading: IntervalReading): readonly SenmlJsonRecord[] {
   const register = { u: 'W', s: toJoules(reading.energyTotalWh), ut: reading.intervalS };
   const source = { n: 'source', vs: reading.source };
   if (reading.missing) return [{ n: 'power', ...register }, { n: 'missing', vb: true }, source];
@@ -154,13 +170,13 @@ function* groupByTime(records: readonly ResolvedRecord[]): Generator<readonly Re
   yield group;
 }
 
-function toReading(group: readonly ResolvedRecord[], meterId: string): Reading {
+function toReading(group: readonly ResolvedRecord[], meterId: string): IntervalReading {
   const records = byQuantity(group, meterId);
   const { timeS, sum, updateTimeS: intervalS, unit } = records.get('power') ?? refuseWithout('power');
   if (!isTime(timeS)) throw malformed('a time that is not absolute, in whole seconds');
   if (unit !== 'W' || sum === undefined || !Number.isSafeInteger(sum) || sum < 0) throw malformed('no register in W·s');
   if (intervalS === undefined || !Number.isSafeInteger(intervalS) || intervalS < 1) throw malformed('no interval');
-  const base = { timeS, intervalS, energyTotalWh: sum / joulesPerWh, source: toOrigin(records.get('source')) };
+  const base = { timeS, intervalS, energyTotalWh: sum / joulesPerWh, source: sourceOf(records.get('source')) };
   if (records.has('missing')) return { ...base, ...toMissing(records) };
   if (records.size !== 5) throw malformed('records that do not belong to a reading');
   const powerW = quantity(records, 'power', 'W');
@@ -178,8 +194,7 @@ function toReading(group: readonly ResolvedRecord[], meterId: string): Reading {
 function byQuantity(group: readonly ResolvedRecord[], meterId: string): ReadonlyMap<string, ResolvedRecord> {
   const records = new Map<string, ResolvedRecord>();
   for (const record of group) {
-    const [id, name] = parseName(record);
-    if (id !== meterId) throw malformed('readings of more than one meter');
+    const name = quantityOf(record, meterId);
     if (records.has(name)) throw malformed(`${name} twice at one time`);
     if (name !== 'power' && (record.sum ?? record.updateTimeS) !== undefined) throw malformed(`a sum of ${name}`);
     records.set(name, record);
@@ -200,9 +215,10 @@ function quantity(records: ReadonlyMap<string, ResolvedRecord>, name: string, un
   return record.value;
 }
 
-function toOrigin(record: ResolvedRecord | undefined): ReadingOrigin {
-  if (record?.value !== 'replay' || record.unit !== undefined) throw malformed('no known source');
-  return record.value;
+function quantityOf(record: ResolvedRecord, meterId: string): string {
+  const [id, name] = parseName(record);
+  if (id !== meterId) throw malformed('readings of more than one meter');
+  return name;
 }
 
 function parseName(record: ResolvedRecord | undefined): readonly [meterId: string, name: string] {

@@ -1,6 +1,6 @@
 /** `gridring read`: opens readings from the backend's ciphertext with a reader's key file. */
 import { Option, type Command } from 'commander';
-import type { Reading } from '../../crypto/envelope/senml.js';
+import type { IntervalReading, Reading } from '../../crypto/envelope/senml.js';
 import { VerificationError } from '../../crypto/errors.js';
 import { readReaderFile } from '../reader-file.js';
 import { Reader, type OpenedReading } from '../reader.js';
@@ -32,8 +32,8 @@ export function addRead(program: Command): void {
       const id = meter.replace(/^urn:gridring:meter:/, '');
       const { opened, closed } = await reader.read(id, { last });
       if (json) for (const reading of opened) printJson(toJson(id, reading));
-      else if (csv) for (const row of [columns, ...opened.map(toRow)]) printLine(row.join(','));
-      else if (opened.length > 0) printLine(table([columns, ...opened.map(toRow)]));
+      else if (csv) for (const row of rowsOf(opened)) printLine(row.join(','));
+      else if (opened.length > 0) printLine(table(rowsOf(opened)));
       else if (closed === 0) printLine(`${id} has no readings yet`);
       if (closed > 0) {
         const advice = 'this key was not granted those epochs; the membership authority decides who reads';
@@ -57,10 +57,31 @@ const columns = [
   'epoch',
 ];
 
-const isoTime = ({ timeS }: Reading): string => new Date(timeS * 1000).toISOString();
+/** Means of intervals one a line, or registers one a line: a meter has the one or the other. */
+function rowsOf(opened: readonly OpenedReading[]): readonly (readonly string[])[] {
+  const intervals = opened.flatMap(({ reading, ...place }) => ('registers' in reading ? [] : [{ ...place, reading }]));
+  if (intervals.length === opened.length) return [columns, ...intervals.map(toRow)];
+  return [registerColumns, ...opened.flatMap(toRegisterRows)];
+}
+
+const registerColumns = ['sequence', 'time', 'register', 'value', 'unit', 'taken', 'quality', 'source', 'epoch'];
+
+function toRegisterRows({ sequence, epoch, reading }: OpenedReading): readonly (readonly string[])[] {
+  if (!('registers' in reading)) return [];
+  return reading.registers.map(({ name, value, unit, timeS = reading.timeS }) => [
+    ...[String(sequence), isoTime(reading), name, String(value), unit ?? ''],
+    ...[isoTime({ timeS }), reading.quality.join(' '), reading.source, String(epoch)],
+  ]);
+}
+
+const isoTime = ({ timeS }: Pick<Reading, 'timeS'>): string => new Date(timeS * 1000).toISOString();
 const decimals = (value: number, digits: number): string => value.toFixed(digits);
 
-function toRow({ sequence, epoch, reading }: OpenedReading): readonly string[] {
+function toRow({
+  sequence,
+  epoch,
+  reading,
+}: Omit<OpenedReading, 'reading'> & { readonly reading: IntervalReading }): readonly string[] {
   const values = reading.missing
     ? ['missing', '', decimals(reading.energyTotalWh, 1), '', '']
     : [

@@ -3,8 +3,9 @@ import { Option, type Command } from 'commander';
 import { toHex } from '../../crypto/bytes.js';
 import { SetupError } from '../../crypto/errors.js';
 import { suiteByName } from '../../crypto/suite-node.js';
-import { configSchema, readConfig, type BackendConfig, type Configs } from '../config.js';
+import { configSchema, readConfig, type BackendConfig, type Configs, type MeterHostConfig } from '../config.js';
 import { readCertificates, readIdentity } from '../identity-files.js';
+import type { SourceConfig } from '../sources/open-source.js';
 import { makeLog, Refusals, softwareVersion, type Runtime, type RuntimeEvent } from '../runtime.js';
 import { eventPrinter, exitCodes, printJson } from './output.js';
 import { stopRequested } from './stop.js';
@@ -43,7 +44,12 @@ async function startBackend(config: BackendConfig, runtime: Runtime): Promise<St
 }
 
 /** Each role loads what it needs and no more: on a small computer that is seconds. */
-async function start(role: keyof Configs, configFile: string, runtime: Runtime): Promise<Stop> {
+async function start(
+  role: keyof Configs,
+  configFile: string,
+  source: string | undefined,
+  runtime: Runtime,
+): Promise<Stop> {
   switch (role) {
     case 'backend':
       return startBackend(readConfig(role, configFile), runtime);
@@ -54,10 +60,22 @@ async function start(role: keyof Configs, configFile: string, runtime: Runtime):
     }
     case 'meter': {
       const { runMeterHost } = await import('../meter-host.js');
-      const meters = await runMeterHost(readConfig(role, configFile), runtime);
+      const { parseSource } = await import('../sources/open-source.js');
+      const config = readConfig(role, configFile);
+      const asked = source === undefined ? config : withSource(config, parseSource(source));
+      const meters = await runMeterHost(asked, runtime);
       return async () => ({ meters: await meters.close(drainMs) });
     }
   }
+}
+
+/** @throws SetupError `source-ambiguous` unless there is one meter, whose source is replaced */
+function withSource(config: MeterHostConfig, source: SourceConfig): MeterHostConfig {
+  const [meter, ...others] = config.meters;
+  if (!meter || others.length > 0) {
+    throw new SetupError('source-ambiguous', '--source is for a configuration of one meter: name sources there');
+  }
+  return { ...config, meters: [{ ...meter, source }] };
 }
 
 /** How long a process that is told to stop delivers what it has. */
@@ -72,13 +90,15 @@ const descriptions: { readonly [Role in keyof Configs]: string } = {
 interface Options {
   readonly config?: string;
   readonly configSchema?: true;
+  /** Of a meter alone. */
+  readonly source?: string;
   readonly logLevel: string;
   readonly json?: true;
 }
 
 export function addRoles(program: Command): void {
   for (const role of ['backend', 'gateway', 'meter'] as const) {
-    program
+    const command = program
       .command(role)
       .description(descriptions[role])
       .option('--config <file>', 'configuration, JSON')
@@ -89,7 +109,7 @@ export function addRoles(program: Command): void {
           .default('info'),
       )
       .option('--json', 'print events as JSON')
-      .action(async ({ config, configSchema: wantsSchema, logLevel, json }: Options) => {
+      .action(async ({ config, configSchema: wantsSchema, source, logLevel, json }: Options) => {
         if (wantsSchema) {
           printJson(configSchema(role));
           return;
@@ -101,14 +121,22 @@ export function addRoles(program: Command): void {
           );
         }
         const emit = eventPrinter(json ?? false, describe);
-        await runRole(role, config, { log: makeLog(logLevel), emit, version: softwareVersion() });
+        await runRole(role, config, source, { log: makeLog(logLevel), emit, version: softwareVersion() });
       });
+    if (role === 'meter') {
+      command.option('--source <source>', 'p1:/dev/ttyUSB0, p1:tcp://host:port, csv:FILE or module:FILE instead');
+    }
   }
 }
 
-async function runRole(role: keyof Configs, configFile: string, runtime: Runtime): Promise<void> {
+async function runRole(
+  role: keyof Configs,
+  configFile: string,
+  source: string | undefined,
+  runtime: Runtime,
+): Promise<void> {
   const stopped = stopRequested();
-  const stop = await start(role, configFile, runtime);
+  const stop = await start(role, configFile, source, runtime);
   await stopped;
   runtime.emit({ event: 'stopped', role, ...(await stop()) });
   // Clients of ours may hold keep-alive sockets for seconds after everything is on disk.

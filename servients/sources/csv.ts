@@ -6,7 +6,7 @@
  * day index alone: a restart needs no more than the time and the register of the last reading. The register counts whole
  * joules (watts × 60 s), so it never drifts; it is 0 before the first reading.
  */
-import { intervalEnergyWh, joulesPerWh, toJoules, type Reading } from '../../crypto/envelope/senml.js';
+import { intervalEnergyWh, joulesPerWh, toJoules, type IntervalReading } from '../../crypto/envelope/senml.js';
 import { SetupError } from '../../crypto/errors.js';
 import { intervalS, minutesPerDay, type RecordedMinute, type Recording } from './csv-file.js';
 import { dueMs, sleepUntil, type Clock } from './replay-clock.js';
@@ -25,14 +25,21 @@ const daySeconds = minutesPerDay * intervalS;
  * A source that begins one day before its first start, and after a restart where it left off.
  * @throws SetupError `source-speed-invalid`, `source-day-invalid`
  */
-export function csvReplay(recording: Recording, { dayIndex, speed }: ReplayOptions, clock: Clock): ReadingSource {
+export function csvReplay(
+  recording: Recording,
+  { dayIndex, speed }: ReplayOptions,
+  clock: Clock,
+): ReadingSource<IntervalReading> {
   if (!(Number.isFinite(speed) && speed >= 1)) {
     throw new SetupError('source-speed-invalid', `the replay speed is ${speed}, and must be a number of at least 1`);
   }
   if (!(Number.isSafeInteger(dayIndex) && dayIndex >= 0)) {
     throw new SetupError('source-day-invalid', `the day index is ${dayIndex}, and must be a whole number from 0`);
   }
-  return { readings: (after, signal) => replay(recording, { dayIndex, speed }, clock, after, signal) };
+  return {
+    ...{ name: 'replay', isLive: false, intervalS },
+    readings: (after, signal) => replay(recording, { dayIndex, speed }, clock, after, signal),
+  };
 }
 
 async function* replay(
@@ -41,7 +48,7 @@ async function* replay(
   clock: Clock,
   after: SourcePosition | undefined,
   signal: AbortSignal,
-): AsyncGenerator<Reading, void, undefined> {
+): AsyncGenerator<IntervalReading, void, undefined> {
   const anchorMs = clock.nowMs();
   const startS = after?.timeS ?? Math.floor(anchorMs / 1000) - daySeconds;
   const pace = { startMs: startS * 1000, anchorMs, speed };
@@ -62,7 +69,7 @@ function minuteThatEnds(recording: Recording, timeS: number, dayIndex: number): 
   return recording.minutes[minuteOfEpoch % recording.minutes.length];
 }
 
-function toReading(minute: RecordedMinute | undefined, timeS: number, registerJ: number): Reading {
+function toReading(minute: RecordedMinute | undefined, timeS: number, registerJ: number): IntervalReading {
   const base = { timeS, intervalS, energyTotalWh: registerJ / joulesPerWh, source: 'replay' } as const;
   if (minute === undefined) return { ...base, missing: true };
   return { ...base, missing: false, ...minute, energyWh: intervalEnergyWh(minute.powerW, intervalS) };

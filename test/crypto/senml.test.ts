@@ -200,7 +200,7 @@ describe('A pack that is not a reading of this schema is refused', () => {
       packOf([{ bn: 'urn:gridring:meter:a:', bt: base.timeS, ...jsonAll()[1] }, ...jsonAll().slice(2)]),
     ],
     ['a reading without source', packOf(jsonAll().slice(0, 4))],
-    ['a source that nobody knows', withChange(4, { vs: 'invented' })],
+    ['a source without a proper name', withChange(4, { vs: 'In vented' })],
     ['a sum of the voltage', withChange(2, { s: 5 })],
     ['a missing reading with a power', withChange(0, { v: 5 }, [missing])],
     ['a missing that is false', withChange(1, { vb: false }, [missing])],

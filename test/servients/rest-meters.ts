@@ -1,13 +1,13 @@
 /** Meters that seal readings under the epoch of an in-memory ring, as they and their gateway would deliver them. */
 import { encodeUpload } from '../../crypto/envelope/reading.js';
 import { newSealingState, seal, type SealingState } from '../../crypto/envelope/sealing.js';
-import { intervalEnergyWh, type Reading } from '../../crypto/envelope/senml.js';
+import { intervalEnergyWh, type MeasuredReading } from '../../crypto/envelope/senml.js';
 import type { Membership } from '../../crypto/membership.js';
 import { nowS, seededRandom, type Neighbourhood } from '../support/neighbourhood.js';
 import { activeKey, type Player } from '../support/ring.js';
 
 /** Numbers that nobody meets by chance in a file. */
-export const reading = (i: number): Reading => {
+export const reading = (i: number): MeasuredReading => {
   const powerW = 4_321.0625 + i;
   return {
     timeS: nowS + 60 * i,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SetupError } from '../../crypto/errors.js';
-import type { Reading } from '../../crypto/envelope/senml.js';
+import type { IntervalReading } from '../../crypto/envelope/senml.js';
 import { csvReplay } from '../../servients/sources/csv.js';
 import { parseRecording, readRecording, shippedReadings, type Recording } from '../../servients/sources/csv-file.js';
 import { systemClock, type Clock } from '../../servients/sources/replay-clock.js';
@@ -26,7 +26,7 @@ class FlyingClock implements Clock {
 }
 
 interface Seen {
-  readonly reading: Reading;
+  readonly reading: IntervalReading;
   /** What the real clock showed when the reading came. */
   readonly atS: number;
 }
@@ -51,7 +51,7 @@ async function take(
   return seen;
 }
 
-const readingsOf = (seen: readonly Seen[]): readonly Reading[] => seen.map(({ reading }) => reading);
+const readingsOf = (seen: readonly Seen[]): readonly IntervalReading[] => seen.map(({ reading }) => reading);
 
 describe('The readings that ship', () => {
   it('are fifteen whole days with four minutes that were not measured', () => {
@@ -183,7 +183,7 @@ describe('A restart', () => {
     await fc.assert(
       fc.asyncProperty(fc.array(restart, { minLength: 1, maxLength: 5 }), async (restarts) => {
         const clock = new FlyingClock(nowS * 1000);
-        const kept: Reading[] = [...readingsOf(await take(1, clock, { dayIndex: 3 }))];
+        const kept: IntervalReading[] = [...readingsOf(await take(1, clock, { dayIndex: 3 }))];
         for (const { count, offS, speed, lastIsLost } of restarts) {
           clock.ms += offS * 1000;
           const came = readingsOf(await take(count, clock, { dayIndex: 3, speed, after: kept.at(-1) }));
@@ -236,7 +236,7 @@ describe('The days of a recording', () => {
 describe('On the real clock', () => {
   it('a replay that was aborted ends without an error, in the middle of its sleep', async () => {
     const abort = new AbortController();
-    const seen: Reading[] = [];
+    const seen: IntervalReading[] = [];
     for await (const reading of csvReplay(real, { dayIndex: 0, speed: 1e9 }, systemClock).readings(
       undefined,
       abort.signal,

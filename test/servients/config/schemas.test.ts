@@ -52,9 +52,8 @@ describe('what a configuration leaves out has a default', () => {
 
   test('of every meter of a process', () => {
     const listen = { scheme: 'coap', address: '127.0.0.1', port: 0, advertise: {} };
-    const source = { kind: 'csv', dayIndex: 0, speed: 1 };
     const meters = [
-      { ...meter.meters[0], diskBytes: 67_108_864, callable: true, wakeIntervalS: 60, clockErrorS: 0, listen, source },
+      { ...meter.meters[0], diskBytes: 67_108_864, callable: true, wakeIntervalS: 60, clockErrorS: 0, listen },
     ];
     expect(judge('meter', meter)).toEqual({ ...meter, suite: 'x25519', reportIntervalS: 0, meters });
   });
@@ -80,7 +79,11 @@ describe('what is wrong in a configuration is named', () => {
     ['backend', '(root): has no field groupKey', { ...backend, groupKey: '00' }],
     ['meter', 'meters: must NOT have fewer than 1 items', { ...meter, meters: [] }],
     ['meter', 'gateway.td: must match pattern "^(coap|http|https)://"', { ...meter, gateway: { td: 'ftp://x/' } }],
-    ['meter', 'meters.0.source.kind: must be csv', { ...meter, meters: [{ ...own, source: { kind: 'mqtt' } }] }],
+    [
+      'meter',
+      'meters.0.source.kind: must be one of csv, p1, module',
+      { ...meter, meters: [{ ...own, source: { kind: 'mqtt' } }] },
+    ],
     [
       'meter',
       'meters.0.source.speed: must be >= 1',
