@@ -1,5 +1,4 @@
 /** One meter at work: it reads its source, is called or wakes up, and delivers. */
-import type { Gap, GapCause } from '../crypto/envelope/gap-report.js';
 import { GridringError } from '../crypto/errors.js';
 import type { KeyName } from '../crypto/ring/schedule.js';
 import type { Meter } from '../things/meter.js';
@@ -7,7 +6,8 @@ import { nextLookS } from '../things/round-follower.js';
 import type { MeterUplink } from './meter-uplink.js';
 import type { OutboxWatch } from './outbox-watch.js';
 import { backoffMs, codeOf, sleep, type Runtime } from './runtime.js';
-import { isGap, type Observation, type ReadingSource, type SourcePosition } from './sources/source.js';
+import { SourceReader } from './source-reader.js';
+import type { ReadingSource } from './sources/source.js';
 
 export interface MeterSummary {
   readonly id: string;
@@ -45,8 +45,6 @@ export class MeterProcess {
   #wakeUplink = new AbortController();
   /** By the steady clock: one that is set back must not have the meter wait until it is there again. */
   #lastLookS = -Infinity;
-  /** Why a live source has not been taken from, if it should turn out so. */
-  #lossCause: GapCause = 'stopped';
   readonly #loops: readonly Promise<void>[];
 
   constructor(parts: MeterProcessParts) {
@@ -54,7 +52,7 @@ export class MeterProcess {
     const { wakeIntervalMs, watch } = parts;
     const uplink =
       wakeIntervalMs === undefined ? [this.#deliver(), this.#keepUp()] : [this.#sleepAndWake(wakeIntervalMs)];
-    this.#loops = [this.#read(), this.#tick(), watch.run(this.#running.signal), ...uplink];
+    this.#loops = [this.#reader().run(this.#reading.signal), this.#tick(), watch.run(this.#running.signal), ...uplink];
   }
 
   async close(drainMs: number): Promise<MeterSummary> {
@@ -70,66 +68,22 @@ export class MeterProcess {
     return summary;
   }
 
+  #reader(): SourceReader {
+    const { meter, source } = this.#parts;
+    return new SourceReader({
+      ...{ meter, source },
+      onKept: () => {
+        this.#wakeUplink.abort();
+      },
+      warn: (error, message) => {
+        this.#warn(error, message);
+      },
+    });
+  }
+
   async #drained(): Promise<void> {
     while (!this.#running.signal.aborted && (await this.#parts.meter.nextUpload()) !== undefined) {
       await sleep(20, this.#running.signal);
-    }
-  }
-
-  /** Readings wait at their source until there is a key, and until they are on disk. */
-  async #read(): Promise<void> {
-    const { meter, source } = this.#parts;
-    const { signal } = this.#reading;
-    while (!meter.keyed && !signal.aborted) await sleep(100, signal);
-    for (let failures = 0; !signal.aborted; failures++) {
-      try {
-        for await (const observation of source.readings(this.#position, signal)) {
-          if (!(await this.#take(observation, signal))) return;
-          failures = 0;
-        }
-        return;
-      } catch (error) {
-        this.#warn(error, 'the source of readings has failed; it is opened again');
-        await sleep(backoffMs(failures, error), signal);
-      }
-    }
-  }
-
-  get #position(): SourcePosition | undefined {
-    const { coveredS, lastReading } = this.#parts.meter;
-    return coveredS === null ? undefined : { timeS: coveredS, energyTotalWh: lastReading?.energyTotalWh ?? null };
-  }
-
-  /** @returns whether it is on disk, with what a live source has lost before it */
-  async #take(observation: Observation, signal: AbortSignal): Promise<boolean> {
-    const { meter, source } = this.#parts;
-    const lost = source.isLive ? lostBefore(meter.coveredS, observation, source.intervalS) : undefined;
-    if (lost) {
-      if (!(await this.#keep(() => meter.reportGap({ ...lost, cause: this.#lossCause, quantities: null }), signal)))
-        return false;
-      this.#lossCause = 'stopped';
-    }
-    const kept = await this.#keep(
-      () => (isGap(observation) ? meter.reportGap(observation) : meter.report(observation)),
-      signal,
-    );
-    this.#wakeUplink.abort();
-    return kept;
-  }
-
-  /** @returns whether it is on disk; not when the process stops first, and the source gives it again after a restart */
-  async #keep(report: () => Promise<void>, signal: AbortSignal): Promise<boolean> {
-    for (let failures = 0; ; failures++) {
-      try {
-        await report();
-        return true;
-      } catch (error) {
-        if (!(error instanceof GridringError)) throw error;
-        this.#lossCause = causeOf(error);
-        this.#warn(error, 'a reading cannot be kept yet; it waits');
-        await sleep(backoffMs(failures, error), signal);
-        if (signal.aborted) return false;
-      }
     }
   }
 
@@ -233,17 +187,3 @@ export class MeterProcess {
     runtime.log.warn({ meter: id, code: codeOf(error), err: error }, message);
   }
 }
-
-/** The time between what the chain accounts for and what comes now, where that is more than an interval. */
-function lostBefore(
-  coveredS: number | null,
-  next: Observation,
-  intervalS: number,
-): Pick<Gap, 'sinceS' | 'untilS'> | undefined {
-  const nextS = isGap(next) ? next.sinceS : next.timeS - intervalS;
-  if (coveredS === null || nextS === null || nextS - coveredS < intervalS) return undefined;
-  return { sinceS: coveredS, untilS: nextS };
-}
-
-const causeOf = ({ code }: GridringError): GapCause =>
-  code === 'disk-full' ? 'disk-full' : code === 'not-keyed' ? 'no-key' : 'stopped';

@@ -80,11 +80,11 @@ export class P1Intake {
     return [gapOf(this.#fault, sinceS, nowS)];
   }
 
-  /** In the interval of the reading before, or a little behind it: clocks drift. */
+  /** In the interval of the reading before, or a little behind it: clocks drift. Of a file, it was taken before. */
   #isCovered(timeS: number, coveredS: number): boolean {
-    const { intervalS } = this.#options;
+    const { intervalS, isLive } = this.#options;
     const isLater = Math.floor(timeS / intervalS) > Math.floor(coveredS / intervalS);
-    return !isLater && coveredS - timeS <= 2 * intervalS;
+    return !isLater && (!isLive || coveredS - timeS <= 2 * intervalS);
   }
 
   /** What is known here; a meter that was off knows better. */
