@@ -12,7 +12,7 @@ interface MeterRow {
   readonly id: number;
   readonly certHash: Uint8Array;
   readonly lastSequence: number;
-  /** Null before the first reading. */
+  /** Null before the first entry. */
   readonly lastHash: Uint8Array | null;
 }
 
@@ -40,10 +40,9 @@ interface FreshEntry extends StoredEntry {
 export async function keepItems(session: Session, items: readonly StoredItem[], nowS: number): Promise<number> {
   const meters = await holdMeters(session, items);
   const fresh: FreshEntry[] = [];
-  for (const [key, readings] of entriesByMeter(items)) {
+  for (const [key, entries] of entriesByMeter(items)) {
     const meter = meterOf(meters, key);
-    for (const reading of await freshOf(session, meter, bySequence(readings)))
-      fresh.push({ ...reading, meterId: meter.id });
+    for (const entry of await freshOf(session, meter, bySequence(entries))) fresh.push({ ...entry, meterId: meter.id });
   }
   const idOf = (meter: Uint8Array): number => meterOf(meters, toHex(meter)).id;
   const grants = items.filter((item) => item.kind === 'grant');
@@ -55,8 +54,8 @@ function entriesByMeter(items: readonly StoredItem[]): ReadonlyMap<string, reado
   for (const item of items) {
     if (item.kind === 'grant') continue;
     const key = toHex(item.meter);
-    const readings = found.get(key);
-    if (readings) readings.push(item);
+    const entries = found.get(key);
+    if (entries) entries.push(item);
     else found.set(key, [item]);
   }
   return found;
@@ -90,31 +89,31 @@ function meterOf(meters: ReadonlyMap<string, MeterRow>, key: string): MeterRow {
 }
 
 /** Ascending, each sequence once. @throws ConflictError `sequence-conflict` */
-function bySequence(readings: readonly StoredEntry[]): readonly StoredEntry[] {
+function bySequence(entries: readonly StoredEntry[]): readonly StoredEntry[] {
   const found = new Map<number, StoredEntry>();
-  for (const reading of readings) {
-    const same = found.get(reading.sequence);
-    if (same === undefined) found.set(reading.sequence, reading);
-    else assertSameEntry(reading, same.hash);
+  for (const entry of entries) {
+    const same = found.get(entry.sequence);
+    if (same === undefined) found.set(entry.sequence, entry);
+    else assertSameEntry(entry, same.hash);
   }
   return [...found.values()].sort((a, b) => a.sequence - b.sequence);
 }
 
 /**
  * Those that are not there yet.
- * @param readings of one meter, ascending
+ * @param entries of one meter, ascending
  * @throws ConflictError `sequence-conflict`, `chain-broken`
  */
 async function freshOf(
   session: Session,
   meter: MeterRow,
-  readings: readonly StoredEntry[],
+  entries: readonly StoredEntry[],
 ): Promise<readonly StoredEntry[]> {
-  const { stored, dropped, newest } = await knownOf(session, meter, readings);
+  const { stored, dropped, newest } = await knownOf(session, meter, entries);
   const hashOf = (sequence: number): Uint8Array | undefined =>
     sequence === newest?.sequence ? newest.hash : (stored.get(sequence)?.hash ?? dropped.hashOf(sequence));
   const fresh: StoredEntry[] = [];
-  for (const run of deliveries(readings)) {
+  for (const run of deliveries(entries)) {
     if (run.kind !== 'run') continue;
     const isNew = run.entries.filter((entry) => {
       const same = stored.get(entry.sequence);
@@ -152,8 +151,8 @@ async function knownOf(
   return { stored: new Map(rows.map((row) => [row.sequence, row])), dropped: droppedAmong(stretches), newest };
 }
 
-async function addEntries(session: Session, readings: readonly FreshEntry[], nowS: number): Promise<number> {
-  if (readings.length === 0) return 0;
+async function addEntries(session: Session, entries: readonly FreshEntry[], nowS: number): Promise<number> {
+  if (entries.length === 0) return 0;
   return session.run(
     `WITH new AS (
        INSERT INTO reading (received_s, meter, sequence, epoch, attempt, gid, hash, previous_hash, message, kind)
@@ -175,15 +174,15 @@ async function addEntries(session: Session, readings: readonly FreshEntry[], now
      SELECT FROM new`,
     [
       nowS,
-      readings.map(({ meterId }) => meterId),
-      readings.map(({ sequence }) => sequence),
-      readings.map(({ epoch }) => epoch),
-      readings.map(({ attempt }) => attempt),
-      readings.map(({ gid }) => gid),
-      readings.map(({ hash }) => hash),
-      readings.map(({ previousHash }) => previousHash),
-      readings.map(({ message }) => message),
-      readings.map(({ kind }) => kind),
+      entries.map(({ meterId }) => meterId),
+      entries.map(({ sequence }) => sequence),
+      entries.map(({ epoch }) => epoch),
+      entries.map(({ attempt }) => attempt),
+      entries.map(({ gid }) => gid),
+      entries.map(({ hash }) => hash),
+      entries.map(({ previousHash }) => previousHash),
+      entries.map(({ message }) => message),
+      entries.map(({ kind }) => kind),
     ],
   );
 }
