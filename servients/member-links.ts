@@ -1,30 +1,26 @@
-/** A gateway's way to its members: found in the directory, consumed once, and looked up again when they are silent. */
+/**
+ * A gateway's way to its members: by the TD that each has signed, consumed once, and again when it was silent. The directory
+ * has the same TDs, but it is the backend's, which must not say where members are.
+ */
 import type { Servient } from '@node-wot/core';
 import { compareBytes } from '../crypto/bytes.js';
 import { UnavailableError } from '../crypto/errors.js';
 import { validateTd } from '../td/validate-td.js';
 import type { MemberAction, Members } from '../things/epoch-run.js';
-import type { Log } from '../things/parts.js';
 import type { EnrolledMeter } from '../things/stores.js';
 import { invokeMessage } from './consume.js';
-import type { DirectoryClient } from './directory-client.js';
-import { codeOf } from './runtime.js';
 
 export class MemberLinks implements Members {
   readonly #servient: Servient;
-  readonly #directory: DirectoryClient;
   readonly #enrolled: () => readonly EnrolledMeter[];
-  readonly #log: Log;
   readonly #things = new Map<string, Promise<WoT.ConsumedThing>>();
 
-  constructor(servient: Servient, directory: DirectoryClient, enrolled: () => readonly EnrolledMeter[], log: Log) {
+  constructor(servient: Servient, enrolled: () => readonly EnrolledMeter[]) {
     this.#servient = servient;
-    this.#directory = directory;
     this.#enrolled = enrolled;
-    this.#log = log;
   }
 
-  /** The next call looks the Thing up again. */
+  /** The next call consumes the Thing again. */
   forget(id: string): void {
     this.#things.delete(id);
   }
@@ -42,20 +38,10 @@ export class MemberLinks implements Members {
     }
   }
 
-  async #consume(meter: EnrolledMeter): Promise<WoT.ConsumedThing> {
+  async #consume({ id, td }: EnrolledMeter): Promise<WoT.ConsumedThing> {
     const wot = await this.#servient.start();
-    return wot.consume(await this.#describe(meter));
-  }
-
-  /** Without an uplink the directory is away, and the group is keyed all the same: by the TD that the meter signed. */
-  async #describe({ id, td }: EnrolledMeter): Promise<WoT.ThingDescription> {
-    try {
-      return await this.#directory.thing(id);
-    } catch (error) {
-      this.#log.warn({ id, code: codeOf(error) }, 'not found in the directory; using the TD of its enrolment');
-      const verdict = validateTd(JSON.parse(td));
-      if (!verdict.valid) throw new UnavailableError('td-invalid', `the TD of ${id} is not valid`);
-      return verdict.td;
-    }
+    const verdict = validateTd(JSON.parse(td));
+    if (!verdict.valid) throw new UnavailableError('td-invalid', `the TD of ${id} is not valid`);
+    return wot.consume(verdict.td);
   }
 }
