@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import type { Gap } from '../../crypto/envelope/gap-report.js';
-import type { Reading } from '../../crypto/envelope/senml.js';
+import { toHex } from '../../crypto/bytes.js';
+import { decodeSenml, encodeSenml, type Reading } from '../../crypto/envelope/senml.js';
 import { ConflictError, UnavailableError } from '../../crypto/errors.js';
 import { SourceReader, type SourceReaderParts } from '../../servients/source-reader.js';
 import { openSource, parseSource, sharedRecordings, type SourceConfig } from '../../servients/sources/open-source.js';
@@ -179,5 +180,30 @@ describe('what a live source has lost while it was not taken from', () => {
   it('is told apart from what the source itself reports', async () => {
     const gap: Gap = { cause: 'source-silent', sinceS: startS + 300, untilS: startS + 600, quantities: null };
     expect(await chainOf([gap, readingAt(11)])).toEqual([['stopped', 0, 5], ['source-silent', 5, 10], 11]);
+  });
+});
+describe('a source of one’s own', () => {
+  const page = readFileSync(fileURLToPath(new URL('../../docs/sources.md', import.meta.url)), 'utf8');
+  const write = (name: string, text: string): string => {
+    writeFileSync(join(folder, name), text);
+    return join(folder, name);
+  };
+
+  it('is a module such as the one in the documentation', async () => {
+    const path = write('thermometer.mjs', /```js\n([^]*?)```/.exec(page)![1]!);
+    const source = await open({ kind: 'module', path, argument: write('temperature', '21.5\n') });
+    const [first] = await take(source, 1);
+    const { timeS } = first as Reading;
+    expect(timeS).toBe(clock.nowMs() / 1000);
+    const sealed = encodeSenml({ meterId: 'meter-01', readings: [first as Reading] });
+    expect(decodeSenml(sealed).readings).toEqual([first]);
+    expect(first).toMatchObject({ registers: [{ name: 'temperature', unit: 'Cel', value: 21.5 }] });
+  });
+
+  it('that cannot be used is refused before the meter starts', async () => {
+    for (const text of ['throw new Error("no")', 'export default 7;', 'export default () => ({})']) {
+      const path = write(`${toHex(Buffer.from(text)).slice(0, 60)}.mjs`, text);
+      await expect(open(`module:${path}`)).rejects.toMatchObject({ code: 'source-module' });
+    }
   });
 });
