@@ -681,6 +681,14 @@ class Vector:
         envelope = cbor([*header, sealed])
         self.message("messages.envelope", meter, "reading", self.gid, envelope, messages["envelope"])
         self.same("envelopeHash", H("envelope", envelope), expected["envelopeHash"])
+        envelope_hash = H("envelope", envelope)
+        now = self.inputs["nowS"]
+        header = [*name[:3], meter.cert_hash]
+        gap = cbor(["gap", *header, sequence + 1, envelope_hash, 4, now - 600, now - 60, ["1-0:1.8.1"]])
+        self.message("messages.gap", meter, "gap", self.gid, gap, messages["gap"])
+        day = (now - 1) // 86400
+        checkpoint = cbor(["checkpoint", *header, sequence + 2, H("envelope", gap), day, sequence, 1])
+        self.message("messages.checkpoint", meter, "checkpoint", self.gid, checkpoint, messages["checkpoint"])
         upload = cbor([[bytes.fromhex(messages["grant"])], [bytes.fromhex(messages["envelope"])]])
         self.same("upload", upload, expected["upload"])
         receipt = cbor([H("upload", upload)])

@@ -4,6 +4,10 @@
  */
 import { concatBytes, equalBytes, fromHex, toHex } from '../../crypto/bytes.js';
 import { parseCertificate } from '../../crypto/certificate.js';
+import type { EntrySigner } from '../../crypto/envelope/chain.js';
+import { dayOf, makeCheckpoint } from '../../crypto/envelope/checkpoint.js';
+import { verifyEntry } from '../../crypto/envelope/entry.js';
+import { makeGapReport } from '../../crypto/envelope/gap-report.js';
 import { makeGrant, openGrant, parseGrant } from '../../crypto/envelope/grant.js';
 import {
   encodeUpload,
@@ -50,6 +54,8 @@ export interface VectorMessages {
   readonly confirmations: string;
   readonly grant: string;
   readonly envelope: string;
+  readonly gap: string;
+  readonly checkpoint: string;
   readonly receipt: string;
 }
 
@@ -318,6 +324,21 @@ function memberValues(suite: Suite, ring: Ring, i: number, member: RunMember): V
   };
 }
 
+/** After the envelope, a gap report of the ten minutes before now, and a checkpoint that closes the day with the two. */
+function statements(
+  suite: Suite,
+  meter: EntrySigner,
+  name: KeyName,
+  { sequence, hash }: { readonly sequence: number; readonly hash: Uint8Array },
+  nowS: number,
+): { readonly gap: Uint8Array; readonly checkpoint: Uint8Array } {
+  const lost = { cause: 'source-silent', sinceS: nowS - 600, untilS: nowS - 60, quantities: ['1-0:1.8.1'] } as const;
+  const gap = makeGapReport(suite, meter, name, { sequence: sequence + 1, previousHash: hash }, lost);
+  const total = { day: dayOf(nowS), first: sequence, readings: 1 };
+  const place = { sequence: sequence + 2, previousHash: gap.hash };
+  return { gap: gap.message, checkpoint: makeCheckpoint(suite, meter, name, place, total).message };
+}
+
 /** The first meter grants its reading key, seals one reading, uploads both and is given a receipt. */
 function envelopeValues(
   suite: Suite,
@@ -325,7 +346,7 @@ function envelopeValues(
   { meters, reader, coordinator, membership }: Cast,
   name: KeyName,
   given: VectorMessages | undefined,
-  ringMessages: Omit<VectorMessages, 'grant' | 'envelope' | 'receipt'>,
+  ringMessages: Omit<VectorMessages, 'grant' | 'envelope' | 'gap' | 'checkpoint' | 'receipt'>,
 ) {
   const meter = at(meters, 0);
   const readingKey = fromHex(reading.key);
@@ -336,6 +357,10 @@ function envelopeValues(
   const chain = { sequence: reading.sequence, previousHash: fromHex(reading.previousHash) };
   const plaintext = fromHex(reading.plaintext);
   const { envelope, hash: envelopeHash } = sealReading(suite, meter, { name, readingKey }, chain, plaintext);
+  const { gap, checkpoint } = statements(suite, meter, name, { ...chain, hash: envelopeHash }, nowS);
+  const vouched = certificateOf(membership, meter.certHash, 'member', nowS);
+  verifyEntry(suite, vouched, received(given, 'gap', gap));
+  verifyEntry(suite, vouched, received(given, 'checkpoint', checkpoint));
   const receivedGrant = received(given, 'grant', grant);
   const receivedEnvelope = received(given, 'envelope', envelope);
   const opened = openGrant(suite, { certHash: reader.certHash, hpkeKey }, parseGrant(receivedGrant));
@@ -346,7 +371,10 @@ function envelopeValues(
   const receiver = certificateOf(membership, coordinator.certHash, 'coordinator', nowS);
   verifyReceipt(suite, receiver, meter.certHash, upload, received(given, 'receipt', receipt));
   return {
-    messages: { ...ringMessages, grant: toHex(grant), envelope: toHex(envelope), receipt: toHex(receipt) },
+    messages: {
+      ...{ ...ringMessages, grant: toHex(grant), envelope: toHex(envelope) },
+      ...{ gap: toHex(gap), checkpoint: toHex(checkpoint), receipt: toHex(receipt) },
+    },
     keyHash: toHex(keyHash),
     grantEnc: toHex(enc),
     grantCiphertext: toHex(ciphertext),
