@@ -16,7 +16,7 @@ import { makeDeployment, nowS, random, type Deployment } from '../deployment.js'
 import { quantile } from '../statistics.js';
 import { audience, startBackend, writeBackend, type BackendProcess, type Usage } from './backends.js';
 import { Load } from './load.js';
-import { startPostgres, type PostgresServer } from './postgres.js';
+import { startPostgresServer, type PostgresServer } from '../postgres-server.js';
 import { openRawPostgres, openRawSqlite, type RawDatabase } from './raw.js';
 
 export type DatabaseKind = 'sqlite' | 'postgres';
@@ -67,7 +67,7 @@ export async function measureIngest(plan: IngestPlan, progress: (row: IngestRow)
   let raw: RawDatabase | undefined;
   try {
     const deployment = makeDeployment(plan.suite, metersOfLoad);
-    server = plan.database === 'postgres' ? await startPostgres(folder) : undefined;
+    server = plan.database === 'postgres' ? await startPostgresServer({ folder }) : undefined;
     const database = server ? { database: server.url } : {};
     const config = writeBackend(deployment, join(folder, 'backend'), { dataDir: 'data', ...database });
     for (let i = 0; i < plan.backends; i++) backends.push(await startBackend(config));
