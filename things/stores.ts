@@ -293,10 +293,13 @@ export interface BackendStore {
   ): Promise<readonly EntryRow[]>;
   /** The last `limit` of them, ascending by sequence. */
   lastEntries(meter: Uint8Array, limit: number, kind?: EntryKind | 'any'): Promise<readonly EntryRow[]>;
-  /** Of each meter that has entries: how many are readings, and the sequence of the last entry. */
-  readingCounts(): Promise<
-    readonly { readonly meter: Uint8Array; readonly count: number; readonly lastSequence: number }[]
-  >;
+  /**
+   * Of each meter that has entries, or of those that are named: how many are readings, and the sequence of the last entry.
+   * Ascending by meter.
+   */
+  readingCounts(
+    meters?: readonly Uint8Array[],
+  ): Promise<readonly { readonly meter: Uint8Array; readonly count: number; readonly lastSequence: number }[]>;
   /**
    * Gives up some of the entries that were received in weeks before that of `beforeS`; the weeks begin on Thursdays, with
    * Unix time. An upload that has them again is told that they are known.

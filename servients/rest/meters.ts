@@ -21,6 +21,31 @@ interface PageQuery {
   readonly last?: number;
 }
 
+interface MetersQuery {
+  readonly after?: string;
+  readonly limit?: number;
+}
+
+const certHashHex = { type: 'string', pattern: '^[0-9a-f]{64}$' };
+
+/**
+ * All meters in the order of the lists; or where a page is asked for, those that follow a certHash in the order of these,
+ * and after which the next page begins.
+ */
+function pageOf(
+  meters: readonly VisibleMeter[],
+  { after, limit }: MetersQuery,
+): { readonly meters: readonly VisibleMeter[]; readonly next?: string } {
+  if (after === undefined && limit === undefined) return { meters };
+  const size = limit ?? pageDefault;
+  const following = meters
+    .map((meter) => ({ meter, key: toHex(meter.certHash) }))
+    .filter(({ key }) => after === undefined || key > after)
+    .sort((a, b) => (a.key < b.key ? -1 : 1));
+  const next = following.length > size ? following[size - 1]?.key : undefined;
+  return { meters: following.slice(0, size).map(({ meter }) => meter), ...(next !== undefined && { next }) };
+}
+
 interface ChainQuery extends PageQuery {
   readonly kind?: EntryKind;
 }
@@ -35,16 +60,22 @@ export function meterRoutes(scope: FastifyInstance, { backend, store, access }: 
     return meter;
   };
 
-  scope.get('/meters', { onRequest, schema: { querystring: noQuery } }, async (request) => {
-    const meters = visibleMeters(backend, access.certificateOf(request));
-    const counts = new Map((await store.readingCounts()).map((row) => [toHex(row.meter), row]));
-    return {
-      meters: meters.map(({ id, certHash }) => {
-        const { count, lastSequence } = counts.get(toHex(certHash)) ?? { count: 0, lastSequence: 0 };
-        return { id, certHash: toHex(certHash), count, lastSequence };
-      }),
-    };
-  });
+  scope.get<{ Querystring: MetersQuery }>(
+    '/meters',
+    { onRequest, schema: { querystring: queryFields({ after: certHashHex, limit: page }) } },
+    async (request) => {
+      const { meters, next } = pageOf(visibleMeters(backend, access.certificateOf(request)), request.query);
+      const rows = await store.readingCounts(meters.map(({ certHash }) => certHash));
+      const counts = new Map(rows.map((row) => [toHex(row.meter), row]));
+      return {
+        meters: meters.map(({ id, certHash }) => {
+          const { count, lastSequence } = counts.get(toHex(certHash)) ?? { count: 0, lastSequence: 0 };
+          return { id, certHash: toHex(certHash), count, lastSequence };
+        }),
+        ...(next !== undefined && { next }),
+      };
+    },
+  );
 
   const rowsFor = async (
     request: FastifyRequest<{ Params: { id: string }; Querystring: PageQuery }>,

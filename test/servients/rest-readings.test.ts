@@ -222,6 +222,23 @@ describe.each([suiteX25519, suiteP256])('sealed readings, suite $name', (suite) 
       }
     });
 
+    it('meters are given page by page, each once, with no more counted than the page has', async () => {
+      const listed = await metersOf();
+      const paged: MeterItem[] = [];
+      for (let after = ''; ;) {
+        const { body } = await get(`meters?limit=1${after === '' ? '' : `&after=${after}`}`);
+        const { meters, next } = body as { readonly meters: readonly MeterItem[]; readonly next?: string };
+        expect(meters).toHaveLength(1);
+        paged.push(...meters);
+        if (next === undefined) break;
+        after = next;
+      }
+      const byHash = (a: MeterItem, b: MeterItem): number => (a.certHash < b.certHash ? -1 : 1);
+      expect(paged).toEqual([...listed].sort(byHash));
+      expectProblem(await get('meters?after=x'), 400, 'input-invalid');
+      expectProblem(await get('meters?limit=501'), 400, 'input-invalid');
+    });
+
     it('a meter, an unlisted reader and a reader of another list are refused, and so is nobody', async () => {
       for (const stranger of [second, n.authority, n.certify('reader', 'curious')]) {
         for (const resource of ['meters', 'meters/meter-01/readings', 'meters/meter-01/grants']) {

@@ -10,6 +10,7 @@ import { describeBackendStore } from './stores/backend-suite.js';
 import { describeDirectoryStore } from './stores/directory-suite.js';
 import { describeEvents } from './stores/events-suite.js';
 import { describePostgresBackups } from './stores/postgres-backup-suite.js';
+import { describePostgresMigrations } from './stores/postgres-migrations-suite.js';
 import { postgresBackendStores, postgresDirectoryStores, postgresEvents } from './stores/postgres-places.js';
 import { bytes, nowS, reading, readings } from './stores/samples.js';
 
@@ -25,6 +26,7 @@ if (server === undefined) {
   describeDirectoryStore('a PostgreSQL directory store', postgresDirectoryStores(server));
   describeEvents('a PostgreSQL backend store', postgresEvents(server));
   describePostgresBackups(server);
+  describePostgresMigrations(server);
 
   describe('a PostgreSQL database', () => {
     it('is migrated once by processes that start at once', async () => {

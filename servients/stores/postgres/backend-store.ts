@@ -181,11 +181,13 @@ class PostgresBackendStore implements BackendStore {
     return newestFirst.toReversed();
   }
 
-  readingCounts(): Promise<readonly ReadingCount[]> {
-    return this.#database.rows(
-      `SELECT cert_hash AS meter, readings AS count, last_sequence AS "lastSequence" FROM meter
-       WHERE last_sequence > 0 ORDER BY cert_hash`,
-    );
+  readingCounts(meters?: readonly Uint8Array[]): Promise<readonly ReadingCount[]> {
+    const counts = 'SELECT cert_hash AS meter, readings AS count, last_sequence AS "lastSequence" FROM meter';
+    return meters === undefined
+      ? this.#database.rows(`${counts} WHERE last_sequence > 0 ORDER BY cert_hash`)
+      : this.#database.rows(`${counts} WHERE last_sequence > 0 AND cert_hash = ANY ($1::bytea[]) ORDER BY cert_hash`, [
+          meters,
+        ]);
   }
 
   dropOldEntries(beforeS: number): Promise<number> {

@@ -1,4 +1,4 @@
-import { equalBytes } from '../../../crypto/bytes.js';
+import { compareBytes, equalBytes } from '../../../crypto/bytes.js';
 import type { EntryKind } from '../../../crypto/envelope/chain.js';
 import { ConflictError } from '../../../crypto/errors.js';
 import { compareLists, type ListOrder } from '../../../crypto/membership.js';
@@ -111,6 +111,7 @@ class SqliteBackendStore implements BackendStore {
   readonly #entries: PerKind<[meter: Uint8Array, afterSequence: number, limit: number]>;
   readonly #lastEntries: PerKind<[meter: Uint8Array, limit: number]>;
   readonly #readingCounts: Statement<[], ReadingCount>;
+  readonly #readingCount: Statement<[meter: Uint8Array], ReadingCount>;
   readonly #grants: Statement<[meter: Uint8Array, reader: Uint8Array], { readonly message: Uint8Array }>;
 
   constructor(database: Database, events: SqliteEvents) {
@@ -148,10 +149,10 @@ class SqliteBackendStore implements BackendStore {
     );
     this.#entries = perKind(database, 'AND sequence > ? ORDER BY sequence LIMIT ?');
     this.#lastEntries = perKind(database, 'ORDER BY sequence DESC LIMIT ?');
-    this.#readingCounts = database.prepare(
-      `SELECT cert_hash AS meter, readings AS count, last_sequence AS lastSequence FROM meter
-       WHERE last_sequence > 0 ORDER BY cert_hash`,
-    );
+    const counts = `SELECT cert_hash AS meter, readings AS count, last_sequence AS lastSequence FROM meter
+       WHERE last_sequence > 0`;
+    this.#readingCounts = database.prepare(`${counts} ORDER BY cert_hash`);
+    this.#readingCount = database.prepare(`${counts} AND cert_hash = ?`);
     this.#grants = database.prepare(
       `SELECT message FROM reader_grant JOIN meter ON meter.id = reader_grant.meter
        WHERE cert_hash = ? AND reader = ? ORDER BY reader_grant.id`,
@@ -253,8 +254,12 @@ class SqliteBackendStore implements BackendStore {
     return this.#database.read(() => this.#lastEntries[kind].all(meter, limit)).toReversed();
   }
 
-  async readingCounts(): Promise<readonly ReadingCount[]> {
-    return this.#database.read(() => this.#readingCounts.all());
+  async readingCounts(meters?: readonly Uint8Array[]): Promise<readonly ReadingCount[]> {
+    return this.#database.read(() =>
+      meters === undefined
+        ? this.#readingCounts.all()
+        : [...meters].sort(compareBytes).flatMap((meter) => this.#readingCount.get(meter) ?? []),
+    );
   }
 
   async dropOldEntries(beforeS: number): Promise<number> {

@@ -201,6 +201,9 @@ export function describeBackendStore(name: string, factory: StoreFactory<Backend
         { meter: a, count: 1, lastSequence: 1 },
         { meter: b, count: 7, lastSequence: 10 },
       ]);
+      const unknown = new Uint8Array(32).fill(3);
+      expect(await store.readingCounts([unknown, b])).toEqual([{ meter: b, count: 7, lastSequence: 10 }]);
+      expect(await store.readingCounts([])).toEqual([]);
     });
 
     it('gives the grants of a meter to one reader, the newest last', async () => {
