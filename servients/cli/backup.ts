@@ -168,6 +168,6 @@ const advice: { readonly [Role in StoreRole]: readonly string[] } = {
   ],
   meter: [
     'End the old meter for good: two of one identity spoil its chain.',
-    'It takes part again 20 minutes from now, in the next epoch, with a new reading key.',
+    'It takes part again 24 minutes from now at the earliest, in the next epoch, with a new reading key.',
   ],
 };
