@@ -9,6 +9,7 @@ export class MemoryMeterStore implements MeterStore {
   readonly #setAside: (OutboxItem & { readonly addedS: number; readonly code: string })[] = [];
   #sealing: Uint8Array | undefined;
   #lastPosition = 0;
+  #home: Uint8Array | undefined;
 
   async loadMember(gid: Uint8Array): Promise<Uint8Array | undefined> {
     return this.#members.get(toHex(gid))?.state;
@@ -51,6 +52,22 @@ export class MemoryMeterStore implements MeterStore {
   async acknowledge(positions: readonly number[]): Promise<void> {
     const known = new Set(positions);
     this.#outbox.splice(0, Infinity, ...this.#outbox.filter(({ position }) => !known.has(position)));
+  }
+
+  async hold(positions: readonly number[]): Promise<void> {
+    await this.acknowledge(positions);
+  }
+
+  async heldCount(): Promise<number> {
+    return 0;
+  }
+
+  async loadHome(): Promise<Uint8Array | undefined> {
+    return this.#home;
+  }
+
+  async saveHome(home: Uint8Array): Promise<void> {
+    this.#home = home;
   }
 
   async outboxStatus(): Promise<OutboxStatus> {

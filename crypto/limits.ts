@@ -13,6 +13,8 @@ export const limits = {
   /** A delegation of changes to a list, or a change under one. */
   delegation: 8_000,
   certificate: 2_000,
+  /** A gateway's word where it is. */
+  home: 2_000,
   /** The proof of an epoch: list, record and endorsement. */
   proof: 360_500,
   /** A grant or one sealed reading. */

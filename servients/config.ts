@@ -39,6 +39,7 @@ export interface GatewayConfig extends CommonConfig, ServerFiles {
     readonly advertise: { readonly host?: string; readonly coapPort?: number; readonly httpPort?: number };
   };
   readonly backend: { readonly url: string; readonly audience: string };
+  readonly summons: boolean;
   readonly group: {
     readonly windowMs: number;
     readonly roundDeadlineMs: number;
@@ -63,7 +64,7 @@ export interface MeterConfig extends ServerFiles {
 }
 
 export interface MeterHostConfig extends CommonConfig {
-  readonly gateway: { readonly td: string };
+  readonly gateway: { readonly td: string; readonly others: readonly string[] };
   readonly reportIntervalS: number;
   readonly meters: readonly MeterConfig[];
 }

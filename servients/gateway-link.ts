@@ -9,12 +9,26 @@ type GatewayAction = 'enrol' | 'submitReadings' | Submission['action'];
 
 export class GatewayLink {
   readonly #servient: Servient;
-  readonly #tdUrl: string;
+  #tdUrls: readonly [string, ...string[]];
+  #tries = 0;
   #gateway: Promise<WoT.ConsumedThing> | undefined;
 
-  constructor(servient: Servient, tdUrl: string) {
+  /** @param tdUrls tried in turn until one answers */
+  constructor(servient: Servient, tdUrls: readonly [string, ...string[]]) {
     this.#servient = servient;
-    this.#tdUrl = tdUrl;
+    this.#tdUrls = tdUrls;
+  }
+
+  /** The gateway is somewhere else now. */
+  moveTo(tdUrl: string): void {
+    this.#tdUrls = [tdUrl, ...this.#tdUrls.filter((known) => known !== tdUrl)];
+    this.#tries = 0;
+    this.#gateway = undefined;
+  }
+
+  /** Where the gateway is looked for now. */
+  get tdUrl(): string {
+    return this.#tdUrls[this.#tries % this.#tdUrls.length] ?? this.#tdUrls[0];
   }
 
   /** @throws GridringError with the gateway's code where it refused; UnavailableError where it is silent */
@@ -39,14 +53,16 @@ export class GatewayLink {
 
   async #consume(): Promise<WoT.ConsumedThing> {
     const wot = await this.#servient.start();
+    const { tdUrl } = this;
     let td: unknown;
     try {
-      td = await wot.requestThingDescription(this.#tdUrl);
+      td = await wot.requestThingDescription(tdUrl);
     } catch (cause) {
-      throw new UnavailableError('gateway-unreachable', `no answer from ${this.#tdUrl}`, cause);
+      this.#tries += 1;
+      throw new UnavailableError('gateway-unreachable', `no answer from ${tdUrl}`, cause);
     }
     const verdict = validateTd(td);
-    if (!verdict.valid) throw new SetupError('td-invalid', `what ${this.#tdUrl} serves is no Thing Description`);
+    if (!verdict.valid) throw new SetupError('td-invalid', `what ${tdUrl} serves is no Thing Description`);
     return wot.consume(verdict.td);
   }
 }

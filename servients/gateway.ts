@@ -32,6 +32,7 @@ import { OutboxWatch } from './outbox-watch.js';
 import { codeOf, Refusals, sleep, systemNowS, type Runtime } from './runtime.js';
 import { countReadings } from './pending.js';
 import { Registrations } from './registrations.js';
+import { Summons } from './summons.js';
 import { stopServient } from './servient.js';
 import { openGatewayStore } from './stores/sqlite/gateway-store.js';
 
@@ -139,10 +140,17 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
     const thing = await exposeThing(servient, makeThing('gateway', instance), gateway, (error) => {
       runtime.log.warn({ err: error }, 'a change could not be announced');
     });
-    registrations.add(id, JSON.stringify(thing.getThingDescription()));
+    const td = thing.getThingDescription();
+    const summons = new Summons({ suite, identity, gateway, directory, servient, tdUrls: tdUrlsOf(td), runtime });
+    registrations.add(id, JSON.stringify(td));
     for (const enrolment of gateway.enrolments) registrations.add(enrolment.id, enrolment.td);
     runtime.emit({ event: 'gateway-started', coapPort, httpPort });
-    return new GatewayProcess({ gateway, store, loops: [registrations, delivery, lists, watch], release });
+    return new GatewayProcess({
+      gateway,
+      store,
+      loops: [registrations, delivery, lists, watch, ...(config.summons ? [summons] : [])],
+      release,
+    });
   } catch (error) {
     await release();
     throw error;
@@ -156,6 +164,15 @@ function readMembership(path: string): Uint8Array {
     throw new SetupError('file-unreadable', `membership list: ${path} cannot be read; check the path`, cause);
   }
 }
+
+/** Where its own Thing Description is, one URL for each binding. */
+const tdUrlsOf = ({ base, properties }: WoT.ThingDescription): readonly string[] => {
+  const hosts = (properties?.['identity']?.forms ?? []).map(({ href }) => {
+    const { protocol, host } = new URL(href, base);
+    return `${protocol}//${host}/.well-known/wot`;
+  });
+  return [...new Set(hosts)];
+};
 
 function tdFault(td: unknown): string | undefined {
   const verdict = validateTd(td);

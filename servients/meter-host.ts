@@ -87,16 +87,22 @@ async function startMeter(
       readingIntervalS: source.intervalS,
       sourceName: source.name,
       restoredS: folder.restoredS,
+      onHome: (tdUrls) => {
+        const url = tdUrls.find(isReachable);
+        if (url !== undefined) uplink.moveTo(url);
+      },
     });
     const gatewayTd = config.gatewayTd ?? host.gateway.td;
+    // A meter speaks one binding.
+    const isReachable = (url: string): boolean => isCoap(url) === isCoap(gatewayTd);
+    const [home = gatewayTd, ...others] = [...meter.homeUrls, gatewayTd, ...host.gateway.others].filter(isReachable);
+    const link = new GatewayLink(servient, [home, ...others]);
     const td = JSON.stringify(await describe(config, servient, meter, gatewayTd, runtime));
+    const uplink = new MeterUplink({ id: config.id, meter, store, td, link, log: runtime.log });
     return new MeterProcess({
       id: config.id,
       meter,
-      uplink: new MeterUplink({
-        ...{ id: config.id, meter, store, td, log: runtime.log },
-        link: new GatewayLink(servient, gatewayTd),
-      }),
+      uplink,
       watch: new OutboxWatch({
         ...{ id: config.id, outbox: store, runtime },
         onAlarm: () => {
@@ -115,6 +121,8 @@ async function startMeter(
     throw error;
   }
 }
+
+const isCoap = (url: string): boolean => new URL(url).protocol === 'coap:';
 
 /** A meter that cannot be called opens no port. */
 function servientOf({ id, callable, listen }: MeterConfig, runtime: Runtime): Servient {

@@ -123,6 +123,7 @@ export class MeterProcess {
       const current = meter.groups.waitingSinceS;
       if (current !== waitingSince) [waitingSince, noticedS, looks] = [current, steadyNowS(), 0];
       const waitingSinceS = current === undefined ? undefined : noticedS;
+      if (!uplink.enrolled) this.#wakeUplink.abort();
       if (!uplink.enrolled || steadyNowS() < nextLookS(waitingSinceS, this.#lastLookS, looks)) continue;
       await this.#follow();
       this.#lastLookS = steadyNowS();

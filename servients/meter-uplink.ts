@@ -24,7 +24,8 @@ export class MeterUplink {
   readonly #log: Runtime['log'];
   readonly #follower: RoundFollower;
   readonly #uploader: Uploader;
-  #enrolled = false;
+  /** Which gateway knows this meter, by where it is; undefined for none. */
+  #enrolledAt: string | undefined;
 
   constructor({ id, meter, store, td, link, log }: UplinkParts) {
     this.#id = id;
@@ -45,7 +46,13 @@ export class MeterUplink {
   }
 
   get enrolled(): boolean {
-    return this.#enrolled;
+    return this.#enrolledAt === this.#link.tdUrl;
+  }
+
+  /** The gateway is somewhere else, or another: it has to know this meter first. */
+  moveTo(tdUrl: string): void {
+    this.#link.moveTo(tdUrl);
+    this.#enrolledAt = undefined;
   }
 
   /**
@@ -67,16 +74,17 @@ export class MeterUplink {
 
   /** Once, and again when an epoch went by without this meter. */
   async #enrolIfDue(): Promise<void> {
-    if (this.#enrolled) return;
+    if (this.enrolled) return;
+    const { tdUrl } = this.#link;
     await this.#meter.groups.updateMembership(await this.#link.invoke('enrol', this.#meter.enrolment(this.#td)));
-    this.#enrolled = true;
+    this.#enrolledAt = tdUrl;
   }
 
   /** Does one step in every group with what the gateway shows. @throws GridringError when it shows nothing readable */
   async follow(): Promise<void> {
     const { submissions, missed } = await this.#follower.follow(await this.#link.round());
     for (const submission of submissions) await this.#submit(submission);
-    if (missed) this.#enrolled = false;
+    if (missed) this.#enrolledAt = undefined;
   }
 
   /** The gateway may have gone on meanwhile: what it refuses is shown again, or over. */

@@ -196,7 +196,8 @@ export class Gateway implements ThingBehaviour {
     const { fresh } = await store.accept(items, nowS());
     // Anybody may play an upload again: only what is new is a sign of life.
     if (fresh > 0) for (const group of this.#groups) if (group.lists(meter)) group.heard(meter);
-    return signReceipt(suite, identity, meter, message);
+    const custody = { custodian: await store.custodian(), storedThrough: await store.storedThrough(meter) };
+    return signReceipt(suite, identity, meter, message, custody);
   }
 
   /** A member or an operator asks for a new epoch; it follows on its own. */

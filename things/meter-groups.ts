@@ -161,12 +161,21 @@ export class MeterGroups {
   /** The certificate of a coordinator of any group, by its kid. @throws VerificationError `certificate-expired` */
   coordinator(kid: Uint8Array): VerifiedCertificate | undefined {
     for (const { membership } of this.#groups.values()) {
-      const entry = membership?.list.entries.find(({ certHash }) => equalBytes(certHash.subarray(0, 8), kid));
-      if (membership && entry && findEntry(membership.list, entry.certHash, 'coordinator')) {
-        return certificateOf(membership, entry.certHash, 'coordinator', this.#parts.nowS());
-      }
+      const certificate = this.#coordinatorIn(membership, kid);
+      if (certificate) return certificate;
     }
     return undefined;
+  }
+
+  /** The certificate of a coordinator of one group, by its kid. @throws VerificationError `certificate-expired` */
+  coordinatorOf(gid: Uint8Array, kid: Uint8Array): VerifiedCertificate | undefined {
+    return this.#coordinatorIn(this.#groups.get(toHex(gid))?.membership, kid);
+  }
+
+  #coordinatorIn(membership: Membership | undefined, kid: Uint8Array): VerifiedCertificate | undefined {
+    const entry = membership?.list.entries.find(({ certHash }) => equalBytes(certHash.subarray(0, 8), kid));
+    if (!membership || !entry || !findEntry(membership.list, entry.certHash, 'coordinator')) return undefined;
+    return certificateOf(membership, entry.certHash, 'coordinator', this.#parts.nowS());
   }
 
   /**

@@ -1,5 +1,5 @@
 /** What stands behind a meter's affordances: its part in the rings of its groups, and the sealing of its readings. */
-import { toBase64Url, toHex } from '../crypto/bytes.js';
+import { concatBytes, toBase64Url, toHex } from '../crypto/bytes.js';
 import { parseSign1 } from '../crypto/cose.js';
 import { signEnrolment } from '../crypto/enrolment.js';
 import { verifyReceipt } from '../crypto/envelope/reading.js';
@@ -15,7 +15,8 @@ import {
 } from '../crypto/envelope/sealing.js';
 import type { Gap } from '../crypto/envelope/gap-report.js';
 import type { Reading } from '../crypto/envelope/senml.js';
-import { ConflictError, VerificationError } from '../crypto/errors.js';
+import { ConflictError, MalformedError, VerificationError } from '../crypto/errors.js';
+import { decodeHome, encodeHome, parseHome, verifyHome, type Home } from '../crypto/home.js';
 import { limits } from '../crypto/limits.js';
 import type { MemberState } from '../crypto/ring/member-state.js';
 import type { ActionHandler, PropertyReader, ThingBehaviour, ThingEmitter } from './behaviour.js';
@@ -31,6 +32,8 @@ import { packUpload, type PreparedUpload } from './upload.js';
 export interface MeterParts extends Parts {
   readonly store: MeterStore;
   readonly readingIntervalS: number;
+  /** The gateway is at one of these URLs of its Thing Description from now on. */
+  readonly onHome?: (tdUrls: readonly string[]) => void;
   /** Shown beside the readings' state, e.g. "replay". */
   readonly sourceName: string;
   /** When the state in the store came from a backup, Unix seconds; undefined where it did not. */
@@ -44,9 +47,11 @@ export class Meter implements ThingBehaviour {
   readonly #groups: MeterGroups;
   readonly #serial = new Serial();
   #sealing: SealingState;
+  #home: Home | undefined;
   #emitter: ThingEmitter | undefined;
 
-  private constructor(parts: MeterParts, groups: MeterGroups, sealing: SealingState) {
+  private constructor(parts: MeterParts, groups: MeterGroups, sealing: SealingState, home: Home | undefined) {
+    this.#home = home;
     this.#parts = parts;
     this.#groups = groups;
     this.#sealing = sealing;
@@ -56,6 +61,7 @@ export class Meter implements ThingBehaviour {
       confirm: { kind: 'message', invoke: (message) => groups.take('tokens', message) },
       activate: { kind: 'message', invoke: (message) => groups.take('confirmations', message) },
       updateMembership: { kind: 'message', invoke: (bundle) => groups.updateMembership(bundle) },
+      rehome: { kind: 'message', invoke: (message) => this.#rehome(message) },
       endorse: { kind: 'message', invoke: (bundle) => groups.endorse(bundle) },
     };
     this.properties = {
@@ -74,12 +80,13 @@ export class Meter implements ThingBehaviour {
 
   /** Loads what the store kept: groups with their keys, and where the sealing goes on. */
   static async load(parts: MeterParts): Promise<Meter> {
-    const sealing = await parts.store.loadSealing();
+    const [sealing, home] = [await parts.store.loadSealing(), await parts.store.loadHome()];
     const onStep = (before: MemberState, after: MemberState): void => {
       meter.#onStep(before, after);
     };
     const groups = await MeterGroups.load({ ...parts, onStep });
-    const meter: Meter = new Meter(parts, groups, sealing ? decodeSealingState(sealing) : newSealingState);
+    const state = sealing ? decodeSealingState(sealing) : newSealingState;
+    const meter: Meter = new Meter(parts, groups, state, home && decodeHome(home));
     return meter;
   }
 
@@ -104,6 +111,11 @@ export class Meter implements ThingBehaviour {
   /** How many readings there ever were. */
   get readings(): number {
     return this.#sealing.readings;
+  }
+
+  /** URLs of the gateway's Thing Description, where it has told them; empty otherwise. */
+  get homeUrls(): readonly string[] {
+    return this.#home?.tdUrls ?? [];
   }
 
   get groups(): MeterGroups {
@@ -150,7 +162,9 @@ export class Meter implements ThingBehaviour {
       const { membership, active } = group;
       const context = { suite, self: identity, membership, activeKey: active.name, random };
       const { state, items, consumed } = step(context, this.#sealing);
-      await store.saveSealing(encodeSealingState(state), items, nowS());
+      let sequence = this.#sealing.nextSequence;
+      const numbered = items.map((item) => (item.kind === 'grant' ? item : { ...item, sequence: sequence++ }));
+      await store.saveSealing(encodeSealingState(state), numbered, nowS());
       this.#sealing = state;
       wipe(consumed);
       const entry = items.at(-1);
@@ -164,7 +178,7 @@ export class Meter implements ThingBehaviour {
   }
 
   /**
-   * Forgets what the gateway has signed for.
+   * Holds what the gateway has signed for, and forgets what it says the backend has.
    * @throws MalformedError, VerificationError `not-listed`, `receipt-mismatch`, `signature-invalid`
    */
   async acknowledge(upload: PreparedUpload, receipt: Uint8Array): Promise<void> {
@@ -172,8 +186,32 @@ export class Meter implements ThingBehaviour {
     const { kid } = parseSign1(receipt, limits.memberMessage);
     const certificate = this.#groups.coordinator(kid);
     if (!certificate) throw new VerificationError('not-listed', 'a receipt of nobody in the lists');
-    verifyReceipt(suite, certificate, identity.certHash, upload.message, receipt);
-    await store.acknowledge(upload.positions);
+    const custody = verifyReceipt(suite, certificate, identity.certHash, upload.message, receipt);
+    if (!custody) throw new MalformedError('message-malformed', 'a receipt that says nothing of custody');
+    const { custodian, storedThrough } = custody;
+    await store.hold(upload.positions, { name: concatBytes(kid, custodian), storedThrough });
+  }
+
+  /** Takes the word of a coordinator in the newest list of a group, unless it is older than the one that is known. */
+  #rehome(message: Uint8Array): Promise<Uint8Array> {
+    return this.#serial.run(async () => {
+      const { suite, store, nowS, onHome, log, identity } = this.#parts;
+      const { home, kid } = parseHome(message);
+      const certificate = this.#groups.coordinatorOf(home.gid, kid);
+      if (!certificate) throw new VerificationError('not-listed', 'a home of nobody who coordinates that group');
+      verifyHome(suite, certificate, message);
+      if (home.timeS < (this.#home?.timeS ?? 0) || home.timeS > nowS() + limits.clockSkewS) {
+        throw new ConflictError(
+          'home-stale',
+          'a newer word is known where the gateway is, or this one is of the future',
+        );
+      }
+      await store.saveHome(encodeHome(home));
+      this.#home = home;
+      log.info({ meter: identity.id, gateway: certificate.id, tdUrls: home.tdUrls }, 'the gateway is elsewhere');
+      onHome?.(home.tdUrls);
+      return new Uint8Array(0);
+    });
   }
 
   /** The room for the outbox has become scarce, or is no longer. */
@@ -200,6 +238,7 @@ export class Meter implements ThingBehaviour {
         lastSequence: this.lastSequence,
         unacknowledged: depth,
         unacknowledgedBytes: bytes,
+        held: await store.heldCount(),
         ...(oldestS !== null && { oldestAgeS: Math.max(0, nowS() - oldestS) }),
         ...(count > 0 && { setAside: count }),
         ...(lastCode !== null && { setAsideCode: lastCode }),

@@ -14,6 +14,12 @@ export interface OutboxItem {
   readonly message: Uint8Array;
 }
 
+/** An item that goes into an outbox. */
+export interface NewItem extends Omit<OutboxItem, 'position'> {
+  /** Of an entry in its meter's chain; a grant has none. */
+  readonly sequence?: number;
+}
+
 export interface OutboxStatus {
   readonly depth: number;
   /** Of the items' messages. */
@@ -55,6 +61,13 @@ export interface Outbox {
   diskStatus(): Promise<DiskStatus>;
 }
 
+export interface Holder {
+  /** Names the gateway, and the database in which it keeps what it signs for. */
+  readonly name: Uint8Array;
+  /** Of the entries that are held by it, the backend has all up to this sequence. */
+  readonly storedThrough: number;
+}
+
 export interface MeterStore extends Outbox {
   /** Persistent state of a group's ring member, by gid. */
   loadMember(gid: Uint8Array): Promise<Uint8Array | undefined>;
@@ -69,7 +82,20 @@ export interface MeterStore extends Outbox {
   /** State of the meter's chain: reading key, next sequence, hash of the last entry. */
   loadSealing(): Promise<Uint8Array | undefined>;
   /** The new state of the sealing together with what it sealed or granted: all or nothing. */
-  saveSealing(sealing: Uint8Array, items: readonly Omit<OutboxItem, 'position'>[], nowS: number): Promise<void>;
+  saveSealing(sealing: Uint8Array, items: readonly NewItem[], nowS: number): Promise<void>;
+
+  /**
+   * A gateway has these durably: they leave the outbox and are held here until it says that the backend has them. What it
+   * has said so of is forgotten. What another holder has signed for goes back into the outbox, for it is this one now that
+   * brings it to the backend. What is held gives way where there is no room for new readings.
+   */
+  hold(positions: readonly number[], holder: Holder): Promise<void>;
+  /** Items that are held. */
+  heldCount(): Promise<number>;
+
+  /** Where the gateway is, if it has moved. */
+  loadHome(): Promise<Uint8Array | undefined>;
+  saveHome(home: Uint8Array): Promise<void>;
 }
 
 /** An entry of a meter's chain, with the coordinates that make storing it idempotent. */
@@ -190,6 +216,10 @@ export interface GroupStore {
 }
 
 export interface GatewayStore extends Outbox, GroupStore {
+  /** 16 random bytes, made with the database. */
+  custodian(): Promise<Uint8Array>;
+  /** Of the entries of a meter that were accepted here, the backend has all up to this sequence. */
+  storedThrough(meter: Uint8Array): Promise<number>;
   /** A newer enrolment of a meter takes the place of the older, and brings it back into groups that it had left before. */
   saveEnrolment(meter: EnrolledMeter): Promise<void>;
   enrolments(): Promise<readonly EnrolledMeter[]>;

@@ -130,36 +130,55 @@ export function parseUpload(bytes: Uint8Array): Upload {
   };
 }
 
+/** What becomes of a meter's entries at a gateway that has signed for them. */
+export interface Custody {
+  /** 16 random bytes that name the database in which the gateway keeps them. */
+  readonly custodian: Uint8Array;
+  /** Of the meter's entries that were given there, the backend has all up to this sequence. */
+  readonly storedThrough: number;
+}
+
 /**
  * A receipt: the receiver signs that it holds the whole upload durably, so that nobody else can make the sender forget.
- * `sender` is the certHash of who uploaded.
+ * `sender` is the certHash of who uploaded. A gateway adds how it stands with what the sender gave it before.
  */
 export const signReceipt = (
   suite: Suite,
   receiver: { readonly kid: Uint8Array; readonly signer: Signer },
   sender: Uint8Array,
   upload: Uint8Array,
+  custody?: Custody,
 ): Uint8Array =>
   sign1(
     suite,
     receiver.signer,
     receiver.kid,
     { type: 'receipt', context: sender },
-    encode([hash(suite, 'upload', upload)]),
+    encode([hash(suite, 'upload', upload), ...(custody ? [custody.custodian, custody.storedThrough] : [])]),
   );
 
-/** @throws MalformedError, VerificationError `receipt-mismatch`, `signature-invalid` */
+/**
+ * @returns what a gateway says of its custody
+ * @throws MalformedError, VerificationError `receipt-mismatch`, `signature-invalid`
+ */
 export function verifyReceipt(
   suite: Suite,
   receiver: VerifiedCertificate,
   sender: Uint8Array,
   upload: Uint8Array,
   bytes: Uint8Array,
-): void {
+): Custody | undefined {
+  const what = 'receipt';
   const message = parseSign1(bytes, limits.memberMessage);
   verifySign1(suite, receiver.verifier, message, { type: 'receipt', context: sender });
-  const [uploadHash] = arrayOf(decodeStrict(message.payload, limits.memberMessage), 'receipt', 1);
-  if (!equalBytes(bytesOf(uploadHash, 'receipt', 32), hash(suite, 'upload', upload))) {
+  const items = arrayOf(decodeStrict(message.payload, limits.memberMessage), what);
+  const [uploadHash, custodian, storedThrough] = arrayOf(items, what, items.length === 1 ? 1 : 3);
+  if (!equalBytes(bytesOf(uploadHash, what, 32), hash(suite, 'upload', upload))) {
     throw new VerificationError('receipt-mismatch', 'the receipt is for another upload');
   }
+  if (items.length === 1) return undefined;
+  return {
+    custodian: bytesOf(custodian, what, 16),
+    storedThrough: uintOf(storedThrough, what, Number.MAX_SAFE_INTEGER),
+  };
 }

@@ -40,6 +40,8 @@ export function startAnew(role: StoreRole, connection: DatabaseSyncInstance, now
       break;
     case 'gateway':
       connection.exec(`UPDATE announced SET epoch = epoch + ${epochsPassedOver}, attempt = 1`);
+      // What was accepted after the backup is gone: members send again what they still hold.
+      connection.exec('UPDATE custodian SET name = randomblob(16)');
       break;
     case 'backend':
       // Events after the backup had positions that will be given again.

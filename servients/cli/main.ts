@@ -20,6 +20,7 @@ const program = new Command('gridring')
   .version(softwareVersion())
   .showHelpAfterError('(see --help)')
   .addHelpText('after', exitCodeHelp)
+  .enablePositionalOptions()
   .exitOverride();
 
 for (const add of [

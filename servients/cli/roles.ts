@@ -7,6 +7,7 @@ import { configSchema, readConfig, type BackendConfig, type Configs, type MeterH
 import { readCertificates, readIdentity } from '../identity-files.js';
 import type { SourceConfig } from '../sources/open-source.js';
 import { makeLog, Refusals, softwareVersion, type Runtime, type RuntimeEvent } from '../runtime.js';
+import { addGatewayReplace } from './gateway.js';
 import { eventPrinter, exitCodes, printJson } from './output.js';
 import { stopRequested } from './stop.js';
 
@@ -126,6 +127,7 @@ export function addRoles(program: Command): void {
     if (role === 'meter') {
       command.option('--source <source>', 'p1:/dev/ttyUSB0, p1:tcp://host:port, csv:FILE or module:FILE instead');
     }
+    if (role === 'gateway') addGatewayReplace(command);
   }
 }
 

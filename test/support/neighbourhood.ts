@@ -69,6 +69,8 @@ export interface Neighbourhood {
     readonly without?: readonly Principal[];
     readonly add?: readonly Principal[];
   }): MembershipList;
+  /** The first list, with another gateway in the place of `gateway`. */
+  listUnder(successor: Principal, version: number): MembershipList;
   /** The signed list with certificates, as `updateMembership` carries it. */
   bundle(list: AuthorityList, extra?: readonly Principal[]): Uint8Array;
   membership(list?: AuthorityList, extra?: readonly Principal[]): Membership;
@@ -168,6 +170,13 @@ export function makeNeighbourhood(suite: Suite, meterCount: number, seed = 'neig
       notBeforeS: nowS - 3_600,
       notAfterS: nowS + yearS,
     });
+  const listUnder: Neighbourhood['listUnder'] = (successor, version) => {
+    const before = list({ version });
+    const entries = before.entries.map((entry) =>
+      entry.certHash === gateway.certHash ? { ...entry, certHash: successor.certHash } : entry,
+    );
+    return { ...before, entries };
+  };
   const bundle: Neighbourhood['bundle'] = (signedList, extra = []) =>
     encodeMembershipBundle(signMembershipList(suite, authority, signedList), [
       ...certificates,
@@ -191,6 +200,7 @@ export function makeNeighbourhood(suite: Suite, meterCount: number, seed = 'neig
     certificates,
     certify,
     list,
+    listUnder,
     bundle,
     membership,
     memberContext: (principal, current = first, draw = random) => ({

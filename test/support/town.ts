@@ -52,7 +52,7 @@ function diskOf<Store extends Closable>(real: Store, point: CrashPoint | undefin
       if (typeof method !== 'function') return method;
       return async (...args: readonly unknown[]): Promise<unknown> => {
         if (crashed) throw new Crash('the process is gone');
-        const isWrite = /^(save|accept|acknowledge|mark)/.test(String(name));
+        const isWrite = /^(save|accept|acknowledge|hold|mark)/.test(String(name));
         if (isWrite) writes.push(String(name));
         const isLast = isWrite && writes.length === point?.write;
         if (isLast && point.when === 'before') crash();

@@ -169,6 +169,13 @@ export class Village {
     this.store.close();
   }
 
+  /** The gateway dies and its disk with it; it is started again on an empty one. */
+  async loseGateway(): Promise<void> {
+    await this.stopGateway();
+    for (const end of ['', '-wal', '-shm']) rmSync(join(this.#folder, `gateway.sqlite${end}`), { force: true });
+    await this.startGateway();
+  }
+
   async close(): Promise<void> {
     await this.stopGateway();
     for (const { store } of this.residents) store.close();

@@ -7,6 +7,7 @@ import { Ajv, type AnySchemaObject } from 'ajv';
 import addFormats from 'ajv-formats';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { toBase64Url, toHex } from '../../crypto/bytes.js';
+import { signHome } from '../../crypto/home.js';
 import { encodeEndorsementBundle, signEndorsement } from '../../crypto/ring/endorsement.js';
 import { verifyRecord } from '../../crypto/ring/record.js';
 import { encodeLeaveRequest, encodeRevokeRequest } from '../../crypto/ring/requests.js';
@@ -146,6 +147,8 @@ test('from enrolment to the first reading, every answer, property and event fits
   ]);
   for (const meter of meters) {
     await invoke('meter', meter, 'endorse', endorsement);
+    const home = { gid: town.gid, tdUrls: ['coap://192.0.2.7/.well-known/wot'], timeS: nowS };
+    await invoke('meter', meter, 'rehome', signHome(suiteX25519, town.gateway, home));
     await meter.report({ timeS: nowS, intervalS: 60, energyTotalWh: 0, source: 'replay', missing: true });
     await checkProperties('meter', meter);
     const upload = (await meter.nextUpload())!;

@@ -150,6 +150,7 @@ describe('schema files', () => {
       readings: base64UrlLength(limits.readingsBatch),
       record: base64UrlLength(4 * limits.bundle),
       verdict: base64UrlLength(limits.verdict),
+      home: base64UrlLength(limits.home),
     });
   });
 

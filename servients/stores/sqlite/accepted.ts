@@ -22,6 +22,7 @@ type ByReading<Row> = Statement<[meter: number, sequence: number], Row>;
 export class AcceptedItems {
   readonly #meterId: (certHash: Uint8Array) => number;
   readonly #stretches: Statement<[meter: number, sameMeter: number, from: number, to: number], Stretch>;
+  readonly #last: Statement<[meter: number], { readonly last: number }>;
   readonly #removeStretches: Statement<[meter: number, from: number, to: number]>;
   readonly #addStretch: Statement<[meter: number, first: number, last: number]>;
   readonly #hash: ByReading<{ readonly hash: Uint8Array }>;
@@ -41,6 +42,7 @@ export class AcceptedItems {
          (SELECT max(first) FROM accepted_stretch WHERE meter = ? AND first <= ?), 0
        ) AND first <= ?`,
     );
+    this.#last = database.prepare('SELECT last FROM accepted_stretch WHERE meter = ? ORDER BY first DESC LIMIT 1');
     this.#removeStretches = database.prepare('DELETE FROM accepted_stretch WHERE meter = ? AND first BETWEEN ? AND ?');
     this.#addStretch = database.prepare('INSERT INTO accepted_stretch (meter, first, last) VALUES (?, ?, ?)');
     this.#hash = database.prepare('SELECT hash FROM accepted_reading WHERE meter = ? AND sequence = ?');
@@ -85,6 +87,16 @@ export class AcceptedItems {
     for (const { sequence, hash, previousHash } of fresh) this.#addReading.run(meter, sequence, hash, previousHash);
     this.#forgetReadings.run(meter, meter);
     return fresh;
+  }
+
+  /** The newest sequence of a meter; 0 before the first. */
+  lastSequence(meter: Uint8Array): number {
+    return this.#last.get(this.#meterId(meter))?.last ?? 0;
+  }
+
+  /** The short number of a meter. Within a transaction of the caller. */
+  meterId(meter: Uint8Array): number {
+    return this.#meterId(meter);
   }
 
   /** Remembers a grant. Within a transaction of the caller. @returns whether it was not accepted before */

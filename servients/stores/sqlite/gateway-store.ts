@@ -1,5 +1,5 @@
 import { decodeStrict, encode } from '../../../crypto/cbor.js';
-import type { EnrolledMeter, GatewayStore, SetAside, StoredItem } from '../../../things/stores.js';
+import type { EnrolledMeter, GatewayStore, NewItem, SetAside, StoredItem } from '../../../things/stores.js';
 import { AcceptedItems } from './accepted.js';
 import { onlyRow, openStore, type Closable, type Database, type Statement, type StoreOptions } from './database.js';
 import { deliveries } from '../deliveries.js';
@@ -22,6 +22,11 @@ class SqliteGatewayStore extends SqliteGroups implements GatewayStore, Closable 
   >;
   readonly #cameBack: Statement<[certHash: Uint8Array, enrolledS: number]>;
   readonly #enrolments: Statement<[], EnrolmentRow>;
+  readonly #custodian: Statement<[], { readonly name: Uint8Array }>;
+  readonly #waiting: Statement<
+    [meter: number, sameMeter: number],
+    { readonly unknown: number; readonly waiting: number | null }
+  >;
   readonly #refusedRecords: Statement<[], SetAside>;
   readonly #reportAgain: Statement<[]>;
 
@@ -35,6 +40,15 @@ class SqliteGatewayStore extends SqliteGroups implements GatewayStore, Closable 
     this.#cameBack = database.prepare("DELETE FROM departure WHERE cert_hash = ? AND kind = 'left' AND signed_s < ?");
     this.#enrolments = database.prepare(
       'SELECT id, cert_hash AS certHash, certificates, td, enrolled_s AS enrolledS FROM enrolment ORDER BY id',
+    );
+    this.#custodian = database.prepare('SELECT name FROM custodian');
+    this.#waiting = database.prepare(
+      `SELECT EXISTS (SELECT 1 FROM outbox WHERE sequence IS NULL AND kind <> 'grant')
+           + EXISTS (SELECT 1 FROM set_aside WHERE sequence IS NULL AND kind <> 'grant') AS unknown,
+         (SELECT min(sequence) FROM (
+            SELECT min(sequence) AS sequence FROM outbox WHERE meter = ? AND sequence IS NOT NULL
+            UNION ALL SELECT min(sequence) FROM set_aside WHERE meter = ?
+         )) AS waiting`,
     );
     this.#refusedRecords = database.prepare(
       `SELECT count(*) AS count,
@@ -63,8 +77,30 @@ class SqliteGatewayStore extends SqliteGroups implements GatewayStore, Closable 
         if (delivery.kind === 'run') fresh.push(...this.#accepted.acceptRun(delivery));
         else if (this.#accepted.acceptGrant(delivery)) fresh.push(delivery);
       }
-      this.add(fresh, nowS);
+      this.add(
+        fresh.map((item) => this.#ownItem(item)),
+        nowS,
+      );
       return { fresh: fresh.length };
+    });
+  }
+
+  #ownItem(item: StoredItem): NewItem & { readonly meter?: number } {
+    const { kind, message } = item;
+    if (item.kind === 'grant') return { kind, message };
+    return { kind, message, meter: this.#accepted.meterId(item.meter), sequence: item.sequence };
+  }
+
+  async custodian(): Promise<Uint8Array> {
+    return this.#database.read(() => onlyRow(this.#custodian.get())).name;
+  }
+
+  async storedThrough(meter: Uint8Array): Promise<number> {
+    return this.#database.transaction(() => {
+      const id = this.#accepted.meterId(meter);
+      const { unknown, waiting } = onlyRow(this.#waiting.get(id, id));
+      if (unknown > 0) return 0;
+      return waiting === null ? this.#accepted.lastSequence(meter) : waiting - 1;
     });
   }
 

@@ -46,7 +46,7 @@ export abstract class SqliteGroups extends SqliteOutbox implements GroupStore {
   readonly #saveQuarantine: Statement<[gid: Uint8Array, state: Uint8Array]>;
 
   constructor(database: Database) {
-    super(database);
+    super(database, ['meter', 'sequence']);
     this.#database = database;
     this.#loadMembership = database.prepare('SELECT bundle FROM membership WHERE gid = ?');
     this.#saveMembership = database.prepare(

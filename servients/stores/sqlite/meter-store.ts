@@ -1,5 +1,6 @@
-import type { MeterStore, OutboxItem } from '../../../things/stores.js';
-import { openStore, type Closable, type Database, type Statement, type StoreOptions } from './database.js';
+import { UnavailableError } from '../../../crypto/errors.js';
+import type { Holder, MeterStore, NewItem } from '../../../things/stores.js';
+import { onlyRow, openStore, type Closable, type Database, type Statement, type StoreOptions } from './database.js';
 import { SqliteOutbox } from './outbox.js';
 
 /**
@@ -17,6 +18,9 @@ type ByGid<Row = never> = Statement<[gid: Uint8Array], Row>;
  */
 const emptyLogAfterMs = 1_000;
 
+/** Held items that are forgotten at once where there is no room. */
+const givingWay = 256;
+
 class SqliteMeterStore extends SqliteOutbox implements MeterStore, Closable {
   readonly #database: Database;
   readonly #loadMember: ByGid<{ readonly state: Uint8Array }>;
@@ -26,10 +30,20 @@ class SqliteMeterStore extends SqliteOutbox implements MeterStore, Closable {
   readonly #saveMembership: Statement<[gid: Uint8Array, bundle: Uint8Array]>;
   readonly #loadSealing: Statement<[], { readonly state: Uint8Array }>;
   readonly #saveSealing: Statement<[state: Uint8Array]>;
+  readonly #hold: Statement<[holder: Uint8Array, position: number]>;
+  readonly #heldCount: Statement<[], { readonly count: number }>;
+  readonly #isHeldByOthers: Statement<[holder: Uint8Array, sameHolder: Uint8Array], object>;
+  readonly #heldByOthers: Statement<[holder: Uint8Array], { readonly count: number; readonly bytes: number }>;
+  readonly #sendAgain: Statement<[holder: Uint8Array]>;
+  readonly #forgetHeldByOthers: Statement<[holder: Uint8Array]>;
+  readonly #forgetStored: Statement<[holder: Uint8Array, sameHolder: Uint8Array, storedThrough: number]>;
+  readonly #forgetOldestHeld: Statement<[]>;
+  readonly #loadHome: Statement<[], { readonly state: Uint8Array }>;
+  readonly #saveHome: Statement<[state: Uint8Array]>;
   #emptyLogTimer: NodeJS.Timeout | undefined;
 
   constructor(database: Database) {
-    super(database);
+    super(database, ['sequence']);
     this.#database = database;
     this.#loadMember = database.prepare('SELECT state FROM member WHERE gid = ?');
     this.#saveMember = database.prepare('INSERT OR REPLACE INTO member (gid, state) VALUES (?, ?)');
@@ -38,6 +52,30 @@ class SqliteMeterStore extends SqliteOutbox implements MeterStore, Closable {
     this.#saveMembership = database.prepare('INSERT OR REPLACE INTO membership (gid, bundle) VALUES (?, ?)');
     this.#loadSealing = database.prepare('SELECT state FROM sealing');
     this.#saveSealing = database.prepare('INSERT OR REPLACE INTO sealing (id, state) VALUES (1, ?)');
+    this.#hold = database.prepare(
+      `INSERT INTO held (holder, position, kind, message, added_s, sequence)
+       SELECT ?, position, kind, message, added_s, sequence FROM outbox WHERE position = ?`,
+    );
+    this.#heldCount = database.prepare('SELECT count(*) AS count FROM held');
+    this.#isHeldByOthers = database.prepare('SELECT 1 FROM held WHERE holder < ? OR holder > ? LIMIT 1');
+    this.#heldByOthers = database.prepare(
+      'SELECT count(*) AS count, coalesce(sum(length(message)), 0) AS bytes FROM held WHERE holder <> ?',
+    );
+    this.#sendAgain = database.prepare(
+      `INSERT INTO outbox (position, kind, message, added_s, sequence)
+       SELECT position, kind, message, added_s, sequence FROM held WHERE holder <> ?`,
+    );
+    this.#forgetHeldByOthers = database.prepare('DELETE FROM held WHERE holder <> ?');
+    // Grants that went before an entry are where it is.
+    this.#forgetStored = database.prepare(
+      `DELETE FROM held WHERE holder = ? AND position <=
+         (SELECT max(position) FROM held WHERE holder = ? AND sequence <= ?)`,
+    );
+    this.#forgetOldestHeld = database.prepare(
+      `DELETE FROM held WHERE position IN (SELECT position FROM held ORDER BY position LIMIT ${givingWay})`,
+    );
+    this.#loadHome = database.prepare('SELECT state FROM home');
+    this.#saveHome = database.prepare('INSERT OR REPLACE INTO home (id, state) VALUES (1, ?)');
     // What a crash has left there.
     this.#emptyLog();
   }
@@ -71,10 +109,51 @@ class SqliteMeterStore extends SqliteOutbox implements MeterStore, Closable {
     return this.#database.read(() => this.#loadSealing.get())?.state;
   }
 
-  async saveSealing(sealing: Uint8Array, items: readonly Omit<OutboxItem, 'position'>[], nowS: number): Promise<void> {
+  async saveSealing(sealing: Uint8Array, items: readonly NewItem[], nowS: number): Promise<void> {
     this.#replaceSecrets(() => {
       this.#saveSealing.run(sealing);
-      this.add(items, nowS);
+      this.#addWithRoom(items, nowS);
+    });
+  }
+
+  /** What a gateway has signed for gives way to what nobody has yet. @throws UnavailableError `disk-full` */
+  #addWithRoom(items: readonly NewItem[], nowS: number): void {
+    for (;;) {
+      try {
+        this.add(items, nowS);
+        return;
+      } catch (error) {
+        const isFull = error instanceof UnavailableError && error.code === 'disk-full';
+        if (!isFull || this.#forgetOldestHeld.run().changes === 0) throw error;
+      }
+    }
+  }
+
+  async hold(positions: readonly number[], { name, storedThrough }: Holder): Promise<void> {
+    this.#database.transaction(() => {
+      for (const position of positions) this.#hold.run(name, position);
+      this.remove(positions);
+      if (this.#isHeldByOthers.get(name, name) !== undefined) {
+        const { count, bytes } = onlyRow(this.#heldByOthers.get(name));
+        this.#sendAgain.run(name);
+        this.#forgetHeldByOthers.run(name);
+        this.cameBack(count, bytes);
+      }
+      this.#forgetStored.run(name, name, storedThrough);
+    });
+  }
+
+  async heldCount(): Promise<number> {
+    return this.#database.read(() => onlyRow(this.#heldCount.get())).count;
+  }
+
+  async loadHome(): Promise<Uint8Array | undefined> {
+    return this.#database.read(() => this.#loadHome.get())?.state;
+  }
+
+  async saveHome(home: Uint8Array): Promise<void> {
+    this.#database.transaction(() => {
+      this.#saveHome.run(home);
     });
   }
 
