@@ -100,7 +100,7 @@ export class MeterProcess {
         await this.#waitForReadings();
       } catch (error) {
         this.#warn(error, 'the gateway cannot be served; trying again');
-        await sleep(backoffMs(failures++, error), signal);
+        await sleep(backoffMs(failures++, error), AbortSignal.any([signal, uplink.moved]));
       }
     }
   }

@@ -26,6 +26,7 @@ export class MeterUplink {
   readonly #uploader: Uploader;
   /** Which gateway knows this meter, by where it is; undefined for none. */
   #enrolledAt: string | undefined;
+  #moved = new AbortController();
 
   constructor({ id, meter, store, td, link, log }: UplinkParts) {
     this.#id = id;
@@ -49,10 +50,17 @@ export class MeterUplink {
     return this.#enrolledAt === this.#link.tdUrl;
   }
 
+  /** Aborted when the gateway has moved: nobody waits for the old one any more. */
+  get moved(): AbortSignal {
+    return this.#moved.signal;
+  }
+
   /** The gateway is somewhere else, or another: it has to know this meter first. */
   moveTo(tdUrl: string): void {
     this.#link.moveTo(tdUrl);
     this.#enrolledAt = undefined;
+    this.#moved.abort();
+    this.#moved = new AbortController();
   }
 
   /**
