@@ -77,7 +77,7 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
     const registrations = new Registrations(directory, runtime, () => {
       gateway.wake();
     });
-    const members = new MemberLinks(servient, () => gateway.enrolments);
+    const members = new MemberLinks(servient, directory, () => gateway.enrolments, runtime.log);
     const gateway: Gateway = await Gateway.load(
       {
         suite,

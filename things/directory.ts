@@ -26,7 +26,8 @@ export class TdInvalidError extends MalformedError {
   }
 }
 
-const discoveryContext = 'https://www.w3.org/2022/wot/discovery';
+/** Of every TD that a directory gives out. */
+export const discoveryContext = 'https://www.w3.org/2022/wot/discovery';
 
 export class Directory {
   readonly #parts: DirectoryParts;
