@@ -1,6 +1,7 @@
 /** The chains of meters as a backend shows them, to whoever may see them: fetched page by page, every entry verified. */
 import { equalBytes, fromBase64Url, fromHex, toHex } from '../crypto/bytes.js';
 import { parseCertificate, type CaCertificate, type VerifiedCertificate } from '../crypto/certificate.js';
+import type { GivenUp } from '../crypto/envelope/audit.js';
 import type { EntryKind } from '../crypto/envelope/chain.js';
 import { verifyEntry, type Entry } from '../crypto/envelope/entry.js';
 import { MalformedError, NotFoundError, VerificationError } from '../crypto/errors.js';
@@ -85,6 +86,12 @@ export class ChainClient {
     }
   }
 
+  /** What the backend says that it has given up of a chain, ascending. @throws as `entries`; MalformedError */
+  async givenUp(name: string): Promise<readonly GivenUp[]> {
+    const stretches = itemsOf(await this.#backend.get(`meters/${encodeURIComponent(name)}/dropped`), 'dropped');
+    return stretches.map(givenUpOf);
+  }
+
   /** Messages of a meter below /api/v1/meters/. @throws PeerRefusal `meter-unknown`, UnavailableError */
   async messages(name: string, path: string, what: string): Promise<readonly Uint8Array[]> {
     const answer = await this.#backend.get(`meters/${encodeURIComponent(name)}/${path}`);
@@ -125,6 +132,17 @@ function itemsOf(answer: unknown, name: string): readonly unknown[] {
   if (!Array.isArray(items)) throw new MalformedError('message-malformed', `the backend gave no list of ${name}`);
   return items;
 }
+
+function givenUpOf(item: unknown): GivenUp {
+  const { first, last, previousHash, hash } = (item ?? {}) as { readonly [name in keyof GivenUp]?: unknown };
+  if (!isSequence(first) || !isSequence(last) || first > last || !isHash(previousHash) || !isHash(hash)) {
+    throw new MalformedError('message-malformed', 'the backend gave no stretch of a chain');
+  }
+  return { first, last, previousHash: fromHex(previousHash), hash: fromHex(hash) };
+}
+
+const isSequence = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) > 0;
+const isHash = (value: unknown): value is string => typeof value === 'string' && /^[\da-f]{64}$/.test(value);
 
 function messageOf(item: unknown): Uint8Array {
   const message: unknown = (item as { readonly message?: unknown } | null)?.message;

@@ -1,4 +1,5 @@
 /** Audits of the chains that a backend shows: of all that is there, of some days, or against a checkpoint that was kept. */
+import { isDeepStrictEqual } from 'node:util';
 import { equalBytes } from '../crypto/bytes.js';
 import { ChainAudit, chainStart, type AuditStart, type ChainFindings } from '../crypto/envelope/audit.js';
 import type { Checkpoint } from '../crypto/envelope/checkpoint.js';
@@ -36,8 +37,8 @@ async function allCheckpoints(client: ChainClient, meter: string): Promise<reado
 
 export interface CheckpointComparison {
   readonly findings: ChainFindings;
-  /** Whether the entry of the checkpoint's sequence is the checkpoint. */
-  readonly isSame: boolean;
+  /** Whether the entry of the checkpoint's sequence is the checkpoint; given up where the backend says that it had one. */
+  readonly checkpoint: 'same' | 'other' | 'given-up';
 }
 
 /** The chain that the backend shows, up to a checkpoint that somebody has kept. @throws as `auditDays` */
@@ -46,26 +47,43 @@ export async function auditAgainst(
   kept: Checkpoint,
   meter: string,
 ): Promise<CheckpointComparison> {
-  let isSame = false;
-  const findings = await audit(client, meter, chainStart, kept.sequence, (sequence, hash) => {
-    isSame ||= sequence === kept.sequence && equalBytes(hash, kept.hash);
+  const { sequence } = kept;
+  const hashes: Uint8Array[] = [];
+  const findings = await audit(client, meter, chainStart, sequence, (other, hash) => {
+    if (other === sequence) hashes.push(hash);
   });
-  return { findings, isSame };
+  const isSame = hashes.some((hash) => equalBytes(hash, kept.hash));
+  const isGivenUp = findings.givenUp.some(({ first, last }) => first <= sequence && sequence <= last);
+  return { findings, checkpoint: isSame ? 'same' : isGivenUp ? 'given-up' : 'other' };
 }
 
 async function audit(
   client: ChainClient,
   meter: string,
   start: AuditStart,
-  last?: number,
+  last = Infinity,
   onEntry?: (sequence: number, hash: Uint8Array) => void,
 ): Promise<ChainFindings> {
   const chain = new ChainAudit(start);
+  const givenUp = await client.givenUp(meter);
+  let given = start.sequence;
+  const giveUpTo = (sequence: number): void => {
+    for (const stretch of givenUp.filter(({ first }) => first > given && first <= sequence)) {
+      chain.giveUp(stretch);
+      onEntry?.(stretch.last, stretch.hash);
+      given = stretch.last;
+    }
+  };
   for await (const { entry } of client.entries(meter, start.sequence)) {
-    if (last !== undefined && entry.sequence > last) break;
+    if (entry.sequence > last) break;
+    giveUpTo(entry.sequence);
     chain.add(entry);
     onEntry?.(entry.sequence, entry.hash);
   }
-  if (last !== undefined) chain.end(last);
-  return chain.findings;
+  giveUpTo(last);
+  if (last !== Infinity) chain.end(last);
+  const { findings } = chain;
+  // What is missing may have been given up since it was asked for.
+  const isCurrent = findings.missing.length === 0 || isDeepStrictEqual(await client.givenUp(meter), givenUp);
+  return isCurrent ? findings : audit(client, meter, start, last, onEntry);
 }

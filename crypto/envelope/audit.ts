@@ -14,6 +14,13 @@ export interface Stretch {
   readonly last: number;
 }
 
+/** Entries that a backend has given up by policy, in its own words, with what chains them to their neighbours. */
+export interface GivenUp extends Stretch {
+  readonly previousHash: Uint8Array;
+  /** Of the last of them. */
+  readonly hash: Uint8Array;
+}
+
 export interface ChainFindings {
   readonly entries: number;
   readonly readings: number;
@@ -21,6 +28,8 @@ export interface ChainFindings {
   readonly lastSequence: number;
   /** Sequences below the newest that are not there. No gap report explains them: it would have one of its own. */
   readonly missing: readonly Stretch[];
+  /** What the backend says that it had and has given up: known to fit to its neighbours, and that is all. */
+  readonly givenUp: readonly Stretch[];
   /** Sequences of entries that do not hold the hash of the one before, though both are there. */
   readonly broken: readonly number[];
   /** Sequences of checkpoints that count other readings than there are. */
@@ -44,6 +53,7 @@ export class ChainAudit {
   #entries = 0;
   #readings = 0;
   readonly #missing: Stretch[] = [];
+  readonly #givenUp: Stretch[] = [];
   readonly #broken: number[] = [];
   readonly #miscounted: number[] = [];
   readonly #reports: GapReport[] = [];
@@ -58,7 +68,21 @@ export class ChainAudit {
   }
 
   add(entry: Entry): void {
-    const { sequence, previousHash } = entry;
+    this.#follow(entry.sequence, entry.previousHash);
+    this.#before = entry;
+    this.#entries += 1;
+    this.#count(entry);
+  }
+
+  /** In the place of entries that are not there. */
+  giveUp({ first, last, previousHash, hash }: GivenUp): void {
+    this.#follow(first, previousHash);
+    this.#before = { sequence: last, hash };
+    this.#givenUp.push({ first, last });
+    this.#day = null;
+  }
+
+  #follow(sequence: number, previousHash: Uint8Array): void {
     if (sequence <= this.#before.sequence) throw new TypeError('entries ascend by sequence');
     if (sequence > this.#before.sequence + 1) {
       this.end(sequence - 1);
@@ -66,9 +90,6 @@ export class ChainAudit {
     } else if (!equalBytes(previousHash, this.#before.hash)) {
       this.#broken.push(sequence);
     }
-    this.#before = entry;
-    this.#entries += 1;
-    this.#count(entry);
   }
 
   /** What is known to end at `sequence`, and is not there, is missing. */
@@ -98,8 +119,9 @@ export class ChainAudit {
     return {
       entries: this.#entries,
       readings: this.#readings,
-      lastSequence: this.#entries === 0 ? this.#start.sequence : this.#before.sequence,
+      lastSequence: this.#before.sequence,
       missing: this.#missing,
+      givenUp: this.#givenUp,
       broken: this.#broken,
       miscounted: this.#miscounted,
       reports: this.#reports,
@@ -108,6 +130,6 @@ export class ChainAudit {
   }
 }
 
-/** Whether nothing is missing but what the meter itself has reported. Of an empty chain nobody can tell. */
-export const isWhole = ({ entries, missing, broken, miscounted }: ChainFindings): boolean =>
-  entries > 0 && missing.length === 0 && broken.length === 0 && miscounted.length === 0;
+/** Whether nothing is missing but what the meter has reported or the backend given up. Of an empty chain nobody can tell. */
+export const isWhole = ({ entries, givenUp, missing, broken, miscounted }: ChainFindings): boolean =>
+  entries + givenUp.length > 0 && missing.length === 0 && broken.length === 0 && miscounted.length === 0;

@@ -13,6 +13,7 @@ export const findingsJson = (findings: ChainFindings): object => ({
   readings: findings.readings,
   lastSequence: findings.lastSequence,
   missing: findings.missing,
+  givenUp: findings.givenUp,
   broken: findings.broken,
   miscounted: findings.miscounted,
   reports: findings.reports.map(reportJson),
@@ -37,7 +38,7 @@ export const checkpointJson = ({ sequence, day, first, readings, hash }: Checkpo
 
 export function findingsLines(meter: string, findings: ChainFindings): readonly string[] {
   const { entries, readings, lastSequence, checkpoint, reports } = findings;
-  if (entries === 0) return [`${meter}  NOT complete: nothing is there`];
+  if (entries + findings.givenUp.length === 0) return [`${meter}  NOT complete: nothing is there`];
   const state = isWhole(findings) ? 'complete' : 'NOT complete';
   const proof = checkpoint
     ? `proven to ${checkpoint.sequence}, by the checkpoint of ${isoDay(checkpoint.day)}`
@@ -45,6 +46,7 @@ export function findingsLines(meter: string, findings: ChainFindings): readonly 
   return [
     `${meter}  ${state}: ${readings} readings, ${entries} entries up to ${lastSequence}; ${proof}`,
     ...findings.missing.map((stretch) => `  missing   ${stretchText(stretch)}, and no report explains it`),
+    ...findings.givenUp.map((stretch) => `  given up  ${stretchText(stretch)}, by the backend’s policy`),
     ...findings.broken.map((sequence) => `  broken    ${sequence} does not follow the entry before it`),
     ...findings.miscounted.map((sequence) => `  miscount  the checkpoint ${sequence} counts other readings`),
     ...reports.map(reportLine),

@@ -46,7 +46,7 @@ async function gaps(options: Options): Promise<void> {
     const findings = await auditOf(client, meter, options);
     totals.meters += 1;
     if (findings && isWhole(findings)) totals.whole += 1;
-    if (findings && findings.reports.length > 0) totals.reported += 1;
+    if (findings && findings.reports.length + findings.givenUp.length > 0) totals.reported += 1;
     if (!findings) totals.skipped += 1;
     show(meter, findings, options);
   }

@@ -21,7 +21,7 @@ Exit codes:
   3  refused, or it does not verify
   4  not found
   5  a part that is needed cannot be reached
-  6  nothing was taken away, but meters report gaps (gridring gaps)`;
+  6  nothing is missing, but meters report gaps, or readings were given up by policy (gridring gaps)`;
 
 export const printJson = (value: unknown): void => {
   process.stdout.write(`${JSON.stringify(value)}\n`);

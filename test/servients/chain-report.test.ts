@@ -41,6 +41,8 @@ const honest: Lie = (entries) => entries;
 let backend: TestBackend;
 let middle: Server;
 let lie = honest;
+/** What the backend says that it has given up. */
+let givenUp: readonly object[] = [];
 let client: ChainClient;
 /** The messages of the chain, by sequence. */
 const chain: Uint8Array[] = [new Uint8Array(0)];
@@ -71,8 +73,8 @@ const startMiddle = (): Server =>
     void (async () => {
       const { authorization = '' } = request.headers;
       const answer = await fetch(`${backend.url}${request.url ?? ''}`, { headers: { authorization } });
-      const body = (await answer.json()) as { readonly entries?: readonly Item[] };
-      const shown = body.entries ? { entries: lie(body.entries) } : body;
+      const body = (await answer.json()) as { readonly entries?: readonly Item[]; readonly dropped?: unknown };
+      const shown = body.entries ? { entries: lie(body.entries) } : body.dropped ? { dropped: givenUp } : body;
       response.writeHead(answer.status, { 'content-type': 'application/json' }).end(JSON.stringify(shown));
     })();
   }).listen(0, '127.0.0.1');
@@ -187,6 +189,46 @@ describe('the chain that a backend shows', () => {
   });
 });
 
+describe('a chain of which the backend has given up a part', () => {
+  const hashOf = (sequence: number): string => toHex(parseEntry(n.suite, chain[sequence]!).hash);
+  const stretch = (first: number, last: number, hash = hashOf(last)): object => ({
+    ...{ first, last, hash },
+    previousHash: first === 1 ? '00'.repeat(32) : hashOf(first - 1),
+  });
+  async function without1to(last: number, told: readonly object[]) {
+    givenUp = told;
+    try {
+      const hidden: Lie = (entries) => entries.filter(({ sequence }) => sequence > last);
+      return await under(hidden, async () => ({
+        findings: await all(),
+        comparison: await auditAgainst(client, kept(), meterId),
+      }));
+    } finally {
+      givenUp = [];
+    }
+  }
+
+  it('is whole where what is left fits to what was given up, and that is named', async () => {
+    const { findings, comparison } = await without1to(4, [stretch(1, 4)]);
+    expect(findings).toMatchObject({ entries: 8, missing: [], broken: [], givenUp: [{ first: 1, last: 4 }] });
+    expect(isWhole(findings)).toBe(true);
+    expect(findingsLines(meterId, findings)[1]).toContain('given up  sequences 1 to 4 (4), by the backend’s policy');
+    expect(comparison.checkpoint).toBe('same');
+  });
+
+  it('is broken where what is left does not follow, and has a hole beside what is said to be given up', async () => {
+    expect((await without1to(4, [stretch(1, 4, 'ab'.repeat(32))])).findings.broken).toEqual([5]);
+    expect((await without1to(4, [stretch(1, 3)])).findings.missing).toEqual([{ first: 4, last: 4 }]);
+    await expect(without1to(4, [{ ...stretch(1, 4), last: 0 }])).rejects.toMatchObject({ code: 'message-malformed' });
+  });
+
+  it('can no longer be held against a checkpoint of that part', async () => {
+    const { findings, comparison } = await without1to(10, [stretch(1, 10)]);
+    expect(isWhole(findings)).toBe(true);
+    expect(comparison.checkpoint).toBe('given-up');
+  });
+});
+
 describe('a checkpoint that a household keeps', () => {
   const file = (): Uint8Array => encodeCheckpointFile(chain[9]!, n.bundle(n.list()));
   const check = { suite: n.suite, trustedRoots: [n.root], nowS };
@@ -203,12 +245,12 @@ describe('a checkpoint that a household keeps', () => {
 
   it('shows later whether the backend still has what the meter signed', async () => {
     expect(await auditAgainst(client, kept(), toHex(certHash))).toMatchObject({
-      isSame: true,
+      checkpoint: 'same',
       findings: { entries: 9, missing: [] },
     });
     const cut: Lie = (entries) => entries.filter(({ sequence }) => sequence < 8);
-    const { isSame, findings } = await under(cut, () => auditAgainst(client, kept(), meterId));
-    expect([isSame, findings.missing]).toEqual([false, [{ first: 8, last: 9 }]]);
+    const { checkpoint, findings } = await under(cut, () => auditAgainst(client, kept(), meterId));
+    expect([checkpoint, findings.missing]).toEqual(['other', [{ first: 8, last: 9 }]]);
     expect(isWhole(await under(cut, all))).toBe(true);
   });
 });
