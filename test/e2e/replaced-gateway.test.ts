@@ -1,9 +1,11 @@
 /** A gateway that dies with its disk while the backend is away: another one takes its place, and nothing is lost. */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { arrived, deploy, eventually, expectAllAccountedFor, type TestDeployment } from '../support/deployment.js';
 import { endAll, run, start, type Running } from '../support/processes.js';
+
+vi.setConfig({ testTimeout: 90_000 });
 
 let d: TestDeployment;
 let gateway: Running;
