@@ -125,6 +125,41 @@ describe('epoch', () => {
   });
 });
 
+/** A day of the replay ends at midnight, wherever in it the demo began: there is a checkpoint, or not yet. */
+describe('checkpoint', () => {
+  const at = (): readonly string[] => ['--meter', 'meter-01', ...key('household-01'), '--json'];
+
+  it('lists what a meter has signed, and keeps what is in the list', async () => {
+    const file = join(folder, 'a.checkpoint');
+    const keep = await run('checkpoint', 'keep', ...at(), '-o', file);
+    const ls = await run('checkpoint', 'ls', ...at());
+    expect(ls).toMatchObject({ code: 0, errors: '' });
+    if (keep.code === 0) {
+      const of = (ended: Ended): object => ({ ...(JSON.parse(lines(ended)[0]!) as object), event: '', file: '' });
+      expect(of(keep)).toEqual(of(ls));
+      const verified = await run('checkpoint', 'verify', file, ...key('household-01'), '--json');
+      expect(verified).toMatchObject({ code: 0, errors: '' });
+      expect(lines(verified).map((line) => JSON.parse(line) as object)).toMatchObject([
+        { event: 'checkpoint-verified', meter: 'meter-01' },
+        { event: 'checkpoint-compared', unchanged: true },
+      ]);
+    } else {
+      expect(keep.code).toBe(4);
+      expect(JSON.parse(keep.out)).toMatchObject({ event: 'error', code: 'checkpoint-unknown' });
+    }
+  });
+
+  it('keeps none of a day that is not over, and takes no other file for one', async () => {
+    const [none, other] = await Promise.all([
+      run('checkpoint', 'keep', ...at(), '--day', '1999-12-31'),
+      run('checkpoint', 'verify', join(folder, 'membership.cbor'), ...key('household-01'), '--json'),
+    ]);
+    expect([none, other].map(({ code }) => code)).toEqual([4, 3]);
+    expect(JSON.parse(none.out)).toMatchObject({ event: 'error', code: 'checkpoint-unknown' });
+    expect(JSON.parse(other.out)).toMatchObject({ event: 'error', code: 'message-malformed' });
+  });
+});
+
 describe('ca', () => {
   it('makes a CA whose keys only their owner reads, and certifies devices', async () => {
     const ca = join(folder, 'other-ca');
