@@ -50,7 +50,7 @@ export interface Agreed {
 /** For these it is worth waiting for members that were silent before. */
 const thorough: ReadonlySet<Reason> = new Set(['founding', 'restart', 'periodic', 'retry']);
 /** Attempts are numbered in one byte. */
-const lastAttempt = 255;
+export const lastAttempt = 255;
 /** Beyond the rounds' own deadlines. */
 const announcementLifeS = 300;
 

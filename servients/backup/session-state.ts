@@ -8,6 +8,7 @@ import { restoredSealing, sealingWithoutKey } from '../../crypto/envelope/sealin
 import { decodeMemberState, encodeMemberState } from '../../crypto/ring/member-state.js';
 import { memberWithoutKeys } from '../../crypto/ring/member-restored.js';
 import type { StoreRole } from '../stores/sqlite/migrate.js';
+import { lastAttempt } from '../../things/agreement.js';
 import type { Cell, Row } from './archive.js';
 
 /** Rows of a table as they go into a backup. @throws MalformedError for a state that this version does not read */
@@ -39,7 +40,8 @@ export function startAnew(role: StoreRole, connection: DatabaseSyncInstance, now
       rewrite(connection, 'sealing', (state) => encodeSealingState(restoredSealing(decodeSealingState(state), nowS)));
       break;
     case 'gateway':
-      connection.exec(`UPDATE announced SET epoch = epoch + ${epochsPassedOver}, attempt = 1`);
+      // The last attempt that an epoch has: the next announcement is of the epoch above.
+      connection.exec(`UPDATE announced SET epoch = epoch + ${epochsPassedOver}, attempt = ${lastAttempt}`);
       // What was accepted after the backup is gone: members send again what they still hold.
       connection.exec('UPDATE custodian SET name = randomblob(16)');
       break;
