@@ -10,7 +10,7 @@ import { demo } from './demo.js';
 import { floodScenario } from './flood.js';
 import { fuzz } from './fuzz/fuzz.js';
 import { makeTargets } from './fuzz/targets.js';
-import { kills } from './kills.js';
+import { kills, killsOnPostgres } from './kills.js';
 import { loss } from './loss.js';
 import { require, type Scenario, type SoakContext } from './scenario.js';
 
@@ -34,7 +34,7 @@ const fuzzing: Scenario = {
   },
 };
 
-const scenarios = [fuzzing, floodScenario, demo, kills, loss] as const;
+const scenarios = [fuzzing, floodScenario, demo, kills, killsOnPostgres, loss] as const;
 
 interface Options {
   readonly budget: Range;

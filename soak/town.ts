@@ -39,9 +39,17 @@ export class Town {
 
   /** Shortens what a demonstration is patient about. */
   configureGateway(group: object): void {
-    const file = this.deployment.configs.gateway;
-    const config = JSON.parse(readFileSync(file, 'utf8')) as { readonly group: object };
-    writeFileSync(file, JSON.stringify({ ...config, group: { ...config.group, ...group } }));
+    this.#configure('gateway', (config) => ({ group: { ...(config['group'] as object), ...group } }));
+  }
+
+  configureBackend(change: object): void {
+    this.#configure('backend', () => change);
+  }
+
+  #configure(role: 'backend' | 'gateway', change: (config: Readonly<Record<string, unknown>>) => object): void {
+    const file = this.deployment.configs[role];
+    const config = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
+    writeFileSync(file, JSON.stringify({ ...config, ...change(config) }));
   }
 
   async start(): Promise<void> {
