@@ -20,31 +20,39 @@ import type { Principal } from './neighbourhood.js';
 import type { Village } from './village.js';
 
 export class VillageBackend {
-  readonly backend: Backend;
-  readonly store: OpenBackendStore;
+  backend!: Backend;
+  store!: OpenBackendStore;
   /** Nobody answers there. */
   away = false;
   readonly #village: Village;
   readonly #folder: string;
 
-  private constructor(village: Village, folder: string, store: OpenBackendStore, backend: Backend) {
+  private constructor(village: Village) {
     this.#village = village;
-    this.#folder = folder;
-    this.store = store;
-    this.backend = backend;
+    this.#folder = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'gridring-backend-'));
   }
 
   static async build(village: Village): Promise<VillageBackend> {
-    const { suite, root, backend, certificates } = village.n;
-    const folder = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'gridring-backend-'));
-    const store = openBackendStore(join(folder, 'backend.sqlite'));
+    const built = new VillageBackend(village);
+    await built.#open();
+    return built;
+  }
+
+  /** Ends, and starts again with another quota of its database. */
+  async restart(maxBytes?: number): Promise<void> {
+    this.store.close();
+    await this.#open(maxBytes);
+  }
+
+  async #open(maxBytes?: number): Promise<void> {
+    const { suite, root, backend, certificates } = this.#village.n;
     const { id } = backend.certificate;
-    const parts = {
+    this.store = openBackendStore(join(this.#folder, 'backend.sqlite'), maxBytes === undefined ? {} : { maxBytes });
+    this.backend = await Backend.load({
       ...{ suite, identity: { ...backend, id, certificates: [backend.certificate.der, at(certificates, 0)] } },
-      ...{ trustedRoots: [root], log: makeLog('silent'), version: '0.1.0', nowS: () => village.nowS(id) },
-      ...{ store: store.backend, events: store.events, onEpochRecorded: () => undefined },
-    };
-    return new VillageBackend(village, folder, store, await Backend.load(parts));
+      ...{ trustedRoots: [root], log: makeLog('silent'), version: '0.1.0', nowS: () => this.#village.nowS(id) },
+      ...{ store: this.store.backend, events: this.store.events, onEpochRecorded: () => undefined },
+    });
   }
 
   close(): void {

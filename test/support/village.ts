@@ -75,6 +75,8 @@ export class Village {
   setBack = 0;
   /** Seconds by which one clock is ahead of the others, by the certificate's id. */
   readonly ahead = new Map<string, number>();
+  /** Quota of the gateway's database from its next start on. */
+  gatewayBytes: number | undefined;
   gateway!: Gateway;
   store!: GatewayStore & Closable;
   readonly #folder: string;
@@ -135,7 +137,8 @@ export class Village {
 
   async startGateway(bundles = this.#bundles): Promise<void> {
     const { clock } = this;
-    this.store = openGatewayStore(join(this.#folder, 'gateway.sqlite'));
+    const quota = this.gatewayBytes === undefined ? {} : { maxBytes: this.gatewayBytes };
+    this.store = openGatewayStore(join(this.#folder, 'gateway.sqlite'), quota);
     this.gateway = await Gateway.load(
       {
         ...this.#partsOf(this.n.gateway),
