@@ -16,12 +16,14 @@ beforeAll(async () => {
   // Over TCP the end of the gateway shows at once, and nobody waits for it.
   const http = (port: number) => `http://127.0.0.1:${port}/.well-known/wot`;
   d.configure('meter', ({ meters }) => ({
-    meters: (meters as readonly { readonly listen: object }[]).map((meter) => ({
+    meters: (meters as readonly { readonly listen: object }[]).map((meter, i) => ({
       ...meter,
+      // Nobody can tell it where the gateway is: it tries the others that it was given.
+      ...(i === 0 && { callable: false, wakeIntervalS: 1 }),
       gatewayTd: http(d.port + 1),
       listen: { ...meter.listen, scheme: 'http' },
     })),
-    gateway: { td: http(d.port + 1) },
+    gateway: { td: http(d.port + 1), others: [http(d.port + 3)] },
   }));
 });
 afterAll(async () => {
@@ -47,11 +49,11 @@ const depth = async (): Promise<number> => {
   return ((await outbox.json()) as { readonly depth: number }).depth;
 };
 
-it('the meters, told by the new gateway where it is, send again what only the lost one had', async () => {
+it('the meters, told by the new gateway where it is or finding it by themselves, send again what only the lost one had', async () => {
   let backend = d.start('backend');
   gateway = d.start('gateway');
   const meters = d.start('meter');
-  const { epoch } = await gateway.event('epoch', ({ confirmed }) => confirmed === 3);
+  const { epoch } = await gateway.event('epoch', ({ members }) => members === 3);
   await arrived(d.reader(), Object.fromEntries(d.meterIds.map((id) => [id, 5])));
 
   await backend.end('SIGKILL');
@@ -69,7 +71,7 @@ it('the meters, told by the new gateway where it is, send again what only the lo
   const replaced = await run(...replace, '--json');
   expect(replaced, replaced.errors).toMatchObject({ code: 0 });
   gateway = start('gateway', '--config', file, '--json');
-  const next = await gateway.event('epoch', ({ confirmed }) => confirmed === 3);
+  const next = await gateway.event('epoch', ({ members }) => members === 3);
   expect(next['epoch']).toBeGreaterThan(Number(epoch));
   await expectAllAccountedFor(d, meters);
 });
