@@ -8,6 +8,7 @@ import { measureEpochBytes, measureReadingBytes } from './bytes.js';
 import { measureChurn } from './churn.js';
 import { measureIngest, type DatabaseKind, type IngestRow } from './ingest/measure.js';
 import { measureFounding, type FoundingRow } from './founding.js';
+import { measureMeters } from './meters.js';
 import type { Network, StoreKind } from './neighbourhood.js';
 import { measurePeers } from './peers/measure.js';
 import { measureProfiles } from './profiles.js';
@@ -17,6 +18,7 @@ import {
   ingestTable,
   foundingTable,
   machineLine,
+  metersTable,
   peerTables,
   profileTable,
   readingBytesTable,
@@ -27,7 +29,7 @@ import { measureRing } from './ring.js';
 
 /** Measured where nothing is named. */
 const agreements = ['ring', 'founding', 'churn', 'bytes'] as const;
-const subjects = [...agreements, 'ingest'] as const;
+const subjects = [...agreements, 'ingest', 'meters'] as const;
 type Subject = (typeof subjects)[number];
 
 interface Options {
@@ -39,6 +41,7 @@ interface Options {
   readonly pairs?: number;
   readonly peerRuns?: number;
   readonly readings?: number;
+  readonly meters: number;
   readonly batches: readonly number[];
   readonly connections: number;
   readonly databases: readonly DatabaseKind[];
@@ -68,7 +71,7 @@ export async function runBench(args: readonly string[], write: (text: string) =>
   const command = new Command('bench')
     .description(
       'Measures agreements: processor time, wall time over CoAP, changes of members, and sizes of messages; ' +
-        'and by its name how fast a backend takes readings.',
+        'and by their names how fast a backend takes readings, and lists many meters.',
     )
     .addArgument(new Argument('[subject]', `measure only this; default: ${agreements.join(', ')}`).choices(subjects))
     .option('--n <sizes>', 'numbers of members, comma-separated', parseSizes)
@@ -85,7 +88,13 @@ export async function runBench(args: readonly string[], write: (text: string) =>
       parseBatches,
       parseBatches('1,10,100'),
     )
-    .option('--databases <names>', 'ingest: sqlite, postgres', parseDatabases, parseDatabases('sqlite,postgres'))
+    .option('--meters <count>', 'meters: in groups of 63', parseCount, 10_000)
+    .option(
+      '--databases <names>',
+      'ingest, meters: sqlite, postgres',
+      parseDatabases,
+      parseDatabases('sqlite,postgres'),
+    )
     .option('--connections <count>', 'ingest: uploads under way at once', parseCount, 4)
     .option('--json', 'print one JSON object');
   command.parse(args, { from: 'user' });
@@ -130,6 +139,11 @@ async function measure(wanted: readonly Subject[], options: Options, write: (tex
       if (options.readings !== undefined && !options.json) write(`\n${ingestTable([row])}`);
     });
     show('ingest', rows, ingestTable);
+  }
+  if (wanted.includes('meters')) {
+    const { suite, databases, meters } = options;
+    const tasks = suite.flatMap((one) => databases.map((database) => () => measureMeters(one, database, meters)));
+    show('meters', (await inTurn(tasks)).flat(), metersTable);
   }
   if (options.json) write(JSON.stringify({ machine, ...results }, null, 2));
 }

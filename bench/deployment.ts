@@ -50,14 +50,50 @@ export const verified = (
 
 /** A group of `memberCount` meters, whose readings go to one reader. */
 export function makeDeployment(suite: Suite, memberCount: number, profile: Profile = 'full'): Deployment {
+  const people = makePeople(suite);
+  return makeGroup(people, certifyMeters(people, memberCount), profile);
+}
+
+/** `meterCount` meters in groups of nearly the same size, with one authority, gateway, backend and reader for all. */
+export function makeTown(suite: Suite, meterCount: number, groupCount: number): readonly Deployment[] {
+  const people = makePeople(suite);
+  const meters = certifyMeters(people, meterCount);
+  return Array.from({ length: groupCount }, (_, g) =>
+    makeGroup(
+      people,
+      meters.filter((_, i) => i % groupCount === g),
+      'full',
+    ),
+  );
+}
+
+interface People extends Pick<Deployment, 'suite' | 'gateway' | 'backend'> {
+  readonly root: Ca;
+  readonly issuing: Ca;
+  readonly authority: ServerIdentity;
+  readonly reader: ServerIdentity;
+}
+
+function makePeople(suite: Suite): People {
   const root = makeCa(suite);
   const issuing = makeCa(suite, root);
   const certify = (role: Role, id: string): ServerIdentity => makeIdentity(suite, issuing, role, id);
-  const authority = certify('authority', 'community');
-  const gateway = certify('gateway', 'gateway');
-  const backend = certify('backend', 'backend');
-  const reader = certify('reader', 'utility');
-  const meters = Array.from({ length: memberCount }, (_, i) => certify('meter', `meter-${i + 1}`));
+  return {
+    suite,
+    root,
+    issuing,
+    authority: certify('authority', 'community'),
+    gateway: certify('gateway', 'gateway'),
+    backend: certify('backend', 'backend'),
+    reader: certify('reader', 'utility'),
+  };
+}
+
+const certifyMeters = ({ suite, issuing }: People, count: number): readonly Identity[] =>
+  Array.from({ length: count }, (_, i) => makeIdentity(suite, issuing, 'meter', `meter-${i + 1}`));
+
+function makeGroup(people: People, meters: readonly Identity[], profile: Profile): Deployment {
+  const { suite, root, issuing, authority, gateway, backend, reader } = people;
   const gid = random(16);
   const entry = ({ certHash }: Identity, role: keyof typeof roleBit): ListEntry => ({
     certHash,

@@ -4,6 +4,7 @@ import type { EpochBytesRow, ReadingBytesRow } from './bytes.js';
 import type { ChurnRow } from './churn.js';
 import type { FoundingRow } from './founding.js';
 import type { IngestRow } from './ingest/measure.js';
+import type { MetersRow } from './meters.js';
 import type { PeerRow } from './peers/measure.js';
 import type { Event } from './peers/peer.js';
 import type { ProfileRow } from './profiles.js';
@@ -244,3 +245,19 @@ export const readingBytesTable = (rows: readonly ReadingBytesRow[]): string =>
 
 export const ingestTable = (rows: readonly IngestRow[]): string =>
   table('Ingest: sealed readings, verified and stored by a backend over REST', ingestColumns, rows);
+
+const metersColumns: readonly Column<MetersRow>[] = [
+  column<MetersRow>('suite', (row) => row.suite),
+  column<MetersRow>('database', (row) => row.database),
+  column<MetersRow>('meters', (row) => row.meters),
+  column<MetersRow>('groups', (row) => row.groups),
+  column<MetersRow>('request', (row) => row.request),
+  column<MetersRow>('requests', (row) => row.requests),
+  column<MetersRow>('p50, ms', (row) => row.p50Ms, 1),
+  column<MetersRow>('p99, ms', (row) => row.p99Ms, 1),
+  column<MetersRow>('last pages p50, ms', (row) => row.lastP50Ms, 1),
+  column<MetersRow>('memory, MiB', (row) => row.rssMb),
+];
+
+export const metersTable = (rows: readonly MetersRow[]): string =>
+  table('Meters: what a backend with many meters answers over REST, one request after the other', metersColumns, rows);

@@ -40,6 +40,7 @@ export class Backend {
   /** Verified lists by hash in hex; the newest of each group by gid in hex. */
   readonly #byHash = new Map<string, Membership>();
   readonly #newest = new Map<string, Membership>();
+  #listsRevision = 0;
   /** The last epoch that was recorded under a list, by its hash in hex. */
   readonly #lastEpochUnder = new Map<string, EpochNumber>();
   /** Up to these events, what the store has is known here. */
@@ -65,6 +66,11 @@ export class Backend {
     const { epochs, lists } = await this.#parts.events.positions();
     if (epochs <= this.#known.epochs && lists <= this.#known.lists) return;
     await this.#learning.run(() => this.#learn());
+  }
+
+  /** Another number whenever another list is known here. */
+  get listsRevision(): number {
+    return this.#listsRevision;
   }
 
   /** The newest list of each group, whether or not it is valid now. */
@@ -246,6 +252,7 @@ export class Backend {
     const known = this.#byHash.get(toHex(listHash));
     if (known && !isFuller(membership, known, this.#parts.nowS())) return;
     this.#byHash.set(toHex(listHash), membership);
+    this.#listsRevision += 1;
     const gid = toHex(list.gid);
     const newest = this.#newest.get(gid);
     if (!newest || compareLists(newest.list, list) <= 0) this.#newest.set(gid, membership);

@@ -3,9 +3,12 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseCertificate } from '../../crypto/certificate.js';
 import { toPem } from '../../crypto/certificate/pem.js';
+import { BackendClient } from '../../servients/backend-client.js';
+import { makeTokenSource } from '../../servients/bindings/token.js';
 import { writeIdentity, writePublic } from '../../servients/identity-files.js';
-import type { Deployment } from '../deployment.js';
+import { nowS, type Deployment } from '../deployment.js';
 
 export const audience = 'bench';
 
@@ -34,6 +37,18 @@ export function writeBackend({ suite, root, backend }: Deployment, folder: strin
   writePublic(config, JSON.stringify({ id: 'backend', suite: suite.name, ...files, listen, audience, ...database }));
   return config;
 }
+
+/** Of the gateway, to a backend. */
+export function gatewayClient({ suite, root, gateway }: Deployment, url: string): BackendClient {
+  const [certificate, ...intermediates] = gateway.certificates.map((der) => parseCertificate(suite, der));
+  if (certificate?.role !== 'gateway') throw new TypeError('the gateway has no certificate');
+  const holder = { suite, secret: gateway.secret, certificate, intermediates: intermediates.filter(isCa) };
+  const token = makeTokenSource(holder, audience, nowS);
+  return new BackendClient({ suite, trustedRoots: [root], url, token });
+}
+
+const isCa = <T extends { readonly role: string }>(certificate: T): certificate is T & { readonly role: 'ca' } =>
+  certificate.role === 'ca';
 
 /** Compiled code only: a process has no transpiler. */
 const program = fileURLToPath(new URL('./backend-process.js', import.meta.url));

@@ -6,15 +6,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
-import { parseCertificate } from '../../crypto/certificate.js';
 import { encodeUpload, verifyReceipt } from '../../crypto/envelope/reading.js';
 import type { Suite, SuiteName } from '../../crypto/suite.js';
-import { BackendClient } from '../../servients/backend-client.js';
-import { makeTokenSource } from '../../servients/bindings/token.js';
 import type { StoredEntry } from '../../things/stores.js';
-import { makeDeployment, nowS, random, type Deployment } from '../deployment.js';
+import { makeDeployment, random, type Deployment } from '../deployment.js';
 import { quantile } from '../statistics.js';
-import { audience, startBackend, writeBackend, type BackendProcess, type Usage } from './backends.js';
+import { gatewayClient, startBackend, writeBackend, type BackendProcess, type Usage } from './backends.js';
 import { Load } from './load.js';
 import { startPostgresServer, type PostgresServer } from '../postgres-server.js';
 import { openRawPostgres, openRawSqlite, type RawDatabase } from './raw.js';
@@ -148,7 +145,7 @@ const readingBytes = 340;
 const cut = <T>(items: readonly T[], size: number): readonly (readonly T[])[] =>
   Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
 
-async function timed(work: () => Promise<void>): Promise<number> {
+export async function timed(work: () => Promise<void>): Promise<number> {
   const startMs = performance.now();
   await work();
   return performance.now() - startMs;
@@ -170,12 +167,8 @@ type Uploader = (readings: readonly StoredEntry[]) => Promise<void>;
 
 /** Uploads go to the backends in turn. */
 async function uploaderOf(deployment: Deployment, backends: readonly BackendProcess[]): Promise<Uploader> {
-  const { suite, root, gateway } = deployment;
-  const [certificate, ...intermediates] = gateway.certificates.map((der) => parseCertificate(suite, der));
-  if (certificate?.role !== 'gateway') throw new TypeError('the gateway has no certificate');
-  const holder = { suite, secret: gateway.secret, certificate, intermediates: intermediates.filter(isCa) };
-  const token = makeTokenSource(holder, audience, nowS);
-  const clients = backends.map(({ url }) => new BackendClient({ suite, trustedRoots: [root], url, token }));
+  const { suite, gateway } = deployment;
+  const clients = backends.map(({ url }) => gatewayClient(deployment, url));
   const [first] = clients;
   if (!first) throw new TypeError('no backend');
   await first.publishMembership(deployment.membershipBundle);
@@ -187,9 +180,6 @@ async function uploaderOf(deployment: Deployment, backends: readonly BackendProc
     verifyReceipt(suite, receiver, gateway.certHash, message, receipt);
   };
 }
-
-const isCa = <T extends { readonly role: string }>(certificate: T): certificate is T & { readonly role: 'ca' } =>
-  certificate.role === 'ca';
 
 /** Each connection takes the next batch as soon as its last one is stored, as a gateway does. */
 async function uploadAll(

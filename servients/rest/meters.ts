@@ -7,7 +7,7 @@ import type { DroppedStretch, EntryRow } from '../../things/stores.js';
 import type { RestContext } from './context.js';
 import { isoTime } from './epoch-json.js';
 import { noQuery, pathParams, queryFields } from './validation.js';
-import { findMeter, visibleMeters, type VisibleMeter } from './visible-meters.js';
+import { VisibleMeters, type View, type VisibleMeter } from './visible-meters.js';
 
 /** An id as certified, its URN, or a certHash in hex. */
 const meterName = { type: 'string', pattern: '^(?:urn:gridring:meter:)?[a-z0-9-]{1,64}$' };
@@ -33,17 +33,25 @@ const certHashHex = { type: 'string', pattern: '^[0-9a-f]{64}$' };
  * and after which the next page begins.
  */
 function pageOf(
-  meters: readonly VisibleMeter[],
+  { meters, byKey }: View,
   { after, limit }: MetersQuery,
 ): { readonly meters: readonly VisibleMeter[]; readonly next?: string } {
   if (after === undefined && limit === undefined) return { meters };
-  const size = limit ?? pageDefault;
-  const following = meters
-    .map((meter) => ({ meter, key: toHex(meter.certHash) }))
-    .filter(({ key }) => after === undefined || key > after)
-    .sort((a, b) => (a.key < b.key ? -1 : 1));
-  const next = following.length > size ? following[size - 1]?.key : undefined;
-  return { meters: following.slice(0, size).map(({ meter }) => meter), ...(next !== undefined && { next }) };
+  const start = after === undefined ? 0 : firstAfter(byKey, after);
+  const end = start + (limit ?? pageDefault);
+  const next = end < byKey.length ? byKey[end - 1]?.key : undefined;
+  return { meters: byKey.slice(start, end), ...(next !== undefined && { next }) };
+}
+
+/** The index of the first whose key is greater. */
+function firstAfter(byKey: readonly VisibleMeter[], after: string): number {
+  let [low, high] = [0, byKey.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((byKey[middle]?.key ?? '') > after) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
 interface ChainQuery extends PageQuery {
@@ -54,8 +62,9 @@ const entryKind = { enum: ['reading', 'gap', 'checkpoint'] };
 
 export function meterRoutes(scope: FastifyInstance, { backend, store, access }: RestContext): void {
   const onRequest = access.certified('reader', 'operator', 'gateway');
+  const visible = new VisibleMeters(backend);
   const meterOf = (request: FastifyRequest<{ Params: { id: string } }>): VisibleMeter => {
-    const meter = findMeter(visibleMeters(backend, access.certificateOf(request)), request.params.id);
+    const meter = visible.of(access.certificateOf(request)).find(request.params.id);
     if (!meter) throw new NotFoundError('meter-unknown', 'no meter of that name that you may read');
     return meter;
   };
@@ -64,13 +73,13 @@ export function meterRoutes(scope: FastifyInstance, { backend, store, access }: 
     '/meters',
     { onRequest, schema: { querystring: queryFields({ after: certHashHex, limit: page }) } },
     async (request) => {
-      const { meters, next } = pageOf(visibleMeters(backend, access.certificateOf(request)), request.query);
+      const { meters, next } = pageOf(visible.of(access.certificateOf(request)), request.query);
       const rows = await store.readingCounts(meters.map(({ certHash }) => certHash));
       const counts = new Map(rows.map((row) => [toHex(row.meter), row]));
       return {
-        meters: meters.map(({ id, certHash }) => {
-          const { count, lastSequence } = counts.get(toHex(certHash)) ?? { count: 0, lastSequence: 0 };
-          return { id, certHash: toHex(certHash), count, lastSequence };
+        meters: meters.map(({ id, key }) => {
+          const { count, lastSequence } = counts.get(key) ?? { count: 0, lastSequence: 0 };
+          return { id, certHash: key, count, lastSequence };
         }),
         ...(next !== undefined && { next }),
       };

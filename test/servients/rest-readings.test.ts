@@ -239,6 +239,25 @@ describe.each([suiteX25519, suiteP256])('sealed readings, suite $name', (suite) 
       expectProblem(await get('meters?limit=501'), 400, 'input-invalid');
     });
 
+    it('pages give every meter once while others are added between them', async () => {
+      const there = (await metersOf()).map(({ certHash }) => certHash);
+      const added: Principal[] = [];
+      const paged: string[] = [];
+      for (let after: string | undefined = ''; after !== undefined;) {
+        const { body } = await get(`meters?limit=1${after === '' ? '' : `&after=${after}`}`);
+        const page = body as { readonly meters: readonly MeterItem[]; readonly next?: string };
+        paged.push(...page.meters.map(({ certHash }) => certHash));
+        after = page.next;
+        if (added.length === 3) continue;
+        added.push(n.certify('meter', `new-${added.length}`));
+        const published = n.bundle(n.list({ version: 1 + added.length, add: added }), added);
+        expect((await backend.call('POST', '/api/v1/memberships', { body: published })).status).toBe(200);
+        expect(await metersOf()).toHaveLength(there.length + added.length);
+      }
+      expect(paged).toEqual([...new Set(paged)].sort());
+      expect(paged).toEqual(expect.arrayContaining(there));
+    });
+
     it('a meter, an unlisted reader and a reader of another list are refused, and so is nobody', async () => {
       for (const stranger of [second, n.authority, n.certify('reader', 'curious')]) {
         for (const resource of ['meters', 'meters/meter-01/readings', 'meters/meter-01/grants']) {
