@@ -27,13 +27,13 @@ export default tseslint.config(
   },
   layer(
     ['crypto/**'],
-    [ours('td', 'things', 'servients', 'dashboard', 'bench', 'test'), node],
+    [ours('td', 'things', 'servients', 'dashboard', 'bench', 'soak', 'test'), node],
     ['crypto/suite-node.ts'],
   ),
-  layer(['crypto/suite-node.ts'], [ours('td', 'things', 'servients', 'dashboard', 'bench', 'test')]),
-  layer(['td/**'], [ours('crypto', 'things', 'servients', 'dashboard', 'bench', 'test')]),
-  layer(['things/**'], [ours('servients', 'dashboard', 'bench', 'test'), node]),
-  layer(['servients/**'], [ours('dashboard', 'bench', 'test')]),
+  layer(['crypto/suite-node.ts'], [ours('td', 'things', 'servients', 'dashboard', 'bench', 'soak', 'test')]),
+  layer(['td/**'], [ours('crypto', 'things', 'servients', 'dashboard', 'bench', 'soak', 'test')]),
+  layer(['things/**'], [ours('servients', 'dashboard', 'bench', 'soak', 'test'), node]),
+  layer(['servients/**'], [ours('dashboard', 'bench', 'soak', 'test')]),
   { files: ['test/**'], rules: { '@typescript-eslint/no-non-null-assertion': 'off' } },
   { files: ['**/*.js'], ...tseslint.configs.disableTypeChecked },
 );

@@ -1,5 +1,6 @@
-// tsc copies no data files: Thing Models and JSON Schemas are read at run time from beside the compiled code.
-import { cpSync } from 'node:fs';
+// tsc copies no data files: Thing Models and JSON Schemas are read at run time from beside the compiled code. Nor does it
+// make programs executable, which npm does only when it links them for the first time.
+import { chmodSync, cpSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -9,3 +10,4 @@ for (const folder of ['td', 'servients']) {
     filter: (path) => !/\.[cm]?ts$/.test(path),
   });
 }
+chmodSync(`${root}dist/servients/cli/main.js`, 0o755);

@@ -1,11 +1,11 @@
 /** The package as it is published: installed into an empty folder from its tarball, it runs. */
-import { mkdtempSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { removeFolder } from '../support/deployment.js';
-import { endAll, freePorts, startCommand, type Ended } from '../support/processes.js';
+import { endAll, freePorts, program, startCommand, type Ended } from '../support/processes.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 // On a disk: what is installed is too large for the memory that a container gives to /dev/shm.
@@ -29,11 +29,15 @@ afterAll(async () => {
   removeFolder(folder);
 });
 
+it('is built as a program: npx runs it from a checkout, and makes it one only the first time', () => {
+  expect(statSync(program).mode & 0o111).toBe(0o111);
+});
+
 it('shows its version, and an outsider finds what it exports', async () => {
   expect(await here(...gridring, '--version')).toMatchObject({ code: 0, out: `${version}\n` });
   const modules = ['crypto/ring/member', 'crypto/suite-noble', 'td/validate-td', 'things/backend', 'servients/reader'];
-  const program = modules.map((module) => `await import('gridring/${module}');`).join('');
-  expect(await here(process.execPath, '--input-type=module', '-e', program)).toMatchObject({ code: 0, errors: '' });
+  const imports = modules.map((module) => `await import('gridring/${module}');`).join('');
+  expect(await here(process.execPath, '--input-type=module', '-e', imports)).toMatchObject({ code: 0, errors: '' });
 });
 
 it('runs a neighbourhood with one command', async () => {
