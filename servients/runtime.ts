@@ -1,5 +1,4 @@
 /** What every process of ours has: a log, counters of refusals, time, and a way to say what happened. */
-import { readFileSync } from 'node:fs';
 import { pino, type Logger } from 'pino';
 import { GridringError, UnavailableError } from '../crypto/errors.js';
 import type { CoapObserver } from './bindings/coap-gate.js';
@@ -30,18 +29,6 @@ export const makeLog = (level: string): Logger =>
     },
     pino.destination({ dest: 2, sync: true }),
   );
-
-export const softwareVersion = (): string => {
-  for (const folder of ['..', '../..']) {
-    try {
-      const text = readFileSync(new URL(`${folder}/package.json`, import.meta.url), 'utf8');
-      return (JSON.parse(text) as { readonly version: string }).version;
-    } catch {
-      // Compiled code lies one folder deeper than its source.
-    }
-  }
-  return 'unknown';
-};
 
 export const systemNowS = (): number => Math.floor(Date.now() / 1000);
 

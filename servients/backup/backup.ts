@@ -5,7 +5,7 @@ import { utf8 } from '../../crypto/bytes.js';
 import { SetupError } from '../../crypto/errors.js';
 import { isPostgresUrl } from '../database-url.js';
 import { syncFolder } from '../durable-file.js';
-import { softwareVersion } from '../runtime.js';
+import { softwareVersion } from '../version.js';
 import type { StoreRole } from '../stores/sqlite/migrate.js';
 import { ArchiveWriter, type Row } from './archive.js';
 import { configName, contentsOf, type Contents, type NamedStore } from './contents.js';

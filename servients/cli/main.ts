@@ -1,19 +1,29 @@
 #!/usr/bin/env node
-/** The program `gridring`: one verb a file. */
+/** The program `gridring`: one verb a file, of which only the one that is asked for is loaded. */
 import { Command, CommanderError } from 'commander';
-import { softwareVersion } from '../runtime.js';
-import { addBackup } from './backup.js';
-import { addCa } from './ca.js';
-import { addCheckpoint } from './checkpoint.js';
-import { addDemo } from './demo.js';
-import { addEpoch } from './epoch.js';
-import { addGaps } from './gaps.js';
-import { addMembership } from './membership.js';
+import { softwareVersion } from '../version.js';
 import { exitCodeHelp, exitCodes, reportError } from './output.js';
-import { addRead } from './read.js';
-import { addRoles } from './roles.js';
-import { addSim } from './sim.js';
-import { addThings } from './things.js';
+
+type AddVerbs = (program: Command) => void;
+
+interface VerbFile {
+  readonly verbs: readonly string[];
+  readonly load: () => Promise<AddVerbs>;
+}
+
+const files: readonly VerbFile[] = [
+  { verbs: ['demo'], load: async () => (await import('./demo.js')).addDemo },
+  { verbs: ['read'], load: async () => (await import('./read.js')).addRead },
+  { verbs: ['gaps'], load: async () => (await import('./gaps.js')).addGaps },
+  { verbs: ['checkpoint'], load: async () => (await import('./checkpoint.js')).addCheckpoint },
+  { verbs: ['things', 'td'], load: async () => (await import('./things.js')).addThings },
+  { verbs: ['epoch'], load: async () => (await import('./epoch.js')).addEpoch },
+  { verbs: ['backend', 'gateway', 'meter'], load: async () => (await import('./roles.js')).addRoles },
+  { verbs: ['ca'], load: async () => (await import('./ca.js')).addCa },
+  { verbs: ['membership'], load: async () => (await import('./membership.js')).addMembership },
+  { verbs: ['backup', 'restore'], load: async () => (await import('./backup.js')).addBackup },
+  { verbs: ['sim'], load: async () => (await import('./sim.js')).addSim },
+];
 
 const program = new Command('gridring')
   .description('Contributory group keys and end-to-end sealed readings for smart meters, as W3C Web of Things Things.')
@@ -23,20 +33,10 @@ const program = new Command('gridring')
   .enablePositionalOptions()
   .exitOverride();
 
-for (const add of [
-  addDemo,
-  addRead,
-  addGaps,
-  addCheckpoint,
-  addThings,
-  addEpoch,
-  addRoles,
-  addCa,
-  addMembership,
-  addBackup,
-  addSim,
-])
-  add(program);
+// On a small computer, loading all verbs takes a second or more. Help, and a verb that does not exist, need them all.
+const [verb = ''] = process.argv.slice(2);
+const asked = files.filter(({ verbs }) => verbs.includes(verb));
+for (const { load } of asked.length > 0 ? asked : files) (await load())(program);
 for (const command of program.commands) command.exitOverride().showHelpAfterError('(see --help)');
 
 try {

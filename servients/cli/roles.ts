@@ -6,7 +6,8 @@ import { suiteByName } from '../../crypto/suite-node.js';
 import { configSchema, readConfig, type BackendConfig, type Configs, type MeterHostConfig } from '../config.js';
 import { readCertificates, readIdentity } from '../identity-files.js';
 import type { SourceConfig } from '../sources/open-source.js';
-import { makeLog, Refusals, softwareVersion, type Runtime, type RuntimeEvent } from '../runtime.js';
+import { makeLog, Refusals, type Runtime, type RuntimeEvent } from '../runtime.js';
+import { softwareVersion } from '../version.js';
 import { addGatewayReplace } from './gateway.js';
 import { eventPrinter, exitCodes, printJson } from './output.js';
 import { stopRequested } from './stop.js';
@@ -55,14 +56,15 @@ async function start(
     case 'backend':
       return startBackend(readConfig(role, configFile), runtime);
     case 'gateway': {
+      const config = readConfig(role, configFile);
       const { runGateway } = await import('../gateway.js');
-      const gateway = await runGateway(readConfig(role, configFile), runtime);
+      const gateway = await runGateway(config, runtime);
       return () => gateway.close(drainMs);
     }
     case 'meter': {
-      const { runMeterHost } = await import('../meter-host.js');
-      const { parseSource } = await import('../sources/open-source.js');
       const config = readConfig(role, configFile);
+      const { parseSource } = await import('../sources/open-source.js');
+      const { runMeterHost } = await import('../meter-host.js');
       const asked = source === undefined ? config : withSource(config, parseSource(source));
       const meters = await runMeterHost(asked, runtime);
       return async () => ({ meters: await meters.close(drainMs) });
