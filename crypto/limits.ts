@@ -19,6 +19,18 @@ export const limits = {
   proof: 360_500,
   /** A grant or one sealed reading. */
   envelope: 4_096,
+  /** An operator's command, to a full cell. */
+  command: 4_096,
+  commandReceipt: 512,
+  /** What a command has done, and what became of it. */
+  operation: 512,
+  /** For how long a command may last, in seconds. */
+  commandS: 604_800,
+  /** Commands of an operator whose receipts a meter keeps to give them again, and of how many operators. */
+  commandsRemembered: 16,
+  operatorsRemembered: 64,
+  /** What a meter keeps of its operators' commands. */
+  obeyingState: 1_000_000,
   /** A gap report or a checkpoint. */
   statement: 1_600,
   /** Quantities that a gap report names. */

@@ -56,7 +56,7 @@ export interface Neighbourhood {
   readonly authority: Principal;
   readonly gateway: Principal;
   readonly backend: Principal;
-  readonly operator: Principal;
+  readonly operator: Reader;
   readonly meters: readonly Principal[];
   readonly utility: Reader;
   readonly household: Reader;
@@ -124,14 +124,17 @@ export function makeNeighbourhood(suite: Suite, meterCount: number, seed = 'neig
     if (certificate.role === 'ca') throw new Error('a leaf was asked for');
     return { certificate, certHash: certificate.certHash, kid: certificate.kid, signer, secret };
   };
-  const reader = (id: string): Reader => ({ ...certify('reader', id), hpkeKey: deriveKeyPair(suite, random(32)).key });
+  const person = (role: 'reader' | 'operator', id: string): Reader => ({
+    ...certify(role, id),
+    hpkeKey: deriveKeyPair(suite, random(32)).key,
+  });
 
   const authority = certify('authority', 'community');
   const gateway = certify('gateway', 'gw-1');
   const backend = certify('backend', 'backend-1');
-  const operator = certify('operator', 'operator-1');
-  const utility = reader('utility');
-  const household = reader('household-1');
+  const operator = person('operator', 'operator-1');
+  const utility = person('reader', 'utility');
+  const household = person('reader', 'household-1');
   const meters = Array.from({ length: meterCount }, (_, i) =>
     certify('meter', `meter-${String(i + 1).padStart(2, '0')}`),
   );
@@ -160,7 +163,7 @@ export function makeNeighbourhood(suite: Suite, meterCount: number, seed = 'neig
       },
       entries: [
         { certHash: gateway.certHash, roles: roleBit.coordinator, hpkeKey: null },
-        { certHash: operator.certHash, roles: roleBit.operator, hpkeKey: null },
+        { certHash: operator.certHash, roles: roleBit.operator, hpkeKey: operator.hpkeKey.hpkePublicKey },
         { certHash: utility.certHash, roles: roleBit.reader, hpkeKey: utility.hpkeKey.hpkePublicKey },
         { certHash: household.certHash, roles: roleBit.reader, hpkeKey: household.hpkeKey.hpkePublicKey },
         ...[...meters, ...add]

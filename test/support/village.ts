@@ -282,7 +282,7 @@ export class Village {
     );
   }
 
-  async revoke(i: number, by = this.n.operator): Promise<void> {
+  async revoke(i: number, by: Principal = this.n.operator): Promise<void> {
     const { certHash } = at(this.residents, i).principal;
     const payload = encodeRevokeRequest({ gid: this.n.gid, certHash, timeS: this.clock.nowS });
     await invoke(this.gateway, 'revoke', signAs(this.n.suite, by, 'revoke', this.n.gid, payload));
