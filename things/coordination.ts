@@ -154,8 +154,8 @@ export class Coordination {
   /** Values for the properties of the Thing. */
   group(): unknown {
     const { list } = this.membership;
-    const standingOf = (member: Uint8Array) => this.#roll.standing(list, member);
-    return groupOf(this.membership, this.#community.enrolled, this.#active, standingOf);
+    const attendanceOf = (member: Uint8Array) => this.#roll.attendance(list, member);
+    return groupOf(this.membership, this.#community.enrolled, this.#active, attendanceOf);
   }
 
   status(): unknown {

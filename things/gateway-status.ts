@@ -6,7 +6,7 @@ import type { ActiveEpoch } from './active-epoch.js';
 import { diskOf, isNearlyFull } from './disk-status.js';
 import type { EpochRun } from './epoch-run.js';
 import type { RekeyFailure } from './rekey-loop.js';
-import type { Standing } from './roll.js';
+import type { Attendance, Standing } from './roll.js';
 import type { DiskStatus, EnrolledMeter, KeptVerdict, OutboxStatus, SetAside } from './stores.js';
 
 /** What an event `memberChanged` can tell. */
@@ -24,7 +24,7 @@ export function groupOf(
   { list, certificates }: Membership,
   enrolled: ReadonlyMap<string, EnrolledMeter>,
   active: ActiveEpoch | undefined,
-  standingOf: (member: Uint8Array) => Standing | undefined,
+  attendanceOf: (member: Uint8Array) => Attendance,
 ): unknown {
   const roster = active?.roster ?? [];
   return {
@@ -34,13 +34,15 @@ export function groupOf(
     members: list.entries.flatMap(({ certHash }, i) => {
       const id = findEntry(list, certHash, 'member') && certificates[i]?.id;
       if (id === undefined) return [];
-      const standing = standingOf(certHash);
+      const { reach, standing, lastHeardS } = attendanceOf(certHash);
       return [
         {
           certHash: toHex(certHash),
           id: `urn:gridring:meter:${id}`,
           enrolled: enrolled.has(toHex(certHash)),
           active: roster.some((member) => equalBytes(member, certHash)),
+          reach,
+          ...(lastHeardS !== undefined && { lastHeard: isoTime(lastHeardS) }),
           ...(standing && leftOutOf(standing)),
         },
       ];

@@ -27,6 +27,12 @@ interface RollParts {
 /** Why a listed member stands in no roster. */
 export type Standing = Exclusion | { readonly reason: Departure['kind'] };
 
+export interface Attendance {
+  readonly reach: Reach;
+  readonly standing?: Standing;
+  readonly lastHeardS?: number;
+}
+
 export class Roll {
   readonly #parts: RollParts;
   readonly #gid: Uint8Array;
@@ -38,6 +44,8 @@ export class Roll {
   #excluded: ReadonlyMap<string, Exclusion> = new Map();
   /** When a member gave a sign of life, by the steady clock. */
   readonly #heardMs = new Map<string, number>();
+  /** When a member was heard of last by this process, Unix seconds. */
+  readonly #heardS = new Map<string, number>();
   /** Called in vain, and not heard of since. */
   readonly #silent = new Set<string>();
 
@@ -93,6 +101,17 @@ export class Roll {
     return report.dropouts.map(({ member }) => member).filter((m) => after.has(toHex(m)) && !before.has(toHex(m)));
   }
 
+  /** Whether the next attempt can count on a member, as far as is known now, and when it was heard of last. */
+  attendance(list: MembershipList, member: Uint8Array): Attendance {
+    const standing = this.standing(list, member);
+    const lastHeardS = this.#heardS.get(toHex(member));
+    return {
+      reach: standing ? 'quarantined' : this.#presence(toHex(member)),
+      ...(standing && { standing }),
+      ...(lastHeardS !== undefined && { lastHeardS }),
+    };
+  }
+
   /** Why a member stands in no roster at this time. */
   standing(list: MembershipList, member: Uint8Array): Standing | undefined {
     const departure = this.#departures.get(toHex(member));
@@ -113,6 +132,7 @@ export class Roll {
   heard(member: Uint8Array): void {
     this.#silent.delete(toHex(member));
     this.#heardMs.set(toHex(member), this.#parts.nowMs());
+    this.#heardS.set(toHex(member), this.#parts.nowS());
   }
 
   /** A member that has left is back; the store has forgotten its leave together with the enrolment. */

@@ -1,14 +1,11 @@
 /** `gridring gateway replace`: another gateway, with another certificate and address, in the place of one that is gone. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Servient } from '@node-wot/core';
 import { toHex } from '../../crypto/bytes.js';
 import { parseCertificate, type CaCertificate } from '../../crypto/certificate.js';
 import { SetupError } from '../../crypto/errors.js';
 import { compareLists, findEntry, type AuthorityList, type Membership } from '../../crypto/membership.js';
 import { BackendClient } from '../backend-client.js';
-import { CoapClientFactory } from '../bindings/coap-client.js';
-import { RefusingHttpClientFactory } from '../bindings/http-client.js';
 import { makeTokenSource } from '../bindings/token.js';
 import { readConfig, type GatewayConfig } from '../config.js';
 import { readValue } from '../consume.js';
@@ -17,7 +14,7 @@ import { readIdentity } from '../identity-files.js';
 import { addEntry, certHashBy, changePolicy, removeEntry, type NameOf } from '../membership/edits.js';
 import type { OpenList } from '../membership/list-file.js';
 import { systemNowS } from '../runtime.js';
-import { stopServient } from '../servient.js';
+import { withWot } from '../with-wot.js';
 import { namesOf, type Draft } from './membership-drafts.js';
 import { fetchList, openFile, sign } from './membership-sign.js';
 import { printJson, printLine } from './output.js';
@@ -119,26 +116,20 @@ async function memberMarks(
   directory: DirectoryClient,
   gid: string,
 ): Promise<readonly (number | undefined)[]> {
-  const servient = new Servient();
-  servient.addClientFactory(new CoapClientFactory({ deadlineMs: 3_000 }));
-  servient.addClientFactory(new RefusingHttpClientFactory(3_000));
-  const wot = await servient.start();
-  const ask = async (id: string): Promise<number | undefined> => {
-    try {
-      const thing = await wot.consume(await directory.thing(`urn:gridring:meter:${id}`));
-      return epochIn(await readValue(thing, 'keyStatus'), gid);
-    } catch {
-      return undefined;
-    }
-  };
   const ids = list.entries.flatMap(({ certHash }, i) =>
     findEntry(list, certHash, 'member') ? [certificates[i]?.id ?? ''] : [],
   );
-  try {
-    return await Promise.all(ids.map(ask));
-  } finally {
-    await stopServient(servient);
-  }
+  return withWot(3_000, (wot) => {
+    const ask = async (id: string): Promise<number | undefined> => {
+      try {
+        const thing = await wot.consume(await directory.thing(`urn:gridring:meter:${id}`));
+        return epochIn(await readValue(thing, 'keyStatus'), gid);
+      } catch {
+        return undefined;
+      }
+    };
+    return Promise.all(ids.map(ask));
+  });
 }
 
 function epochIn(keyStatus: unknown, gid: string): number | undefined {

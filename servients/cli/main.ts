@@ -18,6 +18,7 @@ const files: readonly VerbFile[] = [
   { verbs: ['checkpoint'], load: async () => (await import('./checkpoint.js')).addCheckpoint },
   { verbs: ['things', 'td'], load: async () => (await import('./things.js')).addThings },
   { verbs: ['epoch'], load: async () => (await import('./epoch.js')).addEpoch },
+  { verbs: ['group'], load: async () => (await import('./group.js')).addGroup },
   { verbs: ['backend', 'gateway', 'meter'], load: async () => (await import('./roles.js')).addRoles },
   { verbs: ['ca'], load: async () => (await import('./ca.js')).addCa },
   { verbs: ['membership'], load: async () => (await import('./membership.js')).addMembership },

@@ -9,6 +9,7 @@ import type { SourceConfig } from '../sources/open-source.js';
 import { makeLog, Refusals, type Runtime, type RuntimeEvent } from '../runtime.js';
 import { softwareVersion } from '../version.js';
 import { addGatewayReplace } from './gateway.js';
+import { addMeterVerbs } from './meter.js';
 import { eventPrinter, exitCodes, printJson } from './output.js';
 import { stopRequested } from './stop.js';
 
@@ -128,6 +129,7 @@ export function addRoles(program: Command): void {
       });
     if (role === 'meter') {
       command.option('--source <source>', 'p1:/dev/ttyUSB0, p1:tcp://host:port, csv:FILE or module:FILE instead');
+      addMeterVerbs(command);
     }
     if (role === 'gateway') addGatewayReplace(command);
   }

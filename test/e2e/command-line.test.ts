@@ -88,6 +88,28 @@ describe('read', () => {
   });
 });
 
+describe('meter ls and group status', () => {
+  it('show certificates, last readings and the newest key of the meters that one may see', async () => {
+    const [meters, group] = await Promise.all([
+      run('meter', 'ls', ...key('household-01'), '--json'),
+      run('group', 'status', ...key('utility')),
+    ]);
+    expect([meters.code, group.code]).toEqual([0, 0]);
+    expect(lines(meters).map((line) => JSON.parse(line) as unknown)).toEqual([
+      expect.objectContaining({
+        id: 'meter-01',
+        key: 'holds it',
+        epoch: 1,
+        lastReading: expect.objectContaining({ epoch: 1 }) as unknown,
+        gateway: expect.objectContaining({ reach: 'callable', active: true }) as unknown,
+      }),
+    ]);
+    expect(group.out).toMatch(
+      /^epoch {3}1\.1, founding, recorded \S+: 2 hold the key\nbehind {2}nobody\nnext {4}a new key would reach all members$/m,
+    );
+  });
+});
+
 describe('epoch', () => {
   it('lists and shows what was agreed, and tells who can read it', async () => {
     const [ls, show, canRead] = await Promise.all([
