@@ -6,8 +6,9 @@ import { encodeProof } from '../../crypto/ring/proof.js';
 import type { RestContext } from './context.js';
 import { epochJson } from './epoch-json.js';
 import { unknownGroup } from './groups.js';
-import { answerMessage, messageBody, messageOf, sendMessage } from './messages.js';
-import { gidParam, noQuery, pageLimit, pathParams, queryFields } from './validation.js';
+import { answerMessage, messageOf, sendMessage } from './messages.js';
+import { json, messageAnswer, messageBody, operation, storedMessage } from './operation.js';
+import { gidParam, pageLimit } from './validation.js';
 import { mayAudit } from './visible-meters.js';
 
 const epochKey = { type: 'string', pattern: '^[0-9]{1,10}\\.[0-9]{1,3}$' };
@@ -21,7 +22,18 @@ interface EpochParams {
 export function epochRoutes(scope: FastifyInstance, { backend, store, access }: RestContext): void {
   scope.post(
     '/epochs',
-    { onRequest: access.certified('gateway'), schema: { querystring: noQuery, body: messageBody('record') } },
+    {
+      onRequest: access.certified('gateway'),
+      schema: operation({
+        id: 'recordEpoch',
+        tag: 'Epochs',
+        summary: 'Bring the record of an epoch, as a gateway',
+        description: 'It is verified as a whole, kept and endorsed. The same record again gets the same endorsement.',
+        body: messageBody('message.record'),
+        gives: { 200: messageAnswer('message.endorsement', 'The endorsement') },
+        refuses: [409],
+      }),
+    },
     async (request, reply) => {
       const endorsement = await backend.recordEpoch(access.certificateOf(request), messageOf(request));
       return answerMessage(request, reply, endorsement);
@@ -33,7 +45,14 @@ export function epochRoutes(scope: FastifyInstance, { backend, store, access }: 
     '/groups/:gid/epochs',
     {
       onRequest,
-      schema: { params: pathParams({ gid: gidParam }), querystring: queryFields({ limit: pageLimit(500, 50) }) },
+      schema: operation({
+        id: 'listEpochs',
+        tag: 'Epochs',
+        summary: 'The recorded epochs of a group, the newest first',
+        params: { gid: gidParam },
+        query: { limit: pageLimit(500, 50) },
+        gives: { 200: json('epoch-page', 'The epochs') },
+      }),
     },
     async ({ params, query }) => {
       if (!backend.memberships.some(({ list }) => toHex(list.gid) === params.gid)) throw unknownGroup();
@@ -41,32 +60,55 @@ export function epochRoutes(scope: FastifyInstance, { backend, store, access }: 
     },
   );
 
-  const ofEpoch = {
-    onRequest,
-    schema: { params: pathParams({ gid: gidParam, key: epochKey }), querystring: noQuery },
-  };
+  const params = { gid: gidParam, key: epochKey };
   const load = ({ params: { gid, key } }: FastifyRequest<{ Params: EpochParams }>) => {
     const [epoch = 0, attempt = 0] = key.split('.').map(Number);
     return store.loadEpoch(fromHex(gid), epoch, attempt);
   };
 
-  scope.get<{ Params: EpochParams }>('/groups/:gid/epochs/:key/record', ofEpoch, async (request, reply) => {
-    const found = await load(request);
-    if (!found) throw unknownEpoch();
-    return sendMessage(request, reply, found.record);
+  const ofRecord = operation({
+    id: 'getEpochRecord',
+    tag: 'Epochs',
+    summary: 'The signed record of an epoch',
+    params,
+    gives: {
+      200: storedMessage('message.record', 'All messages of the agreement, which anybody with the list verifies'),
+    },
+    refuses: [406],
   });
+  scope.get<{ Params: EpochParams }>(
+    '/groups/:gid/epochs/:key/record',
+    { onRequest, schema: ofRecord },
+    async (request, reply) => {
+      const found = await load(request);
+      if (!found) throw unknownEpoch();
+      return sendMessage(request, reply, found.record);
+    },
+  );
 
-  scope.get<{ Params: EpochParams }>('/groups/:gid/epochs/:key/proof', ofEpoch, async (request, reply) => {
-    const found = await load(request);
-    const membership = found && (await store.membershipByHash(found.listHash));
-    const list = backend
-      .listsOf(fromHex(request.params.gid))
-      .find(({ listHash }) => found && equalBytes(listHash, found.listHash));
-    if (!membership || !list || !mayAudit(backend, access.certificateOf(request), list)) throw unknownEpoch();
-    const { record, endorsement } = found;
-    if (!endorsement) throw unknownEpoch();
-    return sendMessage(request, reply, encodeProof({ membership, record, endorsement }));
+  const ofProof = operation({
+    id: 'getEpochProof',
+    tag: 'Epochs',
+    summary: 'List, record and endorsement of an epoch',
+    params,
+    gives: { 200: storedMessage('message.proof', 'The proof, which anybody with the root certificate verifies') },
+    refuses: [406],
   });
+  scope.get<{ Params: EpochParams }>(
+    '/groups/:gid/epochs/:key/proof',
+    { onRequest, schema: ofProof },
+    async (request, reply) => {
+      const found = await load(request);
+      const membership = found && (await store.membershipByHash(found.listHash));
+      const list = backend
+        .listsOf(fromHex(request.params.gid))
+        .find(({ listHash }) => found && equalBytes(listHash, found.listHash));
+      if (!membership || !list || !mayAudit(backend, access.certificateOf(request), list)) throw unknownEpoch();
+      const { record, endorsement } = found;
+      if (!endorsement) throw unknownEpoch();
+      return sendMessage(request, reply, encodeProof({ membership, record, endorsement }));
+    },
+  );
 }
 
 const unknownEpoch = (): NotFoundError =>

@@ -6,18 +6,36 @@ import type { FastifyInstance } from 'fastify';
 import { negotiate } from '../bindings/http-negotiate.js';
 import { HttpRefusal } from '../bindings/http-problem.js';
 import type { RestContext } from './context.js';
-import { noQuery } from './validation.js';
+import { operation, stream } from './operation.js';
 
 const eventStreamType = 'text/event-stream';
 
 export function eventRoutes(scope: FastifyInstance, context: RestContext): void {
   const { access, hub, nowS } = context;
-  const options = { onRequest: access.certified(), schema: { querystring: noQuery } };
-  for (const [path, topic] of [
-    ['/events', context.epochRecorded],
-    ['/events/memberships', context.membershipPublished],
-  ] as const) {
-    scope.get(path, options, async (request, reply) => {
+  const onRequest = access.certified();
+  for (const { path, topic, id, summary } of [
+    {
+      path: '/events',
+      topic: context.epochRecorded,
+      id: 'followEpochs',
+      summary: 'The epochs that are recorded, as they are',
+    },
+    {
+      path: '/events/memberships',
+      topic: context.membershipPublished,
+      id: 'followMemberships',
+      summary: 'The membership lists that are published, as they are',
+    },
+  ]) {
+    const schema = operation({
+      id,
+      tag: 'Events',
+      summary,
+      description: 'Ends with the token; whoever comes back with Last-Event-ID misses nothing.',
+      gives: { 200: stream(eventStreamType, 'Server-sent events') },
+      refuses: [406],
+    });
+    scope.get(path, { onRequest, schema }, async (request, reply) => {
       if (negotiate(request.headers.accept, [eventStreamType]) === undefined) {
         throw new HttpRefusal(406, 'not-acceptable', `offered here: ${eventStreamType}`);
       }

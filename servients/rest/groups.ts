@@ -7,12 +7,19 @@ import type { EpochRow, ListRow } from '../../things/stores.js';
 import type { RestContext } from './context.js';
 import { isoTime } from './epoch-json.js';
 import { sendMessage } from './messages.js';
-import { gidParam, noQuery, pathParams } from './validation.js';
+import { json, noContent, operation, storedMessage } from './operation.js';
+import { gidParam } from './validation.js';
 
 export function groupRoutes(scope: FastifyInstance, { backend, store, access }: RestContext): void {
   const onRequest = access.certified();
 
-  scope.get('/groups', { onRequest, schema: { querystring: noQuery } }, async () => {
+  const ofAll = operation({
+    id: 'listGroups',
+    tag: 'Groups',
+    summary: 'The groups, each with its newest recorded epoch',
+    gives: { 200: json('backend-groups', 'The groups') },
+  });
+  scope.get('/groups', { onRequest, schema: ofAll }, async () => {
     const groups = backend.memberships.map(async (membership) => {
       const [newest] = await store.epochs(membership.list.gid, 1);
       return groupJson(membership, newest);
@@ -20,19 +27,41 @@ export function groupRoutes(scope: FastifyInstance, { backend, store, access }: 
     return { groups: await Promise.all(groups) };
   });
 
-  const ofGroup = { onRequest, schema: { params: pathParams({ gid: gidParam }), querystring: noQuery } };
-  scope.get<{ Params: { gid: string } }>('/groups/:gid/membership', ofGroup, async (request, reply) => {
-    const newest = backend.memberships.find(({ list }) => toHex(list.gid) === request.params.gid);
-    const bundle = newest && (await store.membershipByHash(newest.listHash));
-    if (!bundle) throw unknownGroup();
-    // Weak: JSON and CBOR hold the same list (RFC 9110 §8.8.1).
-    const etag = `W/"${toHex(newest.listHash)}"`;
-    reply.header('etag', etag).header('cache-control', 'no-cache').header('vary', 'accept, authorization');
-    if (namesEtag(request.headers['if-none-match'], etag)) return reply.code(304).send();
-    return sendMessage(request, reply, bundle);
+  const params = { gid: gidParam };
+  const ofMembership = operation({
+    id: 'getMembership',
+    tag: 'Groups',
+    summary: 'The newest signed membership list, with its certificates',
+    params,
+    gives: {
+      200: storedMessage('message.membership', 'The list as it was signed'),
+      304: noContent('Still the list that If-None-Match names'),
+    },
+    refuses: [406],
   });
+  scope.get<{ Params: { gid: string } }>(
+    '/groups/:gid/membership',
+    { onRequest, schema: ofMembership },
+    async (request, reply) => {
+      const newest = backend.memberships.find(({ list }) => toHex(list.gid) === request.params.gid);
+      const bundle = newest && (await store.membershipByHash(newest.listHash));
+      if (!bundle) throw unknownGroup();
+      // Weak: JSON and CBOR hold the same list (RFC 9110 §8.8.1).
+      const etag = `W/"${toHex(newest.listHash)}"`;
+      reply.header('etag', etag).header('cache-control', 'no-cache').header('vary', 'accept, authorization');
+      if (namesEtag(request.headers['if-none-match'], etag)) return reply.code(304).send();
+      return sendMessage(request, reply, bundle);
+    },
+  );
 
-  scope.get<{ Params: { gid: string } }>('/groups/:gid/lists', ofGroup, async ({ params }) => {
+  const ofLists = operation({
+    id: 'listMembershipLists',
+    tag: 'Groups',
+    summary: 'Which membership lists there were, and when they came',
+    params,
+    gives: { 200: json('lists', 'The lists, without their contents') },
+  });
+  scope.get<{ Params: { gid: string } }>('/groups/:gid/lists', { onRequest, schema: ofLists }, async ({ params }) => {
     const lists = await store.membershipLists(fromHex(params.gid));
     if (lists.length === 0) throw unknownGroup();
     return { lists: lists.map(listJson) };

@@ -1,7 +1,7 @@
 /** GET /health: whether the backend can do its work; 503 when it cannot. Open, for those who watch over processes. */
 import type { FastifyInstance } from 'fastify';
 import type { RestContext } from './context.js';
-import { noQuery } from './validation.js';
+import { json, operation } from './operation.js';
 
 interface Check {
   readonly name: string;
@@ -11,7 +11,14 @@ interface Check {
 
 export function healthRoutes(scope: FastifyInstance, context: RestContext): void {
   const startedS = context.nowS();
-  scope.get('/health', { schema: { querystring: noQuery } }, async (request, reply) => {
+  const schema = operation({
+    id: 'getHealth',
+    tag: 'Service',
+    summary: 'Whether the backend can do its work',
+    gives: { 200: json('health', 'It can, or in part'), 503: json('health', 'It cannot') },
+    open: true,
+  });
+  scope.get('/health', { schema }, async (request, reply) => {
     const database = await databaseCheck(context, (error) => {
       request.log.warn({ err: error }, 'the database cannot be read');
     });

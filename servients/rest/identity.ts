@@ -2,7 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import { toBase64Url, toHex } from '../../crypto/bytes.js';
 import { backendUrn, type RestContext } from './context.js';
-import { noQuery } from './validation.js';
+import { json, operation } from './operation.js';
 
 export function identityRoutes(scope: FastifyInstance, context: RestContext): void {
   const { identity, suite, version } = context;
@@ -14,5 +14,12 @@ export function identityRoutes(scope: FastifyInstance, context: RestContext): vo
     version,
     certificates: identity.certificates.map(toBase64Url),
   };
-  scope.get('/identity', { schema: { querystring: noQuery } }, async () => answer);
+  const schema = operation({
+    id: 'getIdentity',
+    tag: 'Service',
+    summary: 'Who signs receipts and endorsements',
+    gives: { 200: json('backend-identity', 'The identity, with its certificates') },
+    open: true,
+  });
+  scope.get('/identity', { schema }, async () => answer);
 }

@@ -7,8 +7,8 @@ import { toHex } from '../../crypto/bytes.js';
 import { LimitError } from '../../crypto/errors.js';
 import type { PublishedList } from '../../things/stores.js';
 import type { RestContext } from './context.js';
-import { messageBody, messageOf } from './messages.js';
-import { noQuery } from './validation.js';
+import { messageOf } from './messages.js';
+import { json, messageBody, operation } from './operation.js';
 
 const perMinute = 30;
 
@@ -18,7 +18,17 @@ export function membershipRoutes(scope: FastifyInstance, { backend }: RestContex
   scope.post(
     '/memberships',
     {
-      schema: { querystring: noQuery, body: messageBody('membership') },
+      schema: operation({
+        id: 'publishMembership',
+        tag: 'Groups',
+        summary: 'Bring a membership list that the authority signed',
+        description:
+          'Needs no token, whoever brings it. A revocation is such a list. The same list again changes nothing.',
+        body: messageBody('message.membership'),
+        gives: { 200: json('membership-published', 'Which list is stored') },
+        refuses: [403, 409],
+        open: true,
+      }),
       onRequest: async (request, reply) => {
         const counted = await count(request);
         if (counted.isAllowed || !counted.isExceeded) return;

@@ -2,7 +2,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { fromBase64Url, toBase64Url } from '../../crypto/bytes.js';
 import { MalformedError } from '../../crypto/errors.js';
-import { resolveReference } from '../../td/references.js';
 import { cborType, coseType, jsonType } from '../bindings/media-types.js';
 import { negotiate } from '../bindings/http-negotiate.js';
 import { HttpRefusal } from '../bindings/http-problem.js';
@@ -14,11 +13,6 @@ export function parseMessages(scope: FastifyInstance): void {
     done(null, body);
   });
 }
-
-/** Schema of a body that carries the message of this name in td/schemas/message.schema.json. */
-export const messageBody = (name: 'membership' | 'record' | 'readings'): object => ({
-  content: { [jsonType]: { schema: resolveReference(`schemas/message.schema.json#/definitions/${name}`) } },
-});
 
 /** @throws MalformedError `base64url-malformed`; HttpRefusal `media-type-unsupported` */
 export function messageOf({ body }: FastifyRequest): Uint8Array {

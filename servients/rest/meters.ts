@@ -6,7 +6,7 @@ import { MalformedError, NotFoundError } from '../../crypto/errors.js';
 import type { DroppedStretch, EntryRow } from '../../things/stores.js';
 import type { RestContext } from './context.js';
 import { isoTime } from './epoch-json.js';
-import { noQuery, pathParams, queryFields } from './validation.js';
+import { json, operation } from './operation.js';
 import { VisibleMeters, type View, type VisibleMeter } from './visible-meters.js';
 
 /** An id as certified, its URN, or a certHash in hex. */
@@ -58,7 +58,7 @@ interface ChainQuery extends PageQuery {
   readonly kind?: EntryKind;
 }
 
-const entryKind = { enum: ['reading', 'gap', 'checkpoint'] };
+const entryKind = { type: 'string', enum: ['reading', 'gap', 'checkpoint'] };
 
 export function meterRoutes(scope: FastifyInstance, { backend, store, access }: RestContext): void {
   const onRequest = access.certified('reader', 'operator', 'gateway');
@@ -71,7 +71,17 @@ export function meterRoutes(scope: FastifyInstance, { backend, store, access }: 
 
   scope.get<{ Querystring: MetersQuery }>(
     '/meters',
-    { onRequest, schema: { querystring: queryFields({ after: certHashHex, limit: page }) } },
+    {
+      onRequest,
+      schema: operation({
+        id: 'listMeters',
+        tag: 'Meters',
+        summary: 'The meters that the caller may see',
+        description: 'All of them, or with after or limit page by page in the order of their certHashes.',
+        query: { after: certHashHex, limit: page },
+        gives: { 200: json('meters', 'The meters, and how many readings there are of each') },
+      }),
+    },
     async (request) => {
       const { meters, next } = pageOf(visible.of(access.certificateOf(request)), request.query);
       const rows = await store.readingCounts(meters.map(({ certHash }) => certHash));
@@ -100,29 +110,69 @@ export function meterRoutes(scope: FastifyInstance, { backend, store, access }: 
       : store.lastEntries(certHash, last, kind);
   };
 
-  const params = pathParams({ id: meterName });
+  const params = { id: meterName };
   const after = { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
   scope.get<{ Params: { id: string }; Querystring: PageQuery }>(
     '/meters/:id/readings',
-    { onRequest, schema: { params, querystring: queryFields({ after, limit: page, last: page }) } },
+    {
+      onRequest,
+      schema: operation({
+        id: 'listReadings',
+        tag: 'Meters',
+        summary: 'Sealed readings of a meter',
+        description: 'Those after a sequence, or the last ones.',
+        params,
+        query: { after, limit: page, last: page },
+        gives: { 200: json('readings', 'The readings as they were sealed') },
+      }),
+    },
     async (request) => ({ readings: (await rowsFor(request, 'reading')).map(readingJson) }),
   );
 
   scope.get<{ Params: { id: string }; Querystring: ChainQuery }>(
     '/meters/:id/chain',
-    { onRequest, schema: { params, querystring: queryFields({ after, limit: page, last: page, kind: entryKind }) } },
+    {
+      onRequest,
+      schema: operation({
+        id: 'listChain',
+        tag: 'Meters',
+        summary: 'The chain of a meter, or the entries of one kind',
+        description: 'Those after a sequence, or the last ones.',
+        params,
+        query: { after, limit: page, last: page, kind: entryKind },
+        gives: { 200: json('chain', 'The entries as they were signed') },
+      }),
+    },
     async (request) => ({ entries: (await rowsFor(request, request.query.kind ?? 'any')).map(entryJson) }),
   );
 
   scope.get<{ Params: { id: string } }>(
     '/meters/:id/dropped',
-    { onRequest, schema: { params, querystring: noQuery } },
+    {
+      onRequest,
+      schema: operation({
+        id: 'listDropped',
+        tag: 'Meters',
+        summary: 'Which entries of a chain were given up by policy',
+        params,
+        gives: { 200: json('dropped', 'The stretches') },
+      }),
+    },
     async (request) => ({ dropped: (await store.droppedEntries(meterOf(request).certHash)).map(droppedJson) }),
   );
 
   scope.get<{ Params: { id: string } }>(
     '/meters/:id/grants',
-    { onRequest, schema: { params, querystring: noQuery } },
+    {
+      onRequest,
+      schema: operation({
+        id: 'listGrants',
+        tag: 'Meters',
+        summary: 'The grants of a meter to the caller',
+        params,
+        gives: { 200: json('grants', 'The grants, the newest last') },
+      }),
+    },
     async (request) => {
       const grants = await store.grants(meterOf(request).certHash, access.certificateOf(request).certHash);
       return { grants: grants.map((message) => ({ message: toBase64Url(message) })) };

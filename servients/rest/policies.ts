@@ -4,11 +4,18 @@ import { toHex } from '../../crypto/bytes.js';
 import type { Membership } from '../../crypto/membership.js';
 import type { RestContext } from './context.js';
 import { isoTime } from './epoch-json.js';
-import { noQuery } from './validation.js';
+import { json, operation } from './operation.js';
 
 export function policyRoutes(scope: FastifyInstance, { backend, access }: RestContext): void {
-  const options = { onRequest: access.certified(), schema: { querystring: noQuery } };
-  scope.get('/policies', options, async () => ({ policies: backend.memberships.map(policyJson) }));
+  const schema = operation({
+    id: 'listPolicies',
+    tag: 'Groups',
+    summary: 'The newest signed policy of each group',
+    gives: { 200: json('policies', 'The policies') },
+  });
+  scope.get('/policies', { onRequest: access.certified(), schema }, async () => ({
+    policies: backend.memberships.map(policyJson),
+  }));
 }
 
 /** As td/schemas/policies.schema.json describes it. */

@@ -1,4 +1,7 @@
-/** All routes of the backend, as plugins, so that the limits of the server cover them. */
+/**
+ * All routes of the backend, as plugins, so that the limits of the server cover them. A new one is a file with a function
+ * `(scope, context)` in the list below; what its routes say of themselves is an `operation` (operation.ts).
+ */
 import type { FastifyInstance } from 'fastify';
 import type { RestContext } from './context.js';
 import { epochRoutes } from './epochs.js';
@@ -9,6 +12,7 @@ import { identityRoutes } from './identity.js';
 import { membershipRoutes } from './memberships.js';
 import { parseMessages } from './messages.js';
 import { meterRoutes } from './meters.js';
+import { describeApi, openApiRoutes } from './openapi.js';
 import { policyRoutes } from './policies.js';
 import { readingRoutes } from './readings.js';
 import { thingRoutes } from './things.js';
@@ -26,11 +30,13 @@ const api = [
 ];
 
 export function mountRoutes(app: FastifyInstance, context: RestContext): void {
+  describeApi(app, context.version);
   void app.register(
     async (scope) => {
       validateStrictly(scope);
       parseMessages(scope);
       for (const addRoutes of api) addRoutes(scope, context);
+      openApiRoutes(scope);
     },
     { prefix: '/api/v1' },
   );

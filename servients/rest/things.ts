@@ -6,10 +6,26 @@ import { jsonType } from '../bindings/media-types.js';
 import { negotiate } from '../bindings/http-negotiate.js';
 import { HttpRefusal } from '../bindings/http-problem.js';
 import { directoryUrn, type RestContext } from './context.js';
-import { noQuery, pathParams, queryFields } from './validation.js';
+import { noContent, operation } from './operation.js';
 
 const tdType = 'application/td+json';
 const ldType = 'application/ld+json';
+const tdSchema = { type: 'object', description: 'A Thing Description 1.1' };
+const thing = {
+  description: 'The Thing Description',
+  content: { [tdType]: { schema: tdSchema }, [jsonType]: { schema: tdSchema } },
+};
+const tdList = { type: 'array', items: tdSchema };
+const things = {
+  description: 'A page, with a Link to the next one',
+  content: { [ldType]: { schema: tdList }, [jsonType]: { schema: tdList } },
+};
+/** Whether it is a valid one is the directory's matter. */
+const body = {
+  content: Object.fromEntries(
+    [tdType, ldType, jsonType].map((type) => [type, { schema: { description: 'A Thing Description 1.1' } }]),
+  ),
+};
 /** More are given on the next page, whatever limit was asked for. */
 const pageMaximum = 100;
 
@@ -22,7 +38,7 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
   const { directory, access } = context;
   parseTds(scope);
   nameInvalidFields(scope);
-  const ofId = { params: pathParams({ id: { type: 'string', minLength: 1 } }), querystring: noQuery };
+  const params = { id: { type: 'string', minLength: 1 } };
   const write = { onRequest: access.gatewayNotRemoved(), bodyLimit: limits.thingDescription };
   const ownerOf = (request: FastifyRequest): string => access.callerOf(request).subject;
   const sendTd = async (id: string, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
@@ -30,7 +46,15 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
     return sendJson(reply, type, await directory.get(id));
   };
 
-  scope.get('/.well-known/wot', { schema: { querystring: noQuery } }, (request, reply) =>
+  const ofDirectory = operation({
+    id: 'getDirectory',
+    tag: 'Directory',
+    summary: 'The Thing Description of the directory',
+    gives: { 200: thing },
+    refuses: [406],
+    open: true,
+  });
+  scope.get('/.well-known/wot', { schema: ofDirectory }, (request, reply) =>
     sendTd(directoryUrn(context), request, reply),
   );
 
@@ -40,7 +64,17 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
   };
   scope.get<{ Querystring: PageQuery }>(
     '/things',
-    { schema: { querystring: queryFields(page) } },
+    {
+      schema: operation({
+        id: 'listThings',
+        tag: 'Directory',
+        summary: 'The Thing Descriptions, page by page',
+        query: page,
+        gives: { 200: things },
+        refuses: [406],
+        open: true,
+      }),
+    },
     async (request, reply) => {
       const type = accepted(request, [ldType, jsonType]);
       const { offset, limit } = request.query;
@@ -54,7 +88,14 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
     },
   );
 
-  scope.post('/things', { ...write, schema: { querystring: noQuery } }, async (request, reply) => {
+  const ofCreate = operation({
+    id: 'createThing',
+    tag: 'Directory',
+    summary: 'Register a Thing Description without an id, as a gateway',
+    body,
+    gives: { 201: { ...noContent('Registered'), headers: { location: { type: 'string' } } } },
+  });
+  scope.post('/things', { ...write, schema: ofCreate }, async (request, reply) => {
     const id = await directory.add(request.body, ownerOf(request));
     return reply
       .code(201)
@@ -62,16 +103,40 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
       .send();
   });
 
-  scope.get<{ Params: { id: string } }>('/things/:id', { schema: ofId }, (request, reply) =>
+  const ofThing = operation({
+    id: 'getThing',
+    tag: 'Directory',
+    summary: 'One Thing Description',
+    params,
+    gives: { 200: thing },
+    refuses: [406],
+    open: true,
+  });
+  scope.get<{ Params: { id: string } }>('/things/:id', { schema: ofThing }, (request, reply) =>
     sendTd(request.params.id, request, reply),
   );
 
-  scope.put<{ Params: { id: string } }>('/things/:id', { ...write, schema: ofId }, async (request, reply) => {
+  const ofPut = operation({
+    id: 'putThing',
+    tag: 'Directory',
+    summary: 'Register or replace a Thing Description, as a gateway',
+    params,
+    body,
+    gives: { 201: noContent('Registered'), 204: noContent('Replaced') },
+  });
+  scope.put<{ Params: { id: string } }>('/things/:id', { ...write, schema: ofPut }, async (request, reply) => {
     const created = await directory.put(request.params.id, request.body, ownerOf(request));
     return reply.code(created ? 201 : 204).send();
   });
 
-  scope.delete<{ Params: { id: string } }>('/things/:id', { ...write, schema: ofId }, async (request, reply) => {
+  const ofDelete = operation({
+    id: 'deleteThing',
+    tag: 'Directory',
+    summary: 'Remove a Thing Description, as the gateway that registered it',
+    params,
+    gives: { 204: noContent('Removed') },
+  });
+  scope.delete<{ Params: { id: string } }>('/things/:id', { ...write, schema: ofDelete }, async (request, reply) => {
     await directory.delete(request.params.id, ownerOf(request));
     return reply.code(204).send();
   });

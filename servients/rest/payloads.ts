@@ -1,0 +1,41 @@
+/** The schemas of td/schemas/ under the names by which routes refer to them, which are those of OpenAPI's components. */
+import type { FastifyInstance } from 'fastify';
+import { resolveReference, type JsonObject } from '../../td/references.js';
+
+/** A file of td/schemas/, or `<file>.<definition>` for a part of one. */
+export const payloadNames = [
+  'backend-groups',
+  'backend-identity',
+  'chain',
+  'dropped',
+  'epoch-page',
+  'grants',
+  'health',
+  'lists',
+  'membership-published',
+  'message.endorsement',
+  'message.membership',
+  'message.proof',
+  'message.readings',
+  'message.record',
+  'message.short',
+  'meters',
+  'policies',
+  'problem',
+  'readings',
+] as const;
+
+export type PayloadName = (typeof payloadNames)[number];
+
+/** Complete in itself: what it refers to is in it. */
+export function payloadSchema(name: PayloadName): JsonObject {
+  const [file = '', definition] = name.split('.');
+  const fragment = definition === undefined ? '' : `/definitions/${definition}`;
+  return { $id: name, ...(resolveReference(`schemas/${file}.schema.json#${fragment}`) as JsonObject) };
+}
+
+export const payload = (name: PayloadName): { readonly $ref: string } => ({ $ref: `${name}#` });
+
+export function addPayloads(app: FastifyInstance): void {
+  for (const name of payloadNames) app.addSchema(payloadSchema(name));
+}
