@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
@@ -6,8 +7,8 @@ export default defineConfig({
     testTimeout: 20_000,
     hookTimeout: 60_000,
     reporters: ['default'],
-    // vitest's default leaves a core idle, which on two is half of the machine.
-    maxWorkers: '100%',
+    // More than cores: many tests wait, for the processes that they start or for a network.
+    maxWorkers: Math.ceil(availableParallelism() * 1.5),
     // Modules are loaded once for all files of a worker: loading them anew took a third of the whole time.
     isolate: false,
   },

