@@ -11,7 +11,8 @@ import { readConfig, type GatewayConfig } from '../config.js';
 import { readValue } from '../consume.js';
 import { DirectoryClient } from '../directory-client.js';
 import { readIdentity } from '../identity-files.js';
-import { addEntry, certHashBy, changePolicy, removeEntry, type NameOf } from '../membership/edits.js';
+import type { NameOf } from '../membership/changes.js';
+import { addEntry, certHashBy, changePolicy, removeEntry } from '../membership/edits.js';
 import type { OpenList } from '../membership/list-file.js';
 import { systemNowS } from '../runtime.js';
 import { withWot } from '../with-wot.js';
@@ -65,7 +66,6 @@ async function replaceIn(file: string, who: string, config: GatewayConfig, optio
       const floor = changePolicy(added.list, { epochFloor });
       return {
         list: floor.list,
-        changes: [...removed.changes, ...added.changes, ...floor.changes],
         // Between the two edits there is no gateway.
         warnings: [...added.warnings, ...floor.warnings],
         certificates: chain,

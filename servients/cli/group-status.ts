@@ -1,7 +1,7 @@
 /** `gridring group status`: what is signed of a group, and what its gateway says that comes next. */
 import { toHex } from '../../crypto/bytes.js';
 import { behind, Community, keyStatus, leftBehind, membersOf, type GroupView } from '../lifecycle/community.js';
-import { isoTime, policyLines } from '../membership/edits.js';
+import { isoTime, policyLines } from '../membership/changes.js';
 import { systemNowS } from '../runtime.js';
 import { callerKeys, type CallerOptions } from './caller.js';
 import { listName } from './epoch-text.js';

@@ -4,7 +4,8 @@ import { verifyChain, type Certificate } from '../../crypto/certificate.js';
 import { GridringError, SetupError } from '../../crypto/errors.js';
 import { certificateOf, findEntry, type AuthorityList } from '../../crypto/membership.js';
 import { readCertificates } from '../identity-files.js';
-import { addEntry, certHashBy, isoTime, listRoleOf, type Edit, type NameOf } from '../membership/edits.js';
+import type { NameOf } from '../membership/changes.js';
+import { addEntry, certHashBy, listRoleOf, type Edit } from '../membership/edits.js';
 import type { NextList, OpenList } from '../membership/list-file.js';
 import { systemNowS } from '../runtime.js';
 
@@ -123,11 +124,6 @@ export function delegate(current: OpenList, names: Names, options: DelegateOptio
   const additions = holders.map(({ leaf }) => leaf.certHash).sort(compareBytes);
   return {
     list,
-    changes: [
-      `* ${names.id(gateway)} may change this list until ${isoTime(notAfterS)}`,
-      ...(mayRemove ? ['* it may remove members; a majority of those in this list must take part in every epoch'] : []),
-      ...holders.map(({ leaf }) => `* it may add ${leaf.id} (${toHex(leaf.certHash)})`),
-    ],
     warnings: [],
     certificates: holders.flatMap(({ all }) => all),
     delegation: { gateway, notAfterS, mayRemove, additions },

@@ -10,11 +10,13 @@ import {
   type AuthorityList,
   type Membership,
 } from '../../crypto/membership.js';
+import type { Suite } from '../../crypto/suite.js';
 import { BackendClient } from '../backend-client.js';
 import { makeTokenSource } from '../bindings/token.js';
 import { readIdentity } from '../identity-files.js';
-import { isoTime } from '../membership/edits.js';
+import { changesBetween, delegationLines, isoTime } from '../membership/changes.js';
 import { openList, readListFile, replaceListFile, signNextList, type OpenList } from '../membership/list-file.js';
+import { writeSigningRequest, type SigningRequest } from '../membership/signing-request.js';
 import { systemNowS } from '../runtime.js';
 import { namesOf, withAdvice, type Draft, type Names } from './membership-drafts.js';
 import { membershipJson } from './membership-text.js';
@@ -32,6 +34,8 @@ export interface SignOptions extends FileOptions {
   readonly authority: string;
   readonly url?: string;
   readonly dryRun?: true;
+  /** Where a request to sign goes, instead of signing. */
+  readonly export?: string;
 }
 
 export interface RemoteOptions {
@@ -42,44 +46,60 @@ export interface RemoteOptions {
 
 export const openFile = ({ file, root }: FileOptions): OpenList => readListFile(file, root, systemNowS());
 
-/** One list for the next: edit, sign, verify, keep, publish, in this order, so that nothing is out that is not kept. */
-export async function sign(options: SignOptions, edit: (current: OpenList, names: Names) => Draft): Promise<void> {
+/**
+ * One list for the next: edit, sign, verify, keep, publish, in this order, so that nothing is out that is not kept. Or
+ * instead of signing, a request is written for the machine that has the key.
+ * @returns the list that is in force now; undefined where none was signed
+ */
+export async function sign(
+  options: SignOptions,
+  edit: (current: OpenList, names: Names) => Draft,
+): Promise<OpenList | undefined> {
   const current = openFile(options);
   const { list, ...draft } = edit(current, namesOf(current.certificates));
   const next: AuthorityList = { ...list, version: current.list.version + 1 };
   withAdvice(() => parseMembershipList(encodeMembershipList(next)));
-  const warnings = [...draft.warnings, ...standingWarnings(current.membership, next)];
-  const result = { gid: toHex(next.gid), version: next.version, changes: draft.changes, warnings };
-  if (options.dryRun) {
-    report(options, { ...result, dryRun: true });
-    return;
-  }
-  const authority = readIdentity(current.suite, {
-    certificate: join(options.authority, 'certificate.pem'),
-    key: join(options.authority, 'key.pem'),
-  });
-  if (authority.leaf.role !== 'authority') {
-    throw new SetupError(
-      'certificate-role',
-      `${options.authority} is certified as ${authority.leaf.role}, not as authority`,
-    );
-  }
   const certificates = [...current.certificates, ...(draft.certificates ?? [])];
+  const request = { ...current, base: current, list: next, certificates, delegation: draft.delegation };
+  const result = {
+    ...{ gid: toHex(next.gid), version: next.version, changes: changesOf(request) },
+    warnings: [...draft.warnings, ...standingWarnings(current.membership, next)],
+  };
+  if (options.dryRun || options.export !== undefined) {
+    if (!options.dryRun && options.export !== undefined) writeSigningRequest(options.export, request);
+    report(options, { ...result, ...(options.dryRun ? { dryRun: true } : { request: options.export }) });
+    return undefined;
+  }
   const signed = withAdvice(() =>
     signNextList(
       current.suite,
       current.trustedRoots,
-      authority,
+      openAuthority(current.suite, options.authority),
       { list: next, certificates, delegation: draft.delegation },
       systemNowS(),
     ),
   );
   const kept = replaceListFile(options.file, current, signed);
   report(options, { ...result, listHash: toHex(signed.membership.listHash), file: options.file, kept });
-  if (options.url !== undefined) await publish({ ...current, ...signed }, options.url, options.json);
+  const inForce = { ...current, ...signed, list: next, certificates };
+  if (options.url !== undefined) await publish(inForce, options.url, options.json);
+  return inForce;
 }
 
-function standingWarnings({ list, delegation }: Membership, next: AuthorityList): readonly string[] {
+/** The key that no server has. @throws SetupError `certificate-role`, and as `readIdentity` */
+export function openAuthority(suite: Suite, folder: string): ReturnType<typeof readIdentity> {
+  const authority = readIdentity(suite, { certificate: join(folder, 'certificate.pem'), key: join(folder, 'key.pem') });
+  if (authority.leaf.role === 'authority') return authority;
+  throw new SetupError('certificate-role', `${folder} is certified as ${authority.leaf.role}, not as authority`);
+}
+
+/** In words, all that a request would have signed. */
+export function changesOf({ base, list, certificates, delegation }: SigningRequest): readonly string[] {
+  const names = namesOf(certificates);
+  return [...changesBetween(base?.list, list, names.id), ...(delegation ? delegationLines(delegation, names.id) : [])];
+}
+
+export function standingWarnings({ list, delegation }: Membership, next: AuthorityList): readonly string[] {
   const nowS = systemNowS();
   return [
     ...(list.revision > 0 ? ['what the gateway changed under its delegation is part of this list'] : []),
@@ -99,19 +119,21 @@ interface Result {
   readonly listHash?: string;
   readonly file?: string;
   readonly kept?: string;
+  readonly request?: string | undefined;
 }
 
-function report({ json }: FileOptions, result: Result): void {
+export function report({ json }: Pick<FileOptions, 'json'>, result: Result): void {
   if (json) {
     printJson({ event: 'membership', ...result });
     return;
   }
-  const { gid, version, changes, warnings, file, kept } = result;
+  const { gid, version, changes, warnings, file, kept, request } = result;
   const signed = file === undefined ? 'would be' : 'is';
   printLine(`list ${version} of group ${gid} ${signed} signed:`);
   for (const change of changes) printLine(`  ${change}`);
   for (const warning of warnings) printLine(`note: ${warning}`);
   if (file !== undefined && kept !== undefined) printLine(`written to ${file}; the one before is ${basename(kept)}`);
+  if (request !== undefined) printLine(`written to ${request}: "gridring membership sign" signs it where the key is`);
 }
 
 export async function publish(list: OpenList, url: string, json: true | undefined): Promise<void> {

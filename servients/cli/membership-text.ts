@@ -1,12 +1,9 @@
 /** A membership list for people, and for programs. */
 import { equalBytes, toHex } from '../../crypto/bytes.js';
-import { roleBit, type ListEntry, type ListRole, type Membership } from '../../crypto/membership.js';
+import type { ListRole, Membership } from '../../crypto/membership.js';
 import { suiteById } from '../../crypto/suite-node.js';
-import { isoTime, policyLines } from '../membership/edits.js';
+import { isoTime, policyLines, rolesOf } from '../membership/changes.js';
 import { table } from './output.js';
-
-const rolesOf = ({ roles }: ListEntry): readonly ListRole[] =>
-  (Object.keys(roleBit) as ListRole[]).filter((role) => (roles & roleBit[role]) !== 0);
 
 interface Row {
   readonly id: string | undefined;

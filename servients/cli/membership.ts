@@ -17,6 +17,7 @@ import {
   type RemoteOptions,
   type SignOptions,
 } from './membership-sign.js';
+import { publishSigned, signOffline } from './membership-offline.js';
 import { membershipJson, membershipText } from './membership-text.js';
 import { baseUrl, wholeNumber } from './options.js';
 import { printJson, printLine } from './output.js';
@@ -64,6 +65,7 @@ export function addMembership(program: Command): void {
     reading(name, description)
       .option('--authority <folder>', 'certificate.pem and key.pem of the authority', join(demoFolder, 'authority'))
       .option('--url <url>', 'publish to this backend', baseUrl)
+      .option('--export <file>', 'write a request, for "membership sign" on the machine that has the key; sign nothing')
       .option('--dry-run', 'say what would change, and sign nothing');
 
   reading('show', 'print the list of a file, or the newest one that a backend has')
@@ -80,9 +82,23 @@ export function addMembership(program: Command): void {
     .requiredOption('--audience <name>', 'the backend’s audience, as in its configuration')
     .option('--authority <folder>', 'who asks', join(demoFolder, 'authority'))
     .action(fetchIntoFile);
-  reading('publish', 'bring the list of the file to a backend once more')
+  membership
+    .command('sign <request>')
+    .description('where the authority’s key is: show in words what a request would have signed, ask, and sign it')
+    .option('--root <file>', 'root certificate', join(demoFolder, 'ca/root.pem'))
+    .option('--authority <folder>', 'certificate.pem and key.pem of the authority', join(demoFolder, 'authority'))
+    .option('--out <file>', 'the signed list; REQUEST.signed.cbor otherwise')
+    .option('--yes', 'do not ask')
+    .option('--json', 'print one JSON object')
+    .action(signOffline);
+  reading('publish', 'bring the list of the file to a backend once more, or one that was signed elsewhere')
     .requiredOption('--url <url>', 'the backend', baseUrl)
-    .action(async (options: FileOptions & { readonly url: string }) => {
+    .option('--signed <file>', 'as "sign" wrote it: it takes the place of the file’s list')
+    .action(async (options: FileOptions & { readonly url: string; readonly signed?: string }) => {
+      if (options.signed !== undefined) {
+        await publishSigned(options.signed, options);
+        return;
+      }
       const current = openFile(options);
       await publish(current, options.url, options.json);
     });

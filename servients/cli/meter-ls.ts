@@ -2,7 +2,7 @@
 import { BackendClient } from '../backend-client.js';
 import { backendOf, ChainClient } from '../chain-client.js';
 import { Community, keyStatus, membersOf, type GroupView, type MemberView } from '../lifecycle/community.js';
-import { isoTime } from '../membership/edits.js';
+import { isoTime } from '../membership/changes.js';
 import { systemNowS } from '../runtime.js';
 import { callerKeys, type CallerOptions } from './caller.js';
 import { printJson, printLine, table } from './output.js';

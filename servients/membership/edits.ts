@@ -1,4 +1,4 @@
-/** Changes of a membership list as the authority asks for them, each with what it does and what else follows from it. */
+/** Changes of a membership list as the authority asks for them, each with what follows from it that one may not expect. */
 import { compareBytes, equalBytes, toHex } from '../../crypto/bytes.js';
 import type { LeafCertificate } from '../../crypto/certificate.js';
 import { SetupError } from '../../crypto/errors.js';
@@ -10,16 +10,12 @@ import {
   type ListRole,
   type Policy,
 } from '../../crypto/membership.js';
-import { duration } from './durations.js';
+import { isoTime, policyLines, type NameOf } from './changes.js';
 
 export interface Edit {
   readonly list: AuthorityList;
-  readonly changes: readonly string[];
   readonly warnings: readonly string[];
 }
-
-/** The name of a certificate's holder, for people. */
-export type NameOf = (certHash: Uint8Array) => string;
 
 export interface NewEntry {
   readonly certificate: LeafCertificate;
@@ -55,10 +51,6 @@ export function addEntry(list: AuthorityList, { certificate, hpkeKey, reads }: N
       policy: { ...list.policy, readings },
       entries: [...list.entries, { certHash, roles: roleBit[role], hpkeKey }],
     },
-    changes: [
-      `+ ${role} ${name} (${toHex(certHash)})`,
-      ...(reads === undefined ? [] : [`+ ${name} reads ${reads?.map(nameOf).join(', ') ?? 'all meters'}`]),
-    ],
     warnings: sameName.map(
       (entry) =>
         `${name} has another certificate in the list, which stays until it is removed: ${toHex(entry.certHash)}`,
@@ -76,18 +68,11 @@ export function removeEntry(list: AuthorityList, certHash: Uint8Array, nameOf: N
   const { policy } = list;
   const warnings: string[] = [];
   const readings = policy.readings.flatMap(({ reader, meters }) => {
-    if (!isOther(reader)) {
-      warnings.push(`${name} no longer reads ${meters?.map(nameOf).join(', ') ?? 'any meter'}`);
-      return [];
-    }
+    if (!isOther(reader)) return [];
     const others = meters?.filter(isOther) ?? null;
-    if (others?.length === meters?.length) return [{ reader, meters }];
-    warnings.push(
-      others?.length === 0
-        ? `${nameOf(reader)} read ${name} only, and reads nothing any more`
-        : `${nameOf(reader)} no longer reads ${name}`,
-    );
-    return others?.length === 0 ? [] : [{ reader, meters: others }];
+    if (others?.length !== 0 || meters?.length === 0) return [{ reader, meters: others }];
+    warnings.push(`${nameOf(reader)} read ${name} only, and reads nothing any more`);
+    return [];
   });
   const requiredMembers = policy.requiredMembers.filter(isOther);
   if (requiredMembers.length < policy.requiredMembers.length) {
@@ -106,8 +91,7 @@ export function removeEntry(list: AuthorityList, certHash: Uint8Array, nameOf: N
   if (!next.entries.some(({ roles }) => (roles & roleBit.coordinator) !== 0)) {
     warnings.push('no gateway is left that could coordinate an epoch');
   }
-  const role = (Object.keys(roleBit) as ListRole[]).filter((known) => findEntry(list, certHash, known)).join(', ');
-  return { list: next, changes: [`- ${role} ${name} (${toHex(certHash)})`], warnings };
+  return { list: next, warnings };
 }
 
 export interface PolicyChange {
@@ -126,25 +110,14 @@ export function changePolicy(list: AuthorityList, change: PolicyChange): Edit {
   if (next.minMembers > memberCount(list)) {
     throw new SetupError('too-few-members', `the list names ${memberCount(list)} members; ask for no more than that`);
   }
-  const changes = policyLines(next).filter((line) => !policyLines(policy).includes(line));
-  if (changes.length === 0)
+  if (policyLines(next).every((line) => policyLines(policy).includes(line)))
     throw new SetupError('nothing-changes', 'the policy says that already, or nothing was asked for');
   const lower = (next.epochFloor ?? 0) < (policy.epochFloor ?? 0);
   return {
     list: { ...list, policy: next },
-    changes: changes.map((line) => `* ${line}`),
     warnings: lower ? ['members that have followed the higher epoch floor do not go back'] : [],
   };
 }
-
-/** What a policy says beside who is required and who reads. */
-export const policyLines = ({ profile, minMembers, rekeyIntervalS, graceS, epochFloor }: Policy): readonly string[] => [
-  `profile ${profile}`,
-  `at least ${minMembers} members`,
-  rekeyIntervalS === 0 ? 'no rekey by time' : `a new key every ${duration(rekeyIntervalS)}`,
-  `the old key receives for ${duration(graceS)}`,
-  ...(epochFloor === null ? [] : [`epochs above ${epochFloor}`]),
-];
 
 /** @throws SetupError `nothing-changes` unless it lasts longer then */
 export function renew(list: AuthorityList, notAfterS: number): Edit {
@@ -154,10 +127,8 @@ export function renew(list: AuthorityList, notAfterS: number): Edit {
       `the list is valid until ${isoTime(list.notAfterS)} already; give more --days`,
     );
   }
-  return { list: { ...list, notAfterS }, changes: [`* valid until ${isoTime(notAfterS)}`], warnings: [] };
+  return { list: { ...list, notAfterS }, warnings: [] };
 }
-
-export const isoTime = (timeS: number): string => new Date(timeS * 1000).toISOString();
 
 /**
  * The certificate that a person means by an id, a URN, or at least 8 digits of its hash.

@@ -10,6 +10,7 @@ import { toPem } from '../../crypto/certificate/pem.js';
 import {
   changeMembership,
   encodeMembershipBundle,
+  encodeMembershipList,
   findEntry,
   parseMembershipBundle,
   signMembershipList,
@@ -72,21 +73,28 @@ async function startBackend(): Promise<string> {
 }
 
 /** Runs `gridring membership …` here. @returns what it prints; throws what it would report */
-async function membership(verb: string, ...args: readonly string[]): Promise<string> {
+function membership(verb: string, ...args: readonly string[]): Promise<string> {
+  const isGiven = verb === 'publish' || args.includes('--authority');
+  const key = isGiven ? [] : ['--authority', join(folder, 'authority')];
+  return carry(verb, ...args, '--file', file, '--root', root, ...key);
+}
+
+/** The same, with no more options than are given. */
+async function carry(verb: string, ...args: readonly string[]): Promise<string> {
   let printed = '';
   vi.spyOn(process.stdout, 'write').mockImplementation((text) => ((printed += String(text)), true));
   const program = new Command().exitOverride().configureOutput({ writeErr: () => undefined });
   addMembership(program);
-  const place = ['--file', file, '--root', root];
-  const isGiven = verb === 'publish' || args.includes('--authority');
-  const key = isGiven ? [] : ['--authority', join(folder, 'authority')];
-  await program.parseAsync(['membership', verb, ...args, ...place, ...key], { from: 'user' });
+  await program.parseAsync(['membership', verb, ...args], { from: 'user' });
   return printed;
 }
 
-const refusedWith = async (...args: Parameters<typeof membership>): Promise<string> => {
+const refusedWith = (...args: Parameters<typeof membership>): Promise<string> => codeOf(membership(...args));
+
+/** Of what is refused. */
+const codeOf = async (attempt: Promise<string>): Promise<string> => {
   try {
-    await membership(...args);
+    await attempt;
   } catch (error) {
     return (error as { readonly code: string }).code;
   }
@@ -171,7 +179,7 @@ describe('remove', () => {
 
   it('takes a reader’s rules away with it; a certificate’s hash will do for a name', async () => {
     const text = await membership('remove', toHex(hashOf('household-01')).slice(0, 12));
-    expect(text).toContain('note: household-01 no longer reads meter-01');
+    expect(text).toContain('  - household-01 no longer reads meter-01\n');
     expect(inFile().list.policy.readings).toHaveLength(1);
   });
 
@@ -402,5 +410,81 @@ describe('nothing is lost', () => {
     expect(await refusedWith('remove', 'meter-04')).toBe('membership-unusable');
     rmSync(file);
     expect(await refusedWith('show')).toBe('file-unreadable');
+  });
+});
+
+describe('signing where the key is, and no network', () => {
+  const request = join(folder, 'request.json');
+  const signedFile = join(folder, 'request.signed.cbor');
+  const carried = ['--root', root, '--authority', join(folder, 'authority'), '--yes'];
+  const signIt = (file = request, ...more: readonly string[]): Promise<string> =>
+    carry('sign', file, ...carried, ...more);
+  const prepare = (...verb: readonly [string, ...string[]]): Promise<string> =>
+    membership(...verb, '--export', request, '--authority', join(folder, 'no-such-key'));
+  afterEach(() => {
+    rmSync(join(folder, 'authority/signed'), { recursive: true, force: true });
+  });
+
+  it('a change is prepared without the key, shown in words made from the lists, signed, and brought back', async () => {
+    const url = await startBackend();
+    expect(await prepare('remove', 'meter-03')).toContain('list 2 of group');
+    expect(inFile().list.version).toBe(1);
+    const text = await signIt();
+    expect(text).toMatch(/^ {2}- member meter-03 \([0-9a-f]{64}\)$/m);
+    await membership('publish', '--signed', signedFile, '--url', url);
+    expect(idsOf(inFile(), 'member')).toEqual(['meter-01', 'meter-02', 'meter-04']);
+    expect(await published(url)).toMatchObject({ version: 2 });
+    await membership('publish', '--signed', signedFile, '--url', url);
+  });
+
+  it('what is shown is what is signed, whatever else the file holds', async () => {
+    await prepare('remove', 'meter-03');
+    const honest = JSON.parse(readFileSync(request, 'utf8')) as { list: string };
+    const current = inFile().list;
+    const evil = {
+      ...current,
+      version: 2,
+      policy: { ...current.policy, readings: [{ reader: hashOf('household-01'), meters: null }] },
+    };
+    const change = (fields: object): void => {
+      writeFileSync(request, JSON.stringify({ ...honest, ...fields }));
+    };
+    change({ list: toBase64Url(encodeMembershipList(evil)) });
+    expect(await signIt()).toContain('+ household-01 reads all meters');
+    change({ says: 'removes meter-03' });
+    expect(await codeOf(signIt())).toBe('request-unusable');
+    change({ list: toBase64Url(encodeMembershipList({ ...evil, version: 3 })) });
+    expect(await codeOf(signIt())).toBe('request-unusable');
+    change({ base: toBase64Url(first.map((byte, i) => (i === 300 ? byte ^ 1 : byte))) });
+    expect(await codeOf(signIt())).toBe('request-unusable');
+  });
+
+  it('asks before it signs, and somebody must be there to answer', async () => {
+    await prepare('remove', 'meter-03');
+    expect(await codeOf(carry('sign', request, ...carried.filter((option) => option !== '--yes')))).toBe(
+      'confirmation-needed',
+    );
+    expect(existsSync(join(folder, 'authority/signed'))).toBe(false);
+  });
+
+  it('signs one list of a version, however often it is asked, and no other one', async () => {
+    const [other, otherSigned] = [join(folder, 'other.json'), join(folder, 'other.signed.cbor')];
+    await prepare('remove', 'meter-03');
+    await membership('remove', 'meter-04', '--export', other);
+    await signIt();
+    const once = readFileSync(signedFile);
+    await signIt();
+    expect(readFileSync(signedFile)).toEqual(once);
+    expect(await codeOf(signIt(other))).toBe('base-moved');
+    expect(existsSync(otherSigned)).toBe(false);
+  });
+
+  it('a list that was made from another one than the file’s takes its place in nothing', async () => {
+    const url = await startBackend();
+    await prepare('remove', 'meter-03');
+    await signIt();
+    await membership('renew', '--days', '900');
+    expect(await codeOf(membership('publish', '--signed', signedFile, '--url', url))).toBe('base-moved');
+    expect(inFile().list.entries).toHaveLength(7);
   });
 });
