@@ -45,6 +45,11 @@ export const limits = {
   requestBody: 256_000,
   /** One record of a backup: a file, or some rows of a table. */
   backupRecord: 4_000_000,
+  /** A text in an entry of an audit log, in characters; and how many details it has. */
+  auditText: 300,
+  auditDetails: 16,
+  /** A line of an exported audit log, in characters. */
+  auditLine: 16_000,
   /** Nested arrays and maps in CBOR. */
   cborDepth: 8,
   /** Members of a ring: recommended and hard cap (protocol §9). */

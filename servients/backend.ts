@@ -1,11 +1,13 @@
 /** The backend as a process part: REST API, directory and event stream on one port, over one database. */
 import { randomUUID } from 'node:crypto';
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
+import { toHex } from '../crypto/bytes.js';
 import type { Certificate } from '../crypto/certificate.js';
 import { CertificateCache } from '../crypto/certificate/cache.js';
 import { SetupError } from '../crypto/errors.js';
 import type { Suite } from '../crypto/suite.js';
 import { makeTd } from '../td/make-td.js';
+import { AuditLog } from '../things/audit-log.js';
 import { Backend } from '../things/backend.js';
 import { Directory } from '../things/directory.js';
 import type { Identity } from '../things/parts.js';
@@ -16,6 +18,7 @@ import { SseHub, sseDefaults } from './bindings/sse.js';
 import { makeTokenVerifier } from './bindings/token.js';
 import { Access } from './rest/access.js';
 import { backendUrn, directoryUrn, type RestContext } from './rest/context.js';
+import { isPostgresUrl } from './database-url.js';
 import { eventTopics, type EventTopics } from './rest/event-topics.js';
 import { mountRoutes } from './rest/routes.js';
 import { systemNowS } from './runtime.js';
@@ -29,8 +32,8 @@ export interface BackendOptions {
   readonly dataDir: string;
   /** `postgres://…`, or a SQLite file. Default: a SQLite file in the data folder. */
   readonly database?: string;
-  /** Entries of meters' chains that were received longer ago are given up. Default: they are kept. */
-  readonly retention?: { readonly readingsDays?: number };
+  /** Entries of meters' chains, and of the audit log, that are older are given up. Default: they are kept. */
+  readonly retention?: { readonly readingsDays?: number; readonly auditDays?: number };
   /** Port 0 takes a free one. */
   readonly listen: { readonly address: string; readonly port: number };
   /** What callers' tokens must be for. */
@@ -67,9 +70,11 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
   const store = await openBackendStores({ dataDir, ...(database !== undefined && { database }), suite: suite.name });
   let app: FastifyInstance | undefined;
   let endHousekeeping: (() => Promise<void>) | undefined;
+  let endAudit: (() => Promise<void>) | undefined;
   const close = async (): Promise<void> => {
     await app?.close();
     await endHousekeeping?.();
+    await endAudit?.();
     await store.close();
   };
   try {
@@ -90,10 +95,12 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
     const port = await listen(app, options.listen);
     const url = options.publicOrigin ?? `http://${hostOf(options.listen.address)}:${port}`;
     await registerOwnTds(context, url);
+    endAudit = await auditRun(context, options);
     endHousekeeping = startHousekeeping({
       ...context,
       log: options.log,
       readingsDays: options.retention?.readingsDays,
+      auditDays: options.retention?.auditDays,
     });
     return { url, port, close };
   } catch (cause) {
@@ -104,7 +111,7 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
 
 async function makeContext(
   { identity, suite, trustedRoots, audience, version, log, onEpochEndorsed, nowS = systemNowS }: BackendOptions,
-  { backend: store, directory: directoryStore, events }: BackendStores,
+  { backend: store, directory: directoryStore, events, audit: auditStore }: BackendStores,
 ): Promise<Omit<RestContext, 'hub' | keyof EventTopics>> {
   const onEpochRecorded = onEpochEndorsed ?? (() => undefined);
   const backend = await Backend.load({
@@ -121,8 +128,43 @@ async function makeContext(
   });
   const directory = new Directory({ store: directoryStore, nowS, newId: () => `urn:uuid:${randomUUID()}` });
   const roots = trustedRoots.filter((root) => root.role === 'ca');
+  const audit = new AuditLog(auditStore, { suite, identity, nowS });
   const access = new Access(makeTokenVerifier({ suite, trustedRoots: roots, audience }), backend, nowS);
-  return { backend, directory, store, access, identity, suite, version, nowS };
+  return { backend, directory, store, access, audit, identity, suite, version, nowS };
+}
+
+/** Logs start and stop, with what was configured. @returns what logs the stop, and signs how far the log has come */
+async function auditRun(
+  context: Pick<RestContext, 'audit' | 'identity' | 'suite' | 'version'>,
+  { database, listen, audience, publicOrigin, retention, log }: BackendOptions,
+): Promise<() => Promise<void>> {
+  const { audit, identity, suite, version } = context;
+  const actor = backendUrn(context);
+  const run = { actor, subject: actor, outcome: 'done', requestId: null } as const;
+  await audit.append({
+    ...run,
+    action: 'backend.start',
+    details: {
+      version,
+      suite: suite.name,
+      certHash: toHex(identity.certHash),
+      // Its URL may hold a password.
+      database: database !== undefined && isPostgresUrl(database) ? 'postgresql' : 'sqlite',
+      listen: `${hostOf(listen.address)}:${listen.port}`,
+      audience,
+      ...(publicOrigin !== undefined && { publicOrigin }),
+      ...(retention?.readingsDays !== undefined && { readingsDays: retention.readingsDays }),
+      ...(retention?.auditDays !== undefined && { auditDays: retention.auditDays }),
+    },
+  });
+  return async () => {
+    try {
+      await audit.append({ ...run, action: 'backend.stop', details: {} });
+      await audit.checkpoint();
+    } catch (error) {
+      log.warn({ err: error }, 'the end of the audit log could not be signed');
+    }
+  };
 }
 
 async function listen(app: FastifyInstance, { address, port }: BackendOptions['listen']): Promise<number> {

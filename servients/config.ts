@@ -26,7 +26,7 @@ export interface BackendConfig extends CommonConfig, ServerFiles {
   readonly audience: string;
   readonly database?: string;
   readonly publicOrigin?: string;
-  readonly retention: { readonly readingsDays?: number };
+  readonly retention: { readonly readingsDays?: number; readonly auditDays?: number };
 }
 
 export interface GatewayConfig extends CommonConfig, ServerFiles {

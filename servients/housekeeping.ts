@@ -2,6 +2,7 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Log } from '../things/parts.js';
 import type { Directory } from '../things/directory.js';
+import type { AuditLog } from '../things/audit-log.js';
 import type { BackendStore } from '../things/stores.js';
 
 export interface HousekeepingParts {
@@ -11,6 +12,9 @@ export interface HousekeepingParts {
   readonly log: Log;
   /** Undefined: readings are kept. */
   readonly readingsDays: number | undefined;
+  readonly audit: AuditLog;
+  /** Undefined: entries of the audit log are kept. */
+  readonly auditDays: number | undefined;
 }
 
 const intervalMs = 60_000;
@@ -37,9 +41,27 @@ async function round(parts: HousekeepingParts, stopping: AbortSignal): Promise<v
     if (ids.length > 0) log.info({ ids }, 'Thing Descriptions have expired');
     const entries = await dropOldEntries(parts, stopping);
     if (entries > 0) log.info({ entries }, 'entries that are older than the retention policy says were given up');
+    await parts.audit.checkpointIfDue();
+    await dropOldAudit(parts);
   } catch (error) {
     log.warn({ err: error }, 'what has outlived its time could not be removed');
   }
+}
+
+/** That entries were given up is an entry itself. */
+async function dropOldAudit({ audit, nowS, auditDays }: HousekeepingParts): Promise<void> {
+  if (auditDays === undefined) return;
+  const entries = await audit.store.dropOld(nowS() - auditDays * dayS);
+  if (entries === 0) return;
+  const details = { entries, auditDays };
+  await audit.append({
+    actor: 'backend',
+    action: 'audit.drop',
+    subject: '',
+    outcome: 'done',
+    requestId: null,
+    details,
+  });
 }
 
 /** @returns how many */

@@ -2,6 +2,7 @@
  * What stands behind the backend's affordances: it verifies membership lists, records of epochs and sealed readings, and
  * keeps them. It holds no key that opens any of it.
  */
+import type { AuditFacts } from '../crypto/audit/entry.js';
 import { equalBytes, toHex } from '../crypto/bytes.js';
 import type { VerifiedCertificate } from '../crypto/certificate.js';
 import { signReceipt } from '../crypto/envelope/reading.js';
@@ -29,6 +30,9 @@ export interface BackendParts extends Omit<Parts, 'random'> {
   /** Hears of every epoch that was recorded here; what other processes recorded is in the events. */
   readonly onEpochRecorded: (row: EpochRow) => void;
 }
+
+/** What is logged of a list that is published; the newest list that was known here before, if any. */
+export type PublishAudit = (list: Membership, before: Membership | undefined) => readonly AuditFacts[];
 
 /** Read at once, when other processes' events are caught up with. */
 const pageEvents = 256;
@@ -96,15 +100,17 @@ export class Backend {
   }
 
   /**
-   * Takes only what the authority signed. The same list again is fine.
+   * Takes only what the authority signed. The same list again is fine. What `audit` says of it is logged with it.
    * @throws MalformedError, VerificationError, ConflictError `membership-rollback`, `membership-conflict`
    */
-  async publishMembership(bundle: Uint8Array): Promise<Membership> {
+  async publishMembership(bundle: Uint8Array, audit: PublishAudit = () => []): Promise<Membership> {
     const { suite, trustedRoots, certificateCache, store, nowS } = this.#parts;
     const membership = verifyMembership({ suite, trustedRoots, certificateCache, nowS: nowS() }, bundle);
     const { list, listHash } = membership;
     const { version, revision } = list;
-    if (!(await store.saveMembership(list.gid, { version, revision, listHash, publishedS: nowS() }, bundle))) {
+    const row = { version, revision, listHash, publishedS: nowS() };
+    const facts = audit(membership, this.#newest.get(toHex(list.gid)));
+    if (!(await store.saveMembership(list.gid, row, bundle, facts))) {
       await this.refresh();
       this.#requireSameList(membership);
       throw new ConflictError('membership-rollback', `list ${version}.${revision} is older than the one that is known`);
@@ -119,7 +125,11 @@ export class Backend {
    * @returns the endorsement bundle
    * @throws MalformedError, VerificationError, ConflictError `membership-unknown`, `membership-rollback`, `epoch-stale`
    */
-  async recordEpoch(gateway: VerifiedCertificate, record: Uint8Array): Promise<Uint8Array> {
+  async recordEpoch(
+    gateway: VerifiedCertificate,
+    record: Uint8Array,
+    audit: (row: EpochRow) => readonly AuditFacts[] = () => [],
+  ): Promise<Uint8Array> {
     const { suite, identity, store, nowS, onEpochRecorded } = this.#parts;
     const { listHash } = announcementOf(record);
     const membership = await this.#membershipByHash(listHash);
@@ -136,7 +146,7 @@ export class Backend {
       recordedS: nowS(),
     };
     const signed = encodeEndorsementBundle(signEndorsement(suite, identity, name, record), identity.certificates);
-    const { endorsement, fresh } = await store.saveEpoch(row, { record, endorsement: signed });
+    const { endorsement, fresh } = await store.saveEpoch(row, { record, endorsement: signed }, audit(row));
     if (fresh) {
       this.#rememberEpoch(row);
       onEpochRecorded(row);

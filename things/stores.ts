@@ -3,6 +3,7 @@
  * nothing of it. Implementations live in `servients/stores/`. A full disk is an UnavailableError `disk-full`; so is a
  * full budget to an outbox, which leaves room for what a ring and its epochs have to keep.
  */
+import type { AuditEntry, AuditFacts, AuditOutcome, AuditPlace } from '../crypto/audit/entry.js';
 import type { EntryKind } from '../crypto/envelope/chain.js';
 import type { ListOrder } from '../crypto/membership.js';
 
@@ -290,8 +291,11 @@ export interface DroppedStretch {
 }
 
 export interface BackendStore {
-  /** Takes a list if all of the group come before it. @returns whether it is now the newest */
-  saveMembership(gid: Uint8Array, list: ListRow, bundle: Uint8Array): Promise<boolean>;
+  /**
+   * Takes a list if all of the group come before it; entries of the audit log go with one that was not known.
+   * @returns whether it is now the newest
+   */
+  saveMembership(gid: Uint8Array, list: ListRow, bundle: Uint8Array, audit?: readonly AuditFacts[]): Promise<boolean>;
   loadMembership(gid: Uint8Array): Promise<Uint8Array | undefined>;
   membershipByHash(listHash: Uint8Array): Promise<Uint8Array | undefined>;
   /** Of a group, the newest first. */
@@ -300,13 +304,14 @@ export interface BackendStore {
 
   /**
    * By compare-and-swap: one record for each (epoch, attempt) of a group, in whatever order they come, if the lists ascend
-   * with the epochs. The same epoch again (by its th2) changes nothing.
+   * with the epochs. The same epoch again (by its th2) changes nothing. Entries of the audit log go with a new one.
    * @returns the endorsement that is stored, and whether it is so only now
    * @throws ConflictError `epoch-stale` where another record is there, `membership-rollback`
    */
   saveEpoch(
     row: EpochRow,
     endorsed: EndorsedRecord,
+    audit?: readonly AuditFacts[],
   ): Promise<{ readonly endorsement: Uint8Array; readonly fresh: boolean }>;
   /** The newest first. */
   epochs(gid: Uint8Array, limit: number): Promise<readonly EpochRow[]>;
@@ -370,6 +375,53 @@ export interface BackendEvents {
   listsAfter(position: number, limit: number): Promise<readonly PublishedList[]>;
   /** Calls when there may be more: sometimes in vain, and not always when there is. @returns how to end it */
   onWake(wake: () => void): () => void;
+}
+
+export interface AuditFilter {
+  readonly actor?: string;
+  readonly action?: string;
+  readonly subject?: string;
+  readonly outcome?: AuditOutcome;
+  /** Unix seconds, both included. */
+  readonly sinceS?: number;
+  readonly untilS?: number;
+}
+
+export interface AuditHead extends AuditPlace {
+  /** The newest; null before the first. */
+  readonly checkpoint: { readonly number: number; readonly sequence: number } | null;
+}
+
+/**
+ * The audit log, a hash chain: entries come one after another, whichever process writes them. An entry that belongs to a
+ * change is given to the method that makes the change, which appends it in the same transaction and as its last step.
+ */
+export interface AuditStore {
+  /** 16 random bytes, made with the database. */
+  readonly log: Uint8Array;
+  append(facts: AuditFacts): Promise<AuditEntry>;
+  head(): Promise<AuditHead>;
+  /** Ascending by sequence, after `afterSequence`. */
+  entries(afterSequence: number, limit: number, filter?: AuditFilter): Promise<readonly AuditEntry[]>;
+  /** The last `limit` of them, ascending by sequence. */
+  lastEntries(limit: number, filter?: AuditFilter): Promise<readonly AuditEntry[]>;
+  /** @returns false when the number is taken: another process was first */
+  saveCheckpoint(checkpoint: AuditCheckpointRow): Promise<boolean>;
+  /** Ascending by number, after `afterNumber`. */
+  checkpoints(afterNumber: number, limit: number): Promise<readonly AuditCheckpointRow[]>;
+  /**
+   * Gives up entries older than a time, up to a checkpoint, which stays: it closes what was given up.
+   * @returns how many
+   */
+  dropOld(beforeS: number): Promise<number>;
+}
+
+export interface AuditCheckpointRow {
+  readonly number: number;
+  /** Of the last entry that it tells of. */
+  readonly sequence: number;
+  /** As `signAuditCheckpoint` makes it. */
+  readonly message: Uint8Array;
 }
 
 export interface DirectoryEntry {

@@ -53,6 +53,12 @@ export class Access {
     return caller;
   }
 
+  /** Who calls, as the audit log names it; undefined where no hook above has found out. */
+  actorOf(request: FastifyRequest): string | undefined {
+    const certificate = this.#callers.get(request)?.certificate;
+    return certificate && `urn:gridring:${certificate.role}:${certificate.id}`;
+  }
+
   certificateOf(request: FastifyRequest): VerifiedCertificate {
     return this.callerOf(request).certificate;
   }

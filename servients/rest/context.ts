@@ -1,5 +1,6 @@
 /** What the routes stand on. */
 import type { Suite } from '../../crypto/suite.js';
+import type { AuditLog } from '../../things/audit-log.js';
 import type { Backend } from '../../things/backend.js';
 import type { Directory } from '../../things/directory.js';
 import type { Identity } from '../../things/parts.js';
@@ -13,6 +14,7 @@ export interface RestContext extends EventTopics {
   readonly directory: Directory;
   readonly store: BackendStore;
   readonly access: Access;
+  readonly audit: AuditLog;
   readonly identity: Identity;
   readonly suite: Suite;
   readonly version: string;

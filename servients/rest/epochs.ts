@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { equalBytes, fromHex, toHex } from '../../crypto/bytes.js';
 import { NotFoundError } from '../../crypto/errors.js';
 import { encodeProof } from '../../crypto/ring/proof.js';
+import { recordFacts } from './audit-trail.js';
 import type { RestContext } from './context.js';
 import { epochJson } from './epoch-json.js';
 import { unknownGroup } from './groups.js';
@@ -19,7 +20,8 @@ interface EpochParams {
   readonly key: string;
 }
 
-export function epochRoutes(scope: FastifyInstance, { backend, store, access }: RestContext): void {
+export function epochRoutes(scope: FastifyInstance, context: RestContext): void {
+  const { backend, store, access } = context;
   scope.post(
     '/epochs',
     {
@@ -35,7 +37,8 @@ export function epochRoutes(scope: FastifyInstance, { backend, store, access }: 
       }),
     },
     async (request, reply) => {
-      const endorsement = await backend.recordEpoch(access.certificateOf(request), messageOf(request));
+      const facts = recordFacts(context, request);
+      const endorsement = await backend.recordEpoch(access.certificateOf(request), messageOf(request), facts);
       return answerMessage(request, reply, endorsement);
     },
   );

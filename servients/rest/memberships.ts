@@ -6,13 +6,15 @@ import type { FastifyInstance } from 'fastify';
 import { toHex } from '../../crypto/bytes.js';
 import { LimitError } from '../../crypto/errors.js';
 import type { PublishedList } from '../../things/stores.js';
+import { publishFacts } from './audit-trail.js';
 import type { RestContext } from './context.js';
 import { messageOf } from './messages.js';
 import { json, messageBody, operation } from './operation.js';
 
 const perMinute = 30;
 
-export function membershipRoutes(scope: FastifyInstance, { backend }: RestContext): void {
+export function membershipRoutes(scope: FastifyInstance, context: RestContext): void {
+  const { backend } = context;
   // Not the route option `config.rateLimit`: that is skipped once the limit of the whole server has counted a request.
   const count = scope.createRateLimit({ max: perMinute, timeWindow: 60_000 });
   scope.post(
@@ -37,7 +39,7 @@ export function membershipRoutes(scope: FastifyInstance, { backend }: RestContex
       },
     },
     async (request) => {
-      const { list, listHash } = await backend.publishMembership(messageOf(request));
+      const { list, listHash } = await backend.publishMembership(messageOf(request), publishFacts(context, request));
       return publishedJson({ ...list, listHash });
     },
   );

@@ -4,6 +4,7 @@ import { toBase64Url, toHex } from '../../crypto/bytes.js';
 import type { EntryKind } from '../../crypto/envelope/chain.js';
 import { MalformedError, NotFoundError } from '../../crypto/errors.js';
 import type { DroppedStretch, EntryRow } from '../../things/stores.js';
+import { auditDone } from './audit-trail.js';
 import type { RestContext } from './context.js';
 import { isoTime } from './epoch-json.js';
 import { json, operation } from './operation.js';
@@ -60,7 +61,8 @@ interface ChainQuery extends PageQuery {
 
 const entryKind = { type: 'string', enum: ['reading', 'gap', 'checkpoint'] };
 
-export function meterRoutes(scope: FastifyInstance, { backend, store, access }: RestContext): void {
+export function meterRoutes(scope: FastifyInstance, context: RestContext): void {
+  const { backend, store, access } = context;
   const onRequest = access.certified('reader', 'operator', 'gateway');
   const visible = new VisibleMeters(backend);
   const meterOf = (request: FastifyRequest<{ Params: { id: string } }>): VisibleMeter => {
@@ -174,7 +176,9 @@ export function meterRoutes(scope: FastifyInstance, { backend, store, access }: 
       }),
     },
     async (request) => {
-      const grants = await store.grants(meterOf(request).certHash, access.certificateOf(request).certHash);
+      const { certHash, id } = meterOf(request);
+      const grants = await store.grants(certHash, access.certificateOf(request).certHash);
+      await auditDone(context, request, 'grant.read', id, { grants: grants.length });
       return { grants: grants.map((message) => ({ message: toBase64Url(message) })) };
     },
   );

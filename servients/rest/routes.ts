@@ -4,6 +4,8 @@
  */
 import type { FastifyInstance } from 'fastify';
 import type { RestContext } from './context.js';
+import { auditRoutes } from './audit.js';
+import { auditRefusals } from './audit-trail.js';
 import { epochRoutes } from './epochs.js';
 import { eventRoutes } from './events.js';
 import { groupRoutes } from './groups.js';
@@ -27,6 +29,7 @@ const api = [
   readingRoutes,
   meterRoutes,
   eventRoutes,
+  auditRoutes,
 ];
 
 export function mountRoutes(app: FastifyInstance, context: RestContext): void {
@@ -35,6 +38,7 @@ export function mountRoutes(app: FastifyInstance, context: RestContext): void {
     async (scope) => {
       validateStrictly(scope);
       parseMessages(scope);
+      auditRefusals(scope, context);
       for (const addRoutes of api) addRoutes(scope, context);
       openApiRoutes(scope);
     },

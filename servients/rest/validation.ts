@@ -6,7 +6,7 @@ import { payloadNames, payloadSchema } from './payloads.js';
 
 const ofAddress = new Ajv({ coerceTypes: true, useDefaults: true });
 const ofBody = new Ajv();
-addFormats.default(ofBody);
+for (const ajv of [ofAddress, ofBody]) addFormats.default(ajv);
 for (const name of payloadNames) ofBody.addSchema(payloadSchema(name));
 
 /** Unlike Fastify's own validator, this one refuses what a schema does not name, and removes nothing. */

@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import { SetupError } from '../../crypto/errors.js';
 import type { SuiteName } from '../../crypto/suite.js';
-import type { BackendEvents, BackendStore, DirectoryStore } from '../../things/stores.js';
+import type { AuditStore, BackendEvents, BackendStore, DirectoryStore } from '../../things/stores.js';
 import { isPostgresUrl, isUrl } from '../database-url.js';
 import { openDataFolder } from '../data-folder.js';
 
@@ -10,6 +10,7 @@ export interface BackendStores {
   readonly backend: BackendStore;
   readonly directory: DirectoryStore;
   readonly events: BackendEvents;
+  readonly audit: AuditStore;
   /** What is under way ends first. */
   close(): Promise<void>;
 }

@@ -6,12 +6,18 @@ import { Database } from '../../servients/stores/postgres/database.js';
 import { migrate, migrations } from '../../servients/stores/postgres/migrate.js';
 import { storeError } from '../../servients/stores/postgres/store-error.js';
 import { startPostgres } from '../support/postgres.js';
+import { describeAudit } from './stores/audit-suite.js';
 import { describeBackendStore } from './stores/backend-suite.js';
 import { describeDirectoryStore } from './stores/directory-suite.js';
 import { describeEvents } from './stores/events-suite.js';
 import { describePostgresBackups } from './stores/postgres-backup-suite.js';
 import { describePostgresMigrations } from './stores/postgres-migrations-suite.js';
-import { postgresBackendStores, postgresDirectoryStores, postgresEvents } from './stores/postgres-places.js';
+import {
+  postgresAudit,
+  postgresBackendStores,
+  postgresDirectoryStores,
+  postgresEvents,
+} from './stores/postgres-places.js';
 import { bytes, nowS, reading, readings } from './stores/samples.js';
 
 const server = await startPostgres();
@@ -25,6 +31,7 @@ if (server === undefined) {
   describeBackendStore('a PostgreSQL backend store', postgresBackendStores(server));
   describeDirectoryStore('a PostgreSQL directory store', postgresDirectoryStores(server));
   describeEvents('a PostgreSQL backend store', postgresEvents(server));
+  describeAudit('a PostgreSQL backend store', postgresAudit(server));
   describePostgresBackups(server);
   describePostgresMigrations(server);
 

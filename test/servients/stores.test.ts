@@ -1,10 +1,12 @@
 /** One suite for each interface of things/stores.ts, run against every implementation. */
+import { describeAudit } from './stores/audit-suite.js';
 import { describeBackendStore } from './stores/backend-suite.js';
 import { describeDirectoryStore } from './stores/directory-suite.js';
 import { describeEvents } from './stores/events-suite.js';
 import { describeGatewayStore } from './stores/gateway-suite.js';
 import { describeMeterStore } from './stores/meter-suite.js';
 import {
+  sqliteAudit,
   sqliteBackendStores,
   sqliteDirectoryStores,
   sqliteEvents,
@@ -17,3 +19,4 @@ describeGatewayStore('a SQLite gateway store', sqliteGatewayStores);
 describeBackendStore('a SQLite backend store', sqliteBackendStores);
 describeDirectoryStore('a SQLite directory store', sqliteDirectoryStores);
 describeEvents('a SQLite backend store', sqliteEvents);
+describeAudit('a SQLite backend store', sqliteAudit);

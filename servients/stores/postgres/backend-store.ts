@@ -1,4 +1,5 @@
 import { equalBytes } from '../../../crypto/bytes.js';
+import type { AuditFacts } from '../../../crypto/audit/entry.js';
 import type { EntryKind } from '../../../crypto/envelope/chain.js';
 import { ConflictError } from '../../../crypto/errors.js';
 import { compareLists, type ListOrder } from '../../../crypto/membership.js';
@@ -15,6 +16,7 @@ import type {
 import type { SuiteName } from '../../../crypto/suite.js';
 import type { BackendStores } from '../backend.js';
 import { Database, type Session } from './database.js';
+import { appendAudit, PostgresAudit } from './audit.js';
 import { PostgresDirectoryStore } from './directory-store.js';
 import { appendEvent, PostgresEvents } from './events.js';
 import { keepItems } from './kept.js';
@@ -36,6 +38,7 @@ export async function openPostgresBackendStore(url: string, suite: SuiteName): P
     const events = await PostgresEvents.load(database);
     return {
       backend: new PostgresBackendStore(database),
+      audit: await PostgresAudit.load(database),
       directory: new PostgresDirectoryStore(database),
       events,
       close: async () => {
@@ -72,7 +75,12 @@ class PostgresBackendStore implements BackendStore {
     this.#partitions = new Partitions(database);
   }
 
-  async saveMembership(gid: Uint8Array, list: ListRow, bundle: Uint8Array): Promise<boolean> {
+  async saveMembership(
+    gid: Uint8Array,
+    list: ListRow,
+    bundle: Uint8Array,
+    audit: readonly AuditFacts[] = [],
+  ): Promise<boolean> {
     const { version, revision, listHash, publishedS } = list;
     return this.#database.transaction(async (session) => {
       await lock(session, 'groups');
@@ -85,6 +93,7 @@ class PostgresBackendStore implements BackendStore {
         [gid, version, revision, listHash, bundle, publishedS],
       );
       await appendEvent(session, { topic: 'lists', gid, listHash });
+      for (const facts of audit) await appendAudit(session, facts);
       return true;
     });
   }
@@ -119,6 +128,7 @@ class PostgresBackendStore implements BackendStore {
   async saveEpoch(
     row: EpochRow,
     { record, endorsement }: EndorsedRecord,
+    audit: readonly AuditFacts[] = [],
   ): Promise<{ readonly endorsement: Uint8Array; readonly fresh: boolean }> {
     const { gid, epoch, attempt, th2, listHash, members, reason, recordedS } = row;
     return this.#database.transaction(async (session) => {
@@ -139,6 +149,7 @@ class PostgresBackendStore implements BackendStore {
         [gid, epoch, attempt, th2, listHash, members, reason, recordedS, record, endorsement],
       );
       await appendEvent(session, { topic: 'epochs', gid, epoch, attempt });
+      for (const facts of audit) await appendAudit(session, facts);
       return { endorsement, fresh: true };
     });
   }

@@ -1,8 +1,10 @@
 import { compareBytes, equalBytes } from '../../../crypto/bytes.js';
+import type { AuditFacts } from '../../../crypto/audit/entry.js';
 import type { EntryKind } from '../../../crypto/envelope/chain.js';
 import { ConflictError } from '../../../crypto/errors.js';
 import { compareLists, type ListOrder } from '../../../crypto/membership.js';
 import type {
+  AuditStore,
   BackendEvents,
   BackendStore,
   DirectoryStore,
@@ -17,6 +19,7 @@ import type {
 import { openStore, type Closable, type Database, type Statement, type StoreOptions } from './database.js';
 import { deliveries } from '../deliveries.js';
 import { SqliteDirectoryStore } from './directory-store.js';
+import { SqliteAudit } from './audit.js';
 import { SqliteEvents } from './events.js';
 import { KeptItems } from './kept.js';
 import { Retention } from './retention.js';
@@ -28,8 +31,10 @@ import { Retention } from './retention.js';
 export const openBackendStore = (path: string, options: StoreOptions = {}): OpenBackendStore =>
   openStore(path, 'backend', options, (database) => {
     const events = new SqliteEvents(database);
+    const audit = new SqliteAudit(database);
     return {
-      backend: new SqliteBackendStore(database, events),
+      backend: new SqliteBackendStore(database, events, audit),
+      audit,
       directory: new SqliteDirectoryStore(database),
       events,
       close: () => {
@@ -39,6 +44,7 @@ export const openBackendStore = (path: string, options: StoreOptions = {}): Open
   });
 
 export interface OpenBackendStore extends Closable {
+  readonly audit: AuditStore;
   readonly backend: BackendStore;
   readonly directory: DirectoryStore;
   readonly events: BackendEvents;
@@ -79,6 +85,7 @@ function perKind<Parameters extends readonly (number | Uint8Array)[]>(
 class SqliteBackendStore implements BackendStore {
   readonly #database: Database;
   readonly #events: SqliteEvents;
+  readonly #audit: SqliteAudit;
   readonly #retention: Retention;
   readonly #kept: KeptItems;
   readonly #newestMembership: Statement<
@@ -114,9 +121,10 @@ class SqliteBackendStore implements BackendStore {
   readonly #readingCount: Statement<[meter: Uint8Array], ReadingCount>;
   readonly #grants: Statement<[meter: Uint8Array, reader: Uint8Array], { readonly message: Uint8Array }>;
 
-  constructor(database: Database, events: SqliteEvents) {
+  constructor(database: Database, events: SqliteEvents, audit: SqliteAudit) {
     this.#database = database;
     this.#events = events;
+    this.#audit = audit;
     this.#retention = new Retention(database);
     this.#kept = new KeptItems(database, this.#retention);
     this.#newestMembership = database.prepare(
@@ -159,7 +167,12 @@ class SqliteBackendStore implements BackendStore {
     );
   }
 
-  async saveMembership(gid: Uint8Array, list: ListRow, bundle: Uint8Array): Promise<boolean> {
+  async saveMembership(
+    gid: Uint8Array,
+    list: ListRow,
+    bundle: Uint8Array,
+    audit: readonly AuditFacts[] = [],
+  ): Promise<boolean> {
     const { version, revision, listHash, publishedS } = list;
     const isNewest = this.#database.transaction(() => {
       const newest = this.#newestMembership.get(gid);
@@ -167,6 +180,7 @@ class SqliteBackendStore implements BackendStore {
       if (newest !== undefined && ahead <= 0) return ahead === 0 && equalBytes(listHash, newest.listHash);
       this.#saveMembership.run(gid, version, revision, listHash, bundle, publishedS);
       this.#events.append({ topic: 'lists', gid, listHash });
+      for (const facts of audit) this.#audit.appendWithin(facts);
       return true;
     });
     if (isNewest) this.#events.wake();
@@ -192,6 +206,7 @@ class SqliteBackendStore implements BackendStore {
   async saveEpoch(
     row: EpochRow,
     { record, endorsement }: EndorsedRecord,
+    audit: readonly AuditFacts[] = [],
   ): Promise<{ readonly endorsement: Uint8Array; readonly fresh: boolean }> {
     const { gid, epoch, attempt, th2, listHash, listVersion, listRevision, members, reason, recordedS } = row;
     const key: EpochKey = [gid, epoch, attempt];
@@ -216,6 +231,7 @@ class SqliteBackendStore implements BackendStore {
       }
       this.#saveEpoch.run(...key, th2, listHash, members, reason, recordedS, record, endorsement);
       this.#events.append({ topic: 'epochs', gid, epoch, attempt });
+      for (const facts of audit) this.#audit.appendWithin(facts);
       return { endorsement, fresh: true };
     });
     if (saved.fresh) this.#events.wake();

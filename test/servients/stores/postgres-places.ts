@@ -2,6 +2,7 @@ import { openPostgresBackendStore } from '../../../servients/stores/postgres/bac
 import type { BackendStores } from '../../../servients/stores/backend.js';
 import type { BackendStore, DirectoryStore } from '../../../things/stores.js';
 import type { PostgresServer } from '../../support/postgres.js';
+import type { StoreWithAudit } from './audit-suite.js';
 import type { StoreWithEvents } from './events-suite.js';
 import type { StoreFactory } from './factory.js';
 
@@ -24,3 +25,4 @@ export const postgresDirectoryStores = (server: PostgresServer): StoreFactory<Di
   postgresPlaces(server, ({ directory }) => directory);
 export const postgresEvents = (server: PostgresServer): StoreFactory<StoreWithEvents> =>
   postgresPlaces(server, (o) => o);
+export const postgresAudit = (server: PostgresServer): StoreFactory<StoreWithAudit> => postgresPlaces(server, (o) => o);

@@ -6,6 +6,7 @@ import type { Closable, StoreOptions } from '../../../servients/stores/sqlite/da
 import { openGatewayStore } from '../../../servients/stores/sqlite/gateway-store.js';
 import { openMeterStore } from '../../../servients/stores/sqlite/meter-store.js';
 import type { BackendStore, DirectoryStore, GatewayStore, MeterStore } from '../../../things/stores.js';
+import type { StoreWithAudit } from './audit-suite.js';
 import type { StoreWithEvents } from './events-suite.js';
 import type { StoreFactory } from './factory.js';
 
@@ -46,3 +47,4 @@ export const sqliteGatewayStores: StoreFactory<GatewayStore> = sqlitePlaces(open
 export const sqliteBackendStores: StoreFactory<BackendStore> = sqlitePlaces(openBackendStore, (o) => o.backend);
 export const sqliteDirectoryStores: StoreFactory<DirectoryStore> = sqlitePlaces(openBackendStore, (o) => o.directory);
 export const sqliteEvents: StoreFactory<StoreWithEvents> = sqlitePlaces(openBackendStore, (o) => o);
+export const sqliteAudit: StoreFactory<StoreWithAudit> = sqlitePlaces(openBackendStore, (o) => o);

@@ -1,0 +1,99 @@
+/** The audit log: its entries page by page, and what the backend has signed of it. */
+import type { FastifyInstance } from 'fastify';
+import { toBase64Url, toHex } from '../../crypto/bytes.js';
+import { parseAuditCheckpoint } from '../../crypto/audit/checkpoint.js';
+import { auditOutcomes, type AuditOutcome } from '../../crypto/audit/entry.js';
+import { MalformedError } from '../../crypto/errors.js';
+import type { AuditCheckpointRow, AuditFilter } from '../../things/stores.js';
+import { auditEntryJson } from '../audit-json.js';
+import { auditDone } from './audit-trail.js';
+import type { RestContext } from './context.js';
+import { isoTime } from './epoch-json.js';
+import { noQuery, queryFields } from './validation.js';
+
+const pageMaximum = 1_000;
+const pageDefault = 100;
+const page = { type: 'integer', minimum: 1, maximum: pageMaximum };
+const after = { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
+const text = { type: 'string', minLength: 1, maxLength: 300 };
+const time = { type: 'string', format: 'date-time' };
+
+interface AuditQuery {
+  readonly after?: number;
+  readonly limit?: number;
+  readonly last?: number;
+  readonly actor?: string;
+  readonly action?: string;
+  readonly subject?: string;
+  readonly outcome?: AuditOutcome;
+  readonly since?: string;
+  readonly until?: string;
+}
+
+const auditQuery = queryFields({
+  after,
+  limit: page,
+  last: page,
+  actor: text,
+  action: text,
+  subject: text,
+  outcome: { enum: auditOutcomes },
+  since: time,
+  until: time,
+});
+
+const filterOf = ({ actor, action, subject, outcome, since, until }: AuditQuery): AuditFilter => ({
+  ...(actor !== undefined && { actor }),
+  ...(action !== undefined && { action }),
+  ...(subject !== undefined && { subject }),
+  ...(outcome !== undefined && { outcome }),
+  ...(since !== undefined && { sinceS: Math.ceil(Date.parse(since) / 1000) }),
+  ...(until !== undefined && { untilS: Math.floor(Date.parse(until) / 1000) }),
+});
+
+export function auditRoutes(scope: FastifyInstance, context: RestContext): void {
+  const { access, audit } = context;
+  const { store } = audit;
+  const onRequest = access.certified('operator');
+  const log = toHex(store.log);
+
+  scope.get<{ Querystring: AuditQuery }>(
+    '/audit',
+    { onRequest, schema: { querystring: auditQuery } },
+    async ({ query }) => {
+      const { last, after: from, limit = pageDefault } = query;
+      if (last !== undefined && (from !== undefined || query.limit !== undefined)) {
+        throw new MalformedError('input-invalid', 'the query has last, or else after and limit');
+      }
+      const filter = filterOf(query);
+      const found =
+        last === undefined ? await store.entries(from ?? 0, limit, filter) : await store.lastEntries(last, filter);
+      const next = last === undefined && found.length === limit ? found.at(-1)?.sequence : undefined;
+      return { log, entries: found.map(auditEntryJson), ...(next !== undefined && { next }) };
+    },
+  );
+
+  scope.get<{ Querystring: Pick<AuditQuery, 'after' | 'limit'> }>(
+    '/audit/checkpoints',
+    { onRequest, schema: { querystring: queryFields({ after, limit: page }) } },
+    async ({ query: { after: from = 0, limit = pageDefault } }) => {
+      const found = await store.checkpoints(from, limit);
+      const next = found.length === limit ? found.at(-1)?.number : undefined;
+      return { log, checkpoints: found.map(checkpointJson), ...(next !== undefined && { next }) };
+    },
+  );
+
+  // What was asked for is in the log before it is signed: an export shows who made it.
+  scope.post('/audit/checkpoints', { onRequest, schema: { querystring: noQuery } }, async (request, reply) => {
+    await auditDone(context, request, 'audit.checkpoint', log);
+    const row = await audit.checkpoint();
+    return reply.code(201).send(row && checkpointJson(row));
+  });
+}
+
+const checkpointJson = ({ number, sequence, message }: AuditCheckpointRow): object => ({
+  number,
+  sequence,
+  time: isoTime(parseAuditCheckpoint(message).timeS),
+  message: toBase64Url(message),
+});
