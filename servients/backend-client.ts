@@ -96,6 +96,12 @@ export class BackendClient {
     return response.json();
   }
 
+  /** Posts nothing but the request itself. @returns JSON. @throws PeerRefusal, UnavailableError */
+  async post(path: string): Promise<unknown> {
+    const response = await this.#fetch(path, { method: 'POST', headers: await this.#authorization() });
+    return response.json();
+  }
+
   async #fetchCertificate(): Promise<VerifiedCertificate> {
     const { suite, trustedRoots } = this.#options;
     const { certificates } = (await this.get('identity')) as { readonly certificates?: unknown };

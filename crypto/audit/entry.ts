@@ -58,18 +58,17 @@ export function followAudit(suite: Suite, log: Uint8Array, place: AuditPlace, fa
 }
 
 /** In the order in which they are hashed and written. */
-export const sortedPairs = (details: AuditDetails): readonly (readonly [string, string | number | boolean])[] =>
+const sortedPairs = (details: AuditDetails): readonly (readonly [string, string | number | boolean])[] =>
   Object.entries(details).sort(([a], [b]) => (a < b ? -1 : 1));
 
 /** What an entry keeps of a text that a caller may have chosen: one line, no control characters, not too long. */
-export const auditText = (text: string, maxLength: number = limits.auditText): string =>
+const auditText = (text: string, maxLength: number = limits.auditText): string =>
   // Lone surrogates have no UTF-8: two different ones would have one hash.
   text
     .replace(unprintable, '\ufffd')
     .slice(0, maxLength)
     .replace(/[\ud800-\udbff]$/, '');
 
-// eslint-disable-next-line no-control-regex -- control characters are what it is about
 const unprintable =
   /[\u0000-\u001f\u007f-\u009f\u2028\u2029\ufeff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 

@@ -76,6 +76,7 @@ export class AuditVerifier {
       lastSequence: sequence,
       checkpoints: checkpoints.length,
       unsealed,
+      uncompared: this.#parts.kept.filter((kept) => kept.sequence < start.sequence).length,
       findings: this.#findings,
     };
   }
@@ -111,5 +112,7 @@ export interface AuditResult {
   readonly checkpoints: number;
   /** Entries after the last checkpoint: nobody has signed for them yet. */
   readonly unsealed: number;
+  /** Kept checkpoints that end before the log begins: what they tell of was given up. */
+  readonly uncompared: number;
   readonly findings: readonly AuditFinding[];
 }

@@ -9,7 +9,7 @@ import { auditEntryJson } from '../audit-json.js';
 import { auditDone } from './audit-trail.js';
 import type { RestContext } from './context.js';
 import { isoTime } from './epoch-json.js';
-import { noQuery, queryFields } from './validation.js';
+import { json, operation } from './operation.js';
 
 const pageMaximum = 1_000;
 const pageDefault = 100;
@@ -30,17 +30,17 @@ interface AuditQuery {
   readonly until?: string;
 }
 
-const auditQuery = queryFields({
+const auditQuery = {
   after,
   limit: page,
   last: page,
   actor: text,
   action: text,
   subject: text,
-  outcome: { enum: auditOutcomes },
+  outcome: { type: 'string', enum: auditOutcomes },
   since: time,
   until: time,
-});
+};
 
 const filterOf = ({ actor, action, subject, outcome, since, until }: AuditQuery): AuditFilter => ({
   ...(actor !== undefined && { actor }),
@@ -59,7 +59,17 @@ export function auditRoutes(scope: FastifyInstance, context: RestContext): void 
 
   scope.get<{ Querystring: AuditQuery }>(
     '/audit',
-    { onRequest, schema: { querystring: auditQuery } },
+    {
+      onRequest,
+      schema: operation({
+        id: 'listAudit',
+        tag: 'Audit',
+        summary: 'Entries of the audit log',
+        description: 'Those after a sequence, or the last ones; all of them, or those that fit.',
+        query: auditQuery,
+        gives: { 200: json('audit-page', 'One page of entries') },
+      }),
+    },
     async ({ query }) => {
       const { last, after: from, limit = pageDefault } = query;
       if (last !== undefined && (from !== undefined || query.limit !== undefined)) {
@@ -75,7 +85,16 @@ export function auditRoutes(scope: FastifyInstance, context: RestContext): void 
 
   scope.get<{ Querystring: Pick<AuditQuery, 'after' | 'limit'> }>(
     '/audit/checkpoints',
-    { onRequest, schema: { querystring: queryFields({ after, limit: page }) } },
+    {
+      onRequest,
+      schema: operation({
+        id: 'listAuditCheckpoints',
+        tag: 'Audit',
+        summary: 'What the backend has signed of the audit log',
+        query: { after, limit: page },
+        gives: { 200: json('audit-checkpoints', 'One page of checkpoints') },
+      }),
+    },
     async ({ query: { after: from = 0, limit = pageDefault } }) => {
       const found = await store.checkpoints(from, limit);
       const next = found.length === limit ? found.at(-1)?.number : undefined;
@@ -84,11 +103,23 @@ export function auditRoutes(scope: FastifyInstance, context: RestContext): void 
   );
 
   // What was asked for is in the log before it is signed: an export shows who made it.
-  scope.post('/audit/checkpoints', { onRequest, schema: { querystring: noQuery } }, async (request, reply) => {
-    await auditDone(context, request, 'audit.checkpoint', log);
-    const row = await audit.checkpoint();
-    return reply.code(201).send(row && checkpointJson(row));
-  });
+  scope.post(
+    '/audit/checkpoints',
+    {
+      onRequest,
+      schema: operation({
+        id: 'signAuditCheckpoint',
+        tag: 'Audit',
+        summary: 'Sign how far the audit log has come',
+        gives: { 201: json('audit-checkpoint', 'The newest checkpoint') },
+      }),
+    },
+    async (request, reply) => {
+      await auditDone(context, request, 'audit.checkpoint', log);
+      const row = await audit.checkpoint();
+      return reply.code(201).send(row && checkpointJson(row));
+    },
+  );
 }
 
 const checkpointJson = ({ number, sequence, message }: AuditCheckpointRow): object => ({

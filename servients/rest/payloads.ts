@@ -4,6 +4,9 @@ import { resolveReference, type JsonObject } from '../../td/references.js';
 
 /** A file of td/schemas/, or `<file>.<definition>` for a part of one. */
 export const payloadNames = [
+  'audit-checkpoint',
+  'audit-checkpoints',
+  'audit-page',
   'backend-groups',
   'backend-identity',
   'chain',
