@@ -15,6 +15,8 @@ import { makeSmallDisk, type SmallDisk } from '../support/small-disk.js';
 
 let d: TestDeployment;
 let disk: SmallDisk;
+let gatewayDisk: SmallDisk;
+let backendDisk: SmallDisk;
 let backend: Running;
 let gateway: Running;
 /** Two of the three, the third is in a process of its own. */
@@ -32,11 +34,13 @@ function configureLateMeter(): string {
 beforeAll(async () => {
   d = await deploy({ meters: 3 });
   disk = makeSmallDisk(join(d.folder, 'meters/meter-02/data'));
+  gatewayDisk = makeSmallDisk(join(d.folder, 'gateway/data'), 16);
+  backendDisk = makeSmallDisk(join(d.folder, 'backend/data'), 16);
   d.configure('gateway', () => ({ group: { windowMs: 1_000, roundDeadlineMs: 3_000 } }));
 });
 afterAll(async () => {
   await endAll();
-  disk.remove();
+  for (const filled of [disk, gatewayDisk, backendDisk]) filled.remove();
   d.remove();
 });
 
@@ -132,6 +136,25 @@ describe('in the order of a bad day', () => {
     });
     await goesOn('meter-01');
     disk.makeRoom(meters.pid);
+    await goesOn(...all);
+  });
+
+  it('a gateway whose disk is full takes no readings, and says so to the meters, which keep them', async () => {
+    gatewayDisk.fill(gateway.pid);
+    await eventually(async () => {
+      expect(await property('health'), gatewayDisk.kind).toMatchObject({ status: 'degraded' });
+      expect(meters.log()).toMatch(/"meter":"meter-03","code":"disk-full"/);
+    });
+    gatewayDisk.makeRoom(gateway.pid);
+    await goesOn(...all);
+  });
+
+  it('a backend whose disk is full takes nothing, and the gateway keeps it and says why', async () => {
+    backendDisk.fill(backend.pid);
+    await eventually(async () => {
+      expect(await property('outbox'), backendDisk.kind).toMatchObject({ lastErrorCode: 'disk-full' });
+    });
+    backendDisk.makeRoom(backend.pid);
     await goesOn(...all);
   });
 

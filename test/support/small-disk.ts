@@ -14,9 +14,9 @@ export interface SmallDisk {
 const succeeds = (command: string, ...args: readonly string[]): boolean => spawnSync(command, args).status === 0;
 
 /** A file system of its own where this user may mount one; elsewhere the kernel's limit on the size of a process's files. */
-export function makeSmallDisk(folder: string): SmallDisk {
+export function makeSmallDisk(folder: string, megabytes = 4): SmallDisk {
   mkdirSync(folder, { recursive: true });
-  return succeeds('mount', '-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', folder) ? mountedOn(folder) : limited;
+  return succeeds('mount', '-t', 'tmpfs', '-o', `size=${megabytes}m`, 'tmpfs', folder) ? mountedOn(folder) : limited;
 }
 
 function mountedOn(folder: string): SmallDisk {
