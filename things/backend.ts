@@ -45,6 +45,11 @@ export class Backend {
   readonly #byHash = new Map<string, Membership>();
   readonly #newest = new Map<string, Membership>();
   #listsRevision = 0;
+  /** Whom a list has named and no newest list does, as of a revision of the lists. */
+  #removed: { readonly revision: number; readonly certHashes: ReadonlySet<string> } = {
+    revision: 0,
+    certHashes: new Set(),
+  };
   /** The last epoch that was recorded under a list, by its hash in hex. */
   readonly #lastEpochUnder = new Map<string, EpochNumber>();
   /** Up to these events, what the store has is known here. */
@@ -180,11 +185,17 @@ export class Backend {
     }
   }
 
-  /** @throws VerificationError `not-listed` when a list has named the caller in the role, and no newest list does */
-  requireNotRemoved({ certHash }: VerifiedCertificate, role: ListRole): void {
-    const names = ({ list }: Membership): boolean => findEntry(list, certHash, role) !== undefined;
-    if ([...this.#byHash.values()].some(names) && !this.memberships.some(names)) {
-      throw new VerificationError('not-listed', `no ${role} of any group here any more`);
+  /** @throws VerificationError `not-listed` when a list has named the caller, and no newest list does */
+  requireNotRemoved({ certHash, role, id }: VerifiedCertificate): void {
+    if (this.#removed.revision !== this.#listsRevision) {
+      const named = (lists: Iterable<Membership>): readonly string[] =>
+        [...lists].flatMap(({ list }) => list.entries.map((entry) => toHex(entry.certHash)));
+      const still = new Set(named(this.#newest.values()));
+      const certHashes = new Set(named(this.#byHash.values()).filter((name) => !still.has(name)));
+      this.#removed = { revision: this.#listsRevision, certHashes };
+    }
+    if (this.#removed.certHashes.has(toHex(certHash))) {
+      throw new VerificationError('not-listed', `${role} ${id} is in no list any more`);
     }
   }
 

@@ -451,3 +451,54 @@ export interface DirectoryStore {
   /** Another one whenever entries have come, gone or changed. */
   revision(): Promise<string>;
 }
+
+/** A person, as an issuer names it: `subject` is the issuer's name for it, never to be given to another. */
+export interface Account {
+  /** A random UUID. */
+  readonly id: string;
+  /** URL of the issuer; `embedded` for the one of this deployment, where the subject is the id. */
+  readonly issuer: string;
+  readonly subject: string;
+  readonly name: string;
+  /** Those of `personRoles`. */
+  readonly roles: readonly string[];
+  /** Those of a household: `urn:gridring:meter:<id>`. */
+  readonly meters: readonly string[];
+  /** Certificates that the person holds the keys of. */
+  readonly certHashes: readonly Uint8Array[];
+  readonly disabled: boolean;
+  /** Tokens that were issued before are refused, Unix seconds. */
+  readonly sessionsFromS: number;
+  /** 1 at first, and one more with each change. */
+  readonly revision: number;
+  readonly createdS: number;
+  readonly modifiedS: number;
+}
+
+/** Accounts, and what ends sessions. Every change wakes who listens to `BackendEvents.onWake`, in all processes. */
+export interface AccountsStore {
+  /** @throws ConflictError `account-exists` for the issuer's subject, `certificate-enrolled` with another account */
+  createAccount(account: Account): Promise<void>;
+  /**
+   * Takes the place of the account of this id and the revision before. @returns false where that has another one
+   * @throws ConflictError `certificate-enrolled`
+   */
+  replaceAccount(account: Account): Promise<boolean>;
+  account(id: string): Promise<Account | undefined>;
+  accountOf(issuer: string, subject: string): Promise<Account | undefined>;
+  accountWith(certHash: Uint8Array): Promise<Account | undefined>;
+  /** Ascending by id, after `afterId`; at first after ''. */
+  accounts(afterId: string, limit: number): Promise<readonly Account[]>;
+  /** Refuses a token until it ends by itself. */
+  revokeToken(issuer: string, tokenId: string, expiresS: number): Promise<void>;
+  isRevoked(issuer: string, tokenId: string): Promise<boolean>;
+  /** Another number after every change of what stands above. */
+  accessRevision(): Promise<number>;
+  /**
+   * Remembers a proof of possession (RFC 9449 §11.1) by its hash, over all processes. @returns false where it was there.
+   * A loss of power may undo the last ones.
+   */
+  takeProof(proof: Uint8Array, expiresS: number): Promise<boolean>;
+  /** Forgets proofs and revoked tokens that have expired. */
+  purgeAccess(nowS: number): Promise<void>;
+}

@@ -3,6 +3,7 @@ import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { Socket } from 'node:net';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { GridringError, VerificationError } from '../../crypto/errors.js';
+import { ScopeError } from '../auth/scope-error.js';
 import type { HttpObserver } from './http-app.js';
 import { toPeerError, type Problem } from './status.js';
 
@@ -35,7 +36,13 @@ function toHttpAnswer(error: unknown): HttpAnswer {
   if (error instanceof HttpRefusal) {
     return { problem: problemOf(error.status, error.code, error.message), headers: error.headers };
   }
-  if (error instanceof VerificationError && error.code.startsWith('token-') && error.code !== 'token-role') {
+  if (error instanceof ScopeError) {
+    return {
+      problem: { ...toPeerError(error).problem, detail: `a token with the scope ${error.scope} is required` },
+      headers: { 'www-authenticate': `Bearer realm="gridring", error="insufficient_scope", scope="${error.scope}"` },
+    };
+  }
+  if (error instanceof VerificationError && error.code.startsWith('token-')) {
     return unauthenticated(error.code);
   }
   return (error instanceof GridringError ? undefined : fastifyAnswer(error)) ?? { problem: toPeerError(error).problem };

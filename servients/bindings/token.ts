@@ -11,7 +11,6 @@ import {
   verifyChain,
   type CaCertificate,
   type LeafCertificate,
-  type Role,
   type VerifiedCertificate,
 } from '../../crypto/certificate.js';
 import { GridringError, SetupError, VerificationError } from '../../crypto/errors.js';
@@ -137,13 +136,6 @@ export function bearerToken(authorization: string | undefined): string {
   const token = /^Bearer +([\w.~+/-]+=*) *$/i.exec(authorization ?? '')?.[1];
   if (token === undefined) throw new VerificationError('token-missing', 'no bearer token in Authorization');
   return token;
-}
-
-/** @throws VerificationError `token-role`, which is answered with 403 */
-export function assertRole({ certificate, subject }: Caller, ...allowed: readonly Role[]): void {
-  if (!allowed.includes(certificate.role)) {
-    throw new VerificationError('token-role', `${subject} is none of ${allowed.join(', ')}`);
-  }
 }
 
 function trustedSigner({ suite, trustedRoots }: TokenVerifier, token: string, nowS: number): VerifiedCertificate {

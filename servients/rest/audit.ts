@@ -54,7 +54,7 @@ const filterOf = ({ actor, action, subject, outcome, since, until }: AuditQuery)
 export function auditRoutes(scope: FastifyInstance, context: RestContext): void {
   const { access, audit } = context;
   const { store } = audit;
-  const onRequest = access.certified('operator');
+  const onRequest = access.needs('audit:read');
   const log = toHex(store.log);
 
   scope.get<{ Querystring: AuditQuery }>(

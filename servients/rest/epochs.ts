@@ -25,7 +25,7 @@ export function epochRoutes(scope: FastifyInstance, context: RestContext): void 
   scope.post(
     '/epochs',
     {
-      onRequest: access.certified('gateway'),
+      onRequest: access.needs('gateway'),
       schema: operation({
         id: 'recordEpoch',
         tag: 'Epochs',
@@ -43,7 +43,7 @@ export function epochRoutes(scope: FastifyInstance, context: RestContext): void 
     },
   );
 
-  const onRequest = access.certified();
+  const onRequest = access.needs('epochs:read');
   scope.get<{ Params: { gid: string }; Querystring: { limit: number } }>(
     '/groups/:gid/epochs',
     {

@@ -1,6 +1,6 @@
 /**
  * GET /api/v1/events and /api/v1/events/memberships: the epochs that are recorded and the lists that are published, as
- * server-sent events. They wake whoever listens; what they tell of is asked for. For every certified caller.
+ * server-sent events. They wake whoever listens; what they tell of is asked for.
  */
 import type { FastifyInstance } from 'fastify';
 import { negotiate } from '../bindings/http-negotiate.js';
@@ -12,21 +12,22 @@ const eventStreamType = 'text/event-stream';
 
 export function eventRoutes(scope: FastifyInstance, context: RestContext): void {
   const { access, hub, nowS } = context;
-  const onRequest = access.certified();
-  for (const { path, topic, id, summary } of [
+  for (const { path, topic, needed, id, summary } of [
     {
       path: '/events',
       topic: context.epochRecorded,
+      needed: 'epochs:read',
       id: 'followEpochs',
       summary: 'The epochs that are recorded, as they are',
     },
     {
       path: '/events/memberships',
       topic: context.membershipPublished,
+      needed: 'membership:read',
       id: 'followMemberships',
       summary: 'The membership lists that are published, as they are',
     },
-  ]) {
+  ] as const) {
     const schema = operation({
       id,
       tag: 'Events',
@@ -35,14 +36,14 @@ export function eventRoutes(scope: FastifyInstance, context: RestContext): void 
       gives: { 200: stream(eventStreamType, 'Server-sent events') },
       refuses: [406],
     });
-    scope.get(path, { onRequest, schema }, async (request, reply) => {
+    scope.get(path, { onRequest: access.needs(needed), schema }, async (request, reply) => {
       if (negotiate(request.headers.accept, [eventStreamType]) === undefined) {
         throw new HttpRefusal(406, 'not-acceptable', `offered here: ${eventStreamType}`);
       }
       if (request.method === 'HEAD') return reply.type(eventStreamType).send();
       await hub.serve(topic, request, reply);
       // No longer than its token: whoever may go on listening comes back with a new one and misses nothing.
-      const { expiresS } = access.callerOf(request);
+      const { expiresS } = access.principalOf(request);
       const end = setTimeout(() => reply.raw.end(), Math.max(0, expiresS - nowS()) * 1000).unref();
       reply.raw.once('close', () => {
         clearTimeout(end);

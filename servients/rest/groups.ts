@@ -1,4 +1,4 @@
-/** The groups, and what is public of each: its newest epoch and list, and when its lists came. For every certified caller. */
+/** The groups, and what is public of each: its newest epoch and list, and when its lists came. */
 import type { FastifyInstance } from 'fastify';
 import { fromHex, toHex } from '../../crypto/bytes.js';
 import { NotFoundError } from '../../crypto/errors.js';
@@ -11,15 +11,13 @@ import { json, noContent, operation, storedMessage } from './operation.js';
 import { gidParam } from './validation.js';
 
 export function groupRoutes(scope: FastifyInstance, { backend, store, access }: RestContext): void {
-  const onRequest = access.certified();
-
   const ofAll = operation({
     id: 'listGroups',
     tag: 'Groups',
     summary: 'The groups, each with its newest recorded epoch',
     gives: { 200: json('backend-groups', 'The groups') },
   });
-  scope.get('/groups', { onRequest, schema: ofAll }, async () => {
+  scope.get('/groups', { onRequest: access.needs('groups:read'), schema: ofAll }, async () => {
     const groups = backend.memberships.map(async (membership) => {
       const [newest] = await store.epochs(membership.list.gid, 1);
       return groupJson(membership, newest);
@@ -27,6 +25,7 @@ export function groupRoutes(scope: FastifyInstance, { backend, store, access }: 
     return { groups: await Promise.all(groups) };
   });
 
+  const onRequest = access.needs('membership:read');
   const params = { gid: gidParam };
   const ofMembership = operation({
     id: 'getMembership',

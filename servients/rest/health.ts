@@ -1,5 +1,6 @@
 /** GET /health: whether the backend can do its work; 503 when it cannot. Open, for those who watch over processes. */
 import type { FastifyInstance } from 'fastify';
+import { open } from './access.js';
 import type { RestContext } from './context.js';
 import { json, operation } from './operation.js';
 
@@ -18,7 +19,7 @@ export function healthRoutes(scope: FastifyInstance, context: RestContext): void
     gives: { 200: json('health', 'It can, or in part'), 503: json('health', 'It cannot') },
     open: true,
   });
-  scope.get('/health', { schema }, async (request, reply) => {
+  scope.get('/health', { onRequest: open, schema }, async (request, reply) => {
     const database = await databaseCheck(context, (error) => {
       request.log.warn({ err: error }, 'the database cannot be read');
     });

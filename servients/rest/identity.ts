@@ -1,6 +1,7 @@
 /** GET /api/v1/identity: who signs the receipts. Open to everybody, for certificates are public. */
 import type { FastifyInstance } from 'fastify';
 import { toBase64Url, toHex } from '../../crypto/bytes.js';
+import { open } from './access.js';
 import { backendUrn, type RestContext } from './context.js';
 import { json, operation } from './operation.js';
 
@@ -21,5 +22,5 @@ export function identityRoutes(scope: FastifyInstance, context: RestContext): vo
     gives: { 200: json('backend-identity', 'The identity, with its certificates') },
     open: true,
   });
-  scope.get('/identity', { schema }, async () => answer);
+  scope.get('/identity', { onRequest: open, schema }, async () => answer);
 }

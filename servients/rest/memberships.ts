@@ -7,6 +7,7 @@ import { toHex } from '../../crypto/bytes.js';
 import { LimitError } from '../../crypto/errors.js';
 import type { PublishedList } from '../../things/stores.js';
 import { publishFacts } from './audit-trail.js';
+import { open } from './access.js';
 import type { RestContext } from './context.js';
 import { messageOf } from './messages.js';
 import { json, messageBody, operation } from './operation.js';
@@ -31,12 +32,15 @@ export function membershipRoutes(scope: FastifyInstance, context: RestContext): 
         refuses: [403, 409],
         open: true,
       }),
-      onRequest: async (request, reply) => {
-        const counted = await count(request);
-        if (counted.isAllowed || !counted.isExceeded) return;
-        reply.header('retry-after', counted.ttlInSeconds);
-        throw new LimitError('too-many-requests', `at most ${perMinute} membership lists a minute; see Retry-After`);
-      },
+      onRequest: [
+        open,
+        async (request, reply) => {
+          const counted = await count(request);
+          if (counted.isAllowed || !counted.isExceeded) return;
+          reply.header('retry-after', counted.ttlInSeconds);
+          throw new LimitError('too-many-requests', `at most ${perMinute} membership lists a minute; see Retry-After`);
+        },
+      ],
     },
     async (request) => {
       const { list, listHash } = await backend.publishMembership(messageOf(request), publishFacts(context, request));

@@ -63,7 +63,7 @@ const entryKind = { type: 'string', enum: ['reading', 'gap', 'checkpoint'] };
 
 export function meterRoutes(scope: FastifyInstance, context: RestContext): void {
   const { backend, store, access } = context;
-  const onRequest = access.certified('reader', 'operator', 'gateway');
+  const onRequest = access.needs('readings:read');
   const visible = new VisibleMeters(backend);
   const meterOf = (request: FastifyRequest<{ Params: { id: string } }>): VisibleMeter => {
     const meter = visible.of(access.certificateOf(request)).find(request.params.id);
@@ -74,7 +74,7 @@ export function meterRoutes(scope: FastifyInstance, context: RestContext): void 
   scope.get<{ Querystring: MetersQuery }>(
     '/meters',
     {
-      onRequest,
+      onRequest: access.needs('meters:read'),
       schema: operation({
         id: 'listMeters',
         tag: 'Meters',

@@ -1,4 +1,4 @@
-/** GET /api/v1/policies: the newest signed policy of each group. For every certified caller. */
+/** GET /api/v1/policies: the newest signed policy of each group. */
 import type { FastifyInstance } from 'fastify';
 import { toHex } from '../../crypto/bytes.js';
 import type { Membership } from '../../crypto/membership.js';
@@ -13,7 +13,7 @@ export function policyRoutes(scope: FastifyInstance, { backend, access }: RestCo
     summary: 'The newest signed policy of each group',
     gives: { 200: json('policies', 'The policies') },
   });
-  scope.get('/policies', { onRequest: access.certified(), schema }, async () => ({
+  scope.get('/policies', { onRequest: access.needs('membership:read'), schema }, async () => ({
     policies: backend.memberships.map(policyJson),
   }));
 }

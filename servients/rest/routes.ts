@@ -3,6 +3,7 @@
  * `(scope, context)` in the list below; what its routes say of themselves is an `operation` (operation.ts).
  */
 import type { FastifyInstance } from 'fastify';
+import { requireGuards } from './access.js';
 import type { RestContext } from './context.js';
 import { auditRoutes } from './audit.js';
 import { auditRefusals } from './audit-trail.js';
@@ -32,19 +33,29 @@ const api = [
   auditRoutes,
 ];
 
+const prefix = '/api/v1';
+
 export function mountRoutes(app: FastifyInstance, context: RestContext): void {
   describeApi(app, context.version);
   void app.register(
     async (scope) => {
+      requireGuards(scope);
       validateStrictly(scope);
       parseMessages(scope);
       auditRefusals(scope, context);
       for (const addRoutes of api) addRoutes(scope, context);
+    },
+    { prefix },
+  );
+  // The description is everybody's, and the plugin that serves its page adds routes without asking.
+  void app.register(
+    async (scope) => {
       openApiRoutes(scope);
     },
-    { prefix: '/api/v1' },
+    { prefix },
   );
   void app.register(async (scope) => {
+    requireGuards(scope);
     validateStrictly(scope);
     healthRoutes(scope, context);
     thingRoutes(scope, context);

@@ -5,6 +5,7 @@ import { TdInvalidError } from '../../things/directory.js';
 import { jsonType } from '../bindings/media-types.js';
 import { negotiate } from '../bindings/http-negotiate.js';
 import { HttpRefusal } from '../bindings/http-problem.js';
+import { open } from './access.js';
 import { directoryUrn, type RestContext } from './context.js';
 import { noContent, operation } from './operation.js';
 
@@ -39,8 +40,8 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
   parseTds(scope);
   nameInvalidFields(scope);
   const params = { id: { type: 'string', minLength: 1 } };
-  const write = { onRequest: access.gatewayNotRemoved(), bodyLimit: limits.thingDescription };
-  const ownerOf = (request: FastifyRequest): string => access.callerOf(request).subject;
+  const write = { onRequest: access.needs('things:write'), bodyLimit: limits.thingDescription };
+  const ownerOf = (request: FastifyRequest): string => access.principalOf(request).subject;
   const sendTd = async (id: string, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     const type = accepted(request, [tdType, jsonType]);
     return sendJson(reply, type, await directory.get(id));
@@ -54,7 +55,7 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
     refuses: [406],
     open: true,
   });
-  scope.get('/.well-known/wot', { schema: ofDirectory }, (request, reply) =>
+  scope.get('/.well-known/wot', { onRequest: open, schema: ofDirectory }, (request, reply) =>
     sendTd(directoryUrn(context), request, reply),
   );
 
@@ -65,6 +66,7 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
   scope.get<{ Querystring: PageQuery }>(
     '/things',
     {
+      onRequest: open,
       schema: operation({
         id: 'listThings',
         tag: 'Directory',
@@ -112,7 +114,7 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
     refuses: [406],
     open: true,
   });
-  scope.get<{ Params: { id: string } }>('/things/:id', { schema: ofThing }, (request, reply) =>
+  scope.get<{ Params: { id: string } }>('/things/:id', { onRequest: open, schema: ofThing }, (request, reply) =>
     sendTd(request.params.id, request, reply),
   );
 

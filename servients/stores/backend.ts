@@ -2,13 +2,14 @@
 import { resolve } from 'node:path';
 import { SetupError } from '../../crypto/errors.js';
 import type { SuiteName } from '../../crypto/suite.js';
-import type { AuditStore, BackendEvents, BackendStore, DirectoryStore } from '../../things/stores.js';
+import type { AccountsStore, AuditStore, BackendEvents, BackendStore, DirectoryStore } from '../../things/stores.js';
 import { isPostgresUrl, isUrl } from '../database-url.js';
 import { openDataFolder } from '../data-folder.js';
 
 export interface BackendStores {
   readonly backend: BackendStore;
   readonly directory: DirectoryStore;
+  readonly accounts: AccountsStore;
   readonly events: BackendEvents;
   readonly audit: AuditStore;
   /** What is under way ends first. */

@@ -2,9 +2,10 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { Servient } from '@node-wot/core';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { VerificationError } from '../../crypto/errors.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
 import { HttpServer } from '../../servients/bindings/http-server.js';
-import { assertRole, bearerToken, makeTokenSource, makeTokenVerifier } from '../../servients/bindings/token.js';
+import { bearerToken, makeTokenSource, makeTokenVerifier } from '../../servients/bindings/token.js';
 import { makePki } from './http-pki.js';
 import { bodyOf, exchange, statusOf } from './http-raw.js';
 import { meterInit, runThing, type RunningThing } from './http-things.js';
@@ -206,7 +207,8 @@ describe('a Thing that only callers with a token may use', () => {
       authentication: {
         algorithm: 'EdDSA',
         authenticate: async ({ headers }) => {
-          assertRole(await verify(bearerToken(headers.authorization), nowS), 'gateway', 'operator');
+          const { certificate } = await verify(bearerToken(headers.authorization), nowS);
+          if (certificate.role !== 'gateway') throw new VerificationError('role-wrong', 'only gateways may');
         },
       },
     });

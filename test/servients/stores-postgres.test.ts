@@ -7,6 +7,7 @@ import { migrate, migrations } from '../../servients/stores/postgres/migrate.js'
 import { storeError } from '../../servients/stores/postgres/store-error.js';
 import { startPostgres } from '../support/postgres.js';
 import { describeAudit } from './stores/audit-suite.js';
+import { describeAccountsStore } from './stores/accounts-suite.js';
 import { describeBackendStore } from './stores/backend-suite.js';
 import { describeDirectoryStore } from './stores/directory-suite.js';
 import { describeEvents } from './stores/events-suite.js';
@@ -14,6 +15,7 @@ import { describePostgresBackups } from './stores/postgres-backup-suite.js';
 import { describePostgresMigrations } from './stores/postgres-migrations-suite.js';
 import {
   postgresAudit,
+  postgresAccounts,
   postgresBackendStores,
   postgresDirectoryStores,
   postgresEvents,
@@ -32,6 +34,7 @@ if (server === undefined) {
   describeDirectoryStore('a PostgreSQL directory store', postgresDirectoryStores(server));
   describeEvents('a PostgreSQL backend store', postgresEvents(server));
   describeAudit('a PostgreSQL backend store', postgresAudit(server));
+  describeAccountsStore('a PostgreSQL store of accounts', postgresAccounts(server));
   describePostgresBackups(server);
   describePostgresMigrations(server);
 

@@ -1,5 +1,6 @@
 /** One suite for each interface of things/stores.ts, run against every implementation. */
 import { describeAudit } from './stores/audit-suite.js';
+import { describeAccountsStore } from './stores/accounts-suite.js';
 import { describeBackendStore } from './stores/backend-suite.js';
 import { describeDirectoryStore } from './stores/directory-suite.js';
 import { describeEvents } from './stores/events-suite.js';
@@ -7,6 +8,7 @@ import { describeGatewayStore } from './stores/gateway-suite.js';
 import { describeMeterStore } from './stores/meter-suite.js';
 import {
   sqliteAudit,
+  sqliteAccounts,
   sqliteBackendStores,
   sqliteDirectoryStores,
   sqliteEvents,
@@ -20,3 +22,4 @@ describeBackendStore('a SQLite backend store', sqliteBackendStores);
 describeDirectoryStore('a SQLite directory store', sqliteDirectoryStores);
 describeEvents('a SQLite backend store', sqliteEvents);
 describeAudit('a SQLite backend store', sqliteAudit);
+describeAccountsStore('a SQLite store of accounts', sqliteAccounts);

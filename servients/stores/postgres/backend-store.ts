@@ -15,6 +15,7 @@ import type {
 } from '../../../things/stores.js';
 import type { SuiteName } from '../../../crypto/suite.js';
 import type { BackendStores } from '../backend.js';
+import { PostgresAccountsStore } from './accounts-store.js';
 import { Database, type Session } from './database.js';
 import { appendAudit, PostgresAudit } from './audit.js';
 import { PostgresDirectoryStore } from './directory-store.js';
@@ -40,6 +41,7 @@ export async function openPostgresBackendStore(url: string, suite: SuiteName): P
       backend: new PostgresBackendStore(database),
       audit: await PostgresAudit.load(database),
       directory: new PostgresDirectoryStore(database),
+      accounts: new PostgresAccountsStore(database),
       events,
       close: async () => {
         await events.close();

@@ -21,6 +21,11 @@ export async function appendEvent(session: Session, reference: EventReference): 
     ),
   );
   await session.run('DELETE FROM event WHERE topic = $1 AND position <= $2', [topic, position - keptEvents]);
+  await wakeAll(session);
+}
+
+/** All processes, when the caller's transaction is committed. */
+export async function wakeAll(session: Session): Promise<void> {
   await session.run(`SELECT pg_notify('${channel}', '')`);
 }
 

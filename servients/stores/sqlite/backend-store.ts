@@ -5,6 +5,7 @@ import { ConflictError } from '../../../crypto/errors.js';
 import { compareLists, type ListOrder } from '../../../crypto/membership.js';
 import type {
   AuditStore,
+  AccountsStore,
   BackendEvents,
   BackendStore,
   DirectoryStore,
@@ -16,6 +17,7 @@ import type {
   StoredItem,
   StoredRecord,
 } from '../../../things/stores.js';
+import { SqliteAccountsStore } from './accounts-store.js';
 import { openStore, type Closable, type Database, type Statement, type StoreOptions } from './database.js';
 import { deliveries } from '../deliveries.js';
 import { SqliteDirectoryStore } from './directory-store.js';
@@ -36,6 +38,7 @@ export const openBackendStore = (path: string, options: StoreOptions = {}): Open
       backend: new SqliteBackendStore(database, events, audit),
       audit,
       directory: new SqliteDirectoryStore(database),
+      accounts: new SqliteAccountsStore(database, events),
       events,
       close: () => {
         database.close();
@@ -47,6 +50,7 @@ export interface OpenBackendStore extends Closable {
   readonly audit: AuditStore;
   readonly backend: BackendStore;
   readonly directory: DirectoryStore;
+  readonly accounts: AccountsStore;
   readonly events: BackendEvents;
 }
 

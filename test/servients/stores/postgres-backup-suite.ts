@@ -8,15 +8,18 @@ import { at } from '../../support/forge.js';
 import type { PostgresServer } from '../../support/postgres.js';
 import { makeRole } from '../../support/roles.js';
 import { fillBackend, loadBackend, makeBackups, n, refusedWith, type Backups } from '../backups.js';
+import { account } from './accounts-suite.js';
 
 /** All that a reader may ask for. */
-const contentsOf = async ({ backend, directory }: Pick<BackendStores, 'backend' | 'directory'>) => ({
+const contentsOf = async ({ backend, directory, accounts }: Omit<BackendStores, 'close'>) => ({
   lists: await backend.membershipLists(n.gid),
   epochs: await backend.epochs(n.gid, 100),
   counts: await backend.readingCounts(),
   entries: await Promise.all(n.meters.map(({ certHash }) => backend.entries(certHash, 0, 100))),
   grants: await Promise.all(n.meters.map(({ certHash }) => backend.grants(certHash, n.utility.certHash))),
   things: await directory.listEntries(0, 10),
+  accounts: await accounts.accounts('', 10),
+  accessRevision: await accounts.accessRevision(),
 });
 
 export function describePostgresBackups(server: PostgresServer): void {
@@ -34,6 +37,7 @@ export function describePostgresBackups(server: PostgresServer): void {
       const sqlite = openBackendStore(role.database);
       await fillBackend(sqlite);
       await sqlite.directory.putEntry({ id: 'urn:x', td: '{"ü":1}', modifiedS: 1, ttlS: null, owner: 'urn:o' });
+      await sqlite.accounts.createAccount(account('a', { certHashes: [new Uint8Array(32)] }));
       const before = await contentsOf(sqlite);
       const file = await backups.backUp('backend', role);
       sqlite.close();

@@ -3,6 +3,7 @@ import type { BackendStores } from '../../../servients/stores/backend.js';
 import type { BackendStore, DirectoryStore } from '../../../things/stores.js';
 import type { PostgresServer } from '../../support/postgres.js';
 import type { StoreWithAudit } from './audit-suite.js';
+import type { StoreOfAccounts } from './accounts-suite.js';
 import type { StoreWithEvents } from './events-suite.js';
 import type { StoreFactory } from './factory.js';
 
@@ -26,3 +27,5 @@ export const postgresDirectoryStores = (server: PostgresServer): StoreFactory<Di
 export const postgresEvents = (server: PostgresServer): StoreFactory<StoreWithEvents> =>
   postgresPlaces(server, (o) => o);
 export const postgresAudit = (server: PostgresServer): StoreFactory<StoreWithAudit> => postgresPlaces(server, (o) => o);
+export const postgresAccounts = (server: PostgresServer): StoreFactory<StoreOfAccounts> =>
+  postgresPlaces(server, (o) => o);

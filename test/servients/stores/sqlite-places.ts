@@ -7,6 +7,7 @@ import { openGatewayStore } from '../../../servients/stores/sqlite/gateway-store
 import { openMeterStore } from '../../../servients/stores/sqlite/meter-store.js';
 import type { BackendStore, DirectoryStore, GatewayStore, MeterStore } from '../../../things/stores.js';
 import type { StoreWithAudit } from './audit-suite.js';
+import type { StoreOfAccounts } from './accounts-suite.js';
 import type { StoreWithEvents } from './events-suite.js';
 import type { StoreFactory } from './factory.js';
 
@@ -48,3 +49,4 @@ export const sqliteBackendStores: StoreFactory<BackendStore> = sqlitePlaces(open
 export const sqliteDirectoryStores: StoreFactory<DirectoryStore> = sqlitePlaces(openBackendStore, (o) => o.directory);
 export const sqliteEvents: StoreFactory<StoreWithEvents> = sqlitePlaces(openBackendStore, (o) => o);
 export const sqliteAudit: StoreFactory<StoreWithAudit> = sqlitePlaces(openBackendStore, (o) => o);
+export const sqliteAccounts: StoreFactory<StoreOfAccounts> = sqlitePlaces(openBackendStore, (o) => o);
