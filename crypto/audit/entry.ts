@@ -72,7 +72,7 @@ const auditText = (text: string, maxLength: number = limits.auditText): string =
 const unprintable =
   /[\u0000-\u001f\u007f-\u009f\u2028\u2029\ufeff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 
-const secretName = /secret|password|passphrase|authorization|cookie|assertion|private|^token$|[a-z](?:Token|Code)$/;
+const secretName = /secret|password|passphrase|authorization|cookie|assertion|private|^token$|[a-z]token$|[a-z]code$/i;
 const detailName = /^[a-z][A-Za-z0-9]{0,31}$/;
 const actionName = /^[a-z]+(?:-[a-z]+)*\.[a-z]+(?:-[a-z]+)*$/;
 
