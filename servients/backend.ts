@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import { toHex } from '../crypto/bytes.js';
-import type { Certificate } from '../crypto/certificate.js';
+import type { CaCertificate, Certificate } from '../crypto/certificate.js';
 import { CertificateCache } from '../crypto/certificate/cache.js';
 import { SetupError } from '../crypto/errors.js';
 import type { Suite } from '../crypto/suite.js';
@@ -15,7 +15,10 @@ import type { EpochRow } from '../things/stores.js';
 import { makeHttpApp, type HttpAppOptions } from './bindings/http-app.js';
 import { hostOf } from './bindings/host.js';
 import { SseHub, sseDefaults } from './bindings/sse.js';
+import { scopesOfPerson } from './auth/principal.js';
+import type { PersonRole } from './auth/roles.js';
 import { makeTokenVerifier } from './bindings/token.js';
+import { makeEmbeddedIssuer, type EmbeddedIssuer } from './issuer/embedded.js';
 import { Access } from './rest/access.js';
 import { backendUrn, directoryUrn, type RestContext } from './rest/context.js';
 import { isPostgresUrl } from './database-url.js';
@@ -41,6 +44,8 @@ export interface BackendOptions {
   /** Of the software, as it is shown. */
   readonly version: string;
   readonly log: FastifyBaseLogger;
+  /** Whether it issues tokens itself, under `<origin>/oidc`. */
+  readonly embeddedIssuer?: boolean;
   /** How TDs name this server where that is not its address and port, e.g. `https://backend.example`. */
   readonly publicOrigin?: string;
   /** Hears of every epoch that was verified and endorsed. */
@@ -71,8 +76,10 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
   let app: FastifyInstance | undefined;
   let endHousekeeping: (() => Promise<void>) | undefined;
   let endAudit: (() => Promise<void>) | undefined;
+  let issuer: EmbeddedIssuer | undefined;
   const close = async (): Promise<void> => {
     await app?.close();
+    issuer?.end();
     await endHousekeeping?.();
     await endAudit?.();
     await store.close();
@@ -92,12 +99,16 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
     });
     const context: RestContext = { ...(await makeContext(options, store)), ...topics, hub };
     mountRoutes(app, context);
+    issuer = options.embeddedIssuer === true ? embeddedIssuer(options, context, store) : undefined;
+    issuer?.mount(app);
     const port = await listen(app, options.listen);
     const url = options.publicOrigin ?? `http://${hostOf(options.listen.address)}:${port}`;
+    issuer?.begin(url);
     await registerOwnTds(context, url);
     endAudit = await auditRun(context, options);
     endHousekeeping = startHousekeeping({
       ...context,
+      issuerStore: store.issuer,
       log: options.log,
       readingsDays: options.retention?.readingsDays,
       auditDays: options.retention?.auditDays,
@@ -127,8 +138,8 @@ async function makeContext(
     onEpochRecorded,
   });
   const directory = new Directory({ store: directoryStore, nowS, newId: () => `urn:uuid:${randomUUID()}` });
-  const roots = trustedRoots.filter((root) => root.role === 'ca');
   const audit = new AuditLog(auditStore, { suite, identity, nowS });
+  const roots = caCertificates(trustedRoots);
   const access = new Access(makeTokenVerifier({ suite, trustedRoots: roots, audience }), backend, nowS);
   return { backend, directory, store, access, audit, identity, suite, version, nowS };
 }
@@ -166,6 +177,23 @@ async function auditRun(
     }
   };
 }
+
+const embeddedIssuer = (
+  { suite, trustedRoots, audience, log }: BackendOptions,
+  { backend, nowS }: Pick<RestContext, 'backend' | 'nowS'>,
+  { issuer: store, accounts }: BackendStores,
+): EmbeddedIssuer =>
+  makeEmbeddedIssuer({
+    ...{ store, suite, trustedRoots: caCertificates(trustedRoots), backend, audience, nowS, log },
+    findAccount: async (id) => {
+      const account = await accounts.account(id);
+      if (!account || account.disabled) return undefined;
+      return { subject: id, scopes: [...scopesOfPerson(account.roles as readonly PersonRole[]).keys()] };
+    },
+  });
+
+const caCertificates = (certificates: readonly Certificate[]): readonly CaCertificate[] =>
+  certificates.filter((certificate): certificate is CaCertificate => certificate.role === 'ca');
 
 async function listen(app: FastifyInstance, { address, port }: BackendOptions['listen']): Promise<number> {
   try {

@@ -27,6 +27,7 @@ export interface BackendConfig extends CommonConfig, ServerFiles {
   readonly database?: string;
   readonly publicOrigin?: string;
   readonly retention: { readonly readingsDays?: number; readonly auditDays?: number };
+  readonly issuer: { readonly embedded: boolean };
 }
 
 export interface GatewayConfig extends CommonConfig, ServerFiles {

@@ -48,6 +48,8 @@ export function startAnew(role: StoreRole, connection: DatabaseSyncInstance, now
     case 'backend':
       // Events after the backup had positions that will be given again.
       connection.exec('UPDATE backend_state SET life = lower(hex(randomblob(6)))');
+      // What was ended or used up since the backup would be good again.
+      for (const table of ['issuer_item', 'issuer_key', 'login_link']) connection.exec(`DELETE FROM ${table}`);
       break;
     default:
       role satisfies never;

@@ -3,8 +3,8 @@
  * key, the chain in `x5c` (RFC 7515 §4.1.6), sent as a bearer token (RFC 6750). Not here: revocation; whoever lets a
  * caller in looks up its `certHash` in the current membership list at every request.
  */
-import { createPrivateKey, createPublicKey, hash, randomUUID, type JsonWebKeyInput, type KeyObject } from 'node:crypto';
-import { decodeProtectedHeader, errors, jwtVerify, SignJWT, type JWTVerifyOptions } from 'jose';
+import { createPrivateKey, createPublicKey, hash, randomUUID, type KeyObject } from 'node:crypto';
+import { decodeProtectedHeader, errors, jwtVerify, SignJWT, type JWK, type JWTVerifyOptions } from 'jose';
 import { equalBytes } from '../../crypto/bytes.js';
 import {
   parseCertificate,
@@ -138,14 +138,25 @@ export function bearerToken(authorization: string | undefined): string {
   return token;
 }
 
-function trustedSigner({ suite, trustedRoots }: TokenVerifier, token: string, nowS: number): VerifiedCertificate {
-  const { alg, x5c } = headerOf(token);
-  if (alg !== algorithmOf(suite)) {
-    throw new VerificationError(
-      'token-algorithm',
-      `signed with ${String(alg)} where ${algorithmOf(suite)} is required`,
-    );
+function trustedSigner(verifier: TokenVerifier, token: string, nowS: number): VerifiedCertificate {
+  const { alg } = headerOf(token);
+  const expected = algorithmOf(verifier.suite);
+  if (alg !== expected) {
+    throw new VerificationError('token-algorithm', `signed with ${String(alg)} where ${expected} is required`);
   }
+  return certificateOf(verifier, token, nowS);
+}
+
+/**
+ * The certificate that a JWT shows in `x5c`, with its chain verified; whether its key has signed the JWT is not checked.
+ * @throws VerificationError `token-malformed`, `token-untrusted`
+ */
+export function certificateOf(
+  { suite, trustedRoots }: Pick<TokenVerifier, 'suite' | 'trustedRoots'>,
+  token: string,
+  nowS: number,
+): VerifiedCertificate {
+  const { x5c } = headerOf(token);
   if (!Array.isArray(x5c) || x5c.length === 0 || x5c.length > maxChain) throw malformed();
   try {
     const [leaf, ...above] = x5c.map((text) => parseCertificate(suite, certificateBytes(text)));
@@ -192,12 +203,14 @@ function codeOf(error: errors.JOSEError): string {
 const malformed = (cause?: unknown): VerificationError =>
   new VerificationError('token-malformed', 'not a token of the expected form', cause);
 
-const identityOf = ({ role, id }: LeafCertificate): string => `urn:gridring:${role}:${id}`;
+/** `urn:gridring:<role>:<id>` */
+export const identityOf = ({ role, id }: LeafCertificate): string => `urn:gridring:${role}:${id}`;
 
 /** RFC 8037 §3.1 and RFC 7518 §3.4. */
 const algorithmOf = (suite: Suite): 'EdDSA' | 'ES256' => (suite.id === 1 ? 'EdDSA' : 'ES256');
 
-function privateKey({ suite, secret, certificate }: TokenHolder): KeyObject {
+/** @throws SetupError `token-key` when the secret is not that of the certificate */
+export function privateKey({ suite, secret, certificate }: TokenHolder): KeyObject {
   const signer = suite.signer(secret);
   if (!equalBytes(signer.publicKey, certificate.verifier.publicKey)) {
     throw new SetupError('token-key', "the private key is not that of the certificate: check the node's key files");
@@ -208,7 +221,8 @@ function privateKey({ suite, secret, certificate }: TokenHolder): KeyObject {
 const publicKey = (suite: Suite, bytes: Uint8Array): KeyObject =>
   createPublicKey({ key: jwk(suite, bytes), format: 'jwk' });
 
-function jwk(suite: Suite, key: Uint8Array): JsonWebKeyInput['key'] {
+/** A public signing key, as `Suite.verifier` takes it. */
+export function jwk(suite: Suite, key: Uint8Array): JWK & { readonly kty: string } {
   return suite.id === 1
     ? { kty: 'OKP', crv: 'Ed25519', x: base64Url(key) }
     : { kty: 'EC', crv: 'P-256', x: base64Url(key.slice(1, 33)), y: base64Url(key.slice(33)) };

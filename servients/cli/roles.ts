@@ -31,6 +31,7 @@ async function startBackend(config: BackendConfig, runtime: Runtime): Promise<St
     retention: config.retention,
     ...(config.publicOrigin !== undefined && { publicOrigin: config.publicOrigin }),
     listen: config.listen,
+    embeddedIssuer: config.issuer.embedded,
     audience: config.audience,
     version: runtime.version,
     log: runtime.log,

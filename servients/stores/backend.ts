@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { SetupError } from '../../crypto/errors.js';
 import type { SuiteName } from '../../crypto/suite.js';
 import type { AccountsStore, AuditStore, BackendEvents, BackendStore, DirectoryStore } from '../../things/stores.js';
+import type { IssuerStore, LoginStore } from '../../things/issuer-store.js';
 import { isPostgresUrl, isUrl } from '../database-url.js';
 import { openDataFolder } from '../data-folder.js';
 
@@ -12,6 +13,7 @@ export interface BackendStores {
   readonly accounts: AccountsStore;
   readonly events: BackendEvents;
   readonly audit: AuditStore;
+  readonly issuer: IssuerStore & LoginStore;
   /** What is under way ends first. */
   close(): Promise<void>;
 }

@@ -13,12 +13,14 @@ import { describeDirectoryStore } from './stores/directory-suite.js';
 import { describeEvents } from './stores/events-suite.js';
 import { describePostgresBackups } from './stores/postgres-backup-suite.js';
 import { describePostgresMigrations } from './stores/postgres-migrations-suite.js';
+import { describeIssuerStore } from './stores/issuer-suite.js';
 import {
   postgresAudit,
   postgresAccounts,
   postgresBackendStores,
   postgresDirectoryStores,
   postgresEvents,
+  postgresIssuerStores,
 } from './stores/postgres-places.js';
 import { bytes, nowS, reading, readings } from './stores/samples.js';
 
@@ -32,6 +34,7 @@ if (server === undefined) {
 } else {
   describeBackendStore('a PostgreSQL backend store', postgresBackendStores(server));
   describeDirectoryStore('a PostgreSQL directory store', postgresDirectoryStores(server));
+  describeIssuerStore('a PostgreSQL issuer store', postgresIssuerStores(server));
   describeEvents('a PostgreSQL backend store', postgresEvents(server));
   describeAudit('a PostgreSQL backend store', postgresAudit(server));
   describeAccountsStore('a PostgreSQL store of accounts', postgresAccounts(server));

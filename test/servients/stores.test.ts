@@ -5,6 +5,7 @@ import { describeBackendStore } from './stores/backend-suite.js';
 import { describeDirectoryStore } from './stores/directory-suite.js';
 import { describeEvents } from './stores/events-suite.js';
 import { describeGatewayStore } from './stores/gateway-suite.js';
+import { describeIssuerStore } from './stores/issuer-suite.js';
 import { describeMeterStore } from './stores/meter-suite.js';
 import {
   sqliteAudit,
@@ -13,6 +14,7 @@ import {
   sqliteDirectoryStores,
   sqliteEvents,
   sqliteGatewayStores,
+  sqliteIssuerStores,
   sqliteMeterStores,
 } from './stores/sqlite-places.js';
 
@@ -23,3 +25,4 @@ describeDirectoryStore('a SQLite directory store', sqliteDirectoryStores);
 describeEvents('a SQLite backend store', sqliteEvents);
 describeAudit('a SQLite backend store', sqliteAudit);
 describeAccountsStore('a SQLite store of accounts', sqliteAccounts);
+describeIssuerStore('a SQLite issuer store', sqliteIssuerStores);

@@ -20,6 +20,7 @@ import { Database, type Session } from './database.js';
 import { appendAudit, PostgresAudit } from './audit.js';
 import { PostgresDirectoryStore } from './directory-store.js';
 import { appendEvent, PostgresEvents } from './events.js';
+import { PostgresIssuerStore } from './issuer-store.js';
 import { keepItems } from './kept.js';
 import { lock } from './locks.js';
 import { migrate, migrations } from './migrate.js';
@@ -43,6 +44,7 @@ export async function openPostgresBackendStore(url: string, suite: SuiteName): P
       directory: new PostgresDirectoryStore(database),
       accounts: new PostgresAccountsStore(database),
       events,
+      issuer: new PostgresIssuerStore(database),
       close: async () => {
         await events.close();
         await database.close();

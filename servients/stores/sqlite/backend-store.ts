@@ -18,11 +18,13 @@ import type {
   StoredRecord,
 } from '../../../things/stores.js';
 import { SqliteAccountsStore } from './accounts-store.js';
+import type { IssuerStore, LoginStore } from '../../../things/issuer-store.js';
 import { openStore, type Closable, type Database, type Statement, type StoreOptions } from './database.js';
 import { deliveries } from '../deliveries.js';
 import { SqliteDirectoryStore } from './directory-store.js';
 import { SqliteAudit } from './audit.js';
 import { SqliteEvents } from './events.js';
+import { SqliteIssuerStore } from './issuer-store.js';
 import { KeptItems } from './kept.js';
 import { Retention } from './retention.js';
 
@@ -40,6 +42,7 @@ export const openBackendStore = (path: string, options: StoreOptions = {}): Open
       directory: new SqliteDirectoryStore(database),
       accounts: new SqliteAccountsStore(database, events),
       events,
+      issuer: new SqliteIssuerStore(database),
       close: () => {
         database.close();
       },
@@ -52,6 +55,7 @@ export interface OpenBackendStore extends Closable {
   readonly directory: DirectoryStore;
   readonly accounts: AccountsStore;
   readonly events: BackendEvents;
+  readonly issuer: IssuerStore & LoginStore;
 }
 
 type StoredEpoch = StoredRecord & Pick<EpochRow, 'th2'>;

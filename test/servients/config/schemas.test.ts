@@ -48,7 +48,10 @@ describe('what a configuration leaves out has a default', () => {
 
   test('of a backend', () => {
     const listen = { address: '127.0.0.1', port: 8081 };
-    expect(judge('backend', backend)).toEqual({ ...backend, suite: 'x25519', listen, retention: {} });
+    expect(judge('backend', backend)).toEqual({
+      ...{ ...backend, suite: 'x25519', listen, retention: {} },
+      issuer: { embedded: false },
+    });
   });
 
   test('of every meter of a process', () => {

@@ -5,6 +5,7 @@ import { openBackendStore } from '../../../servients/stores/sqlite/backend-store
 import type { Closable, StoreOptions } from '../../../servients/stores/sqlite/database.js';
 import { openGatewayStore } from '../../../servients/stores/sqlite/gateway-store.js';
 import { openMeterStore } from '../../../servients/stores/sqlite/meter-store.js';
+import type { IssuerStore, LoginStore } from '../../../things/issuer-store.js';
 import type { BackendStore, DirectoryStore, GatewayStore, MeterStore } from '../../../things/stores.js';
 import type { StoreWithAudit } from './audit-suite.js';
 import type { StoreOfAccounts } from './accounts-suite.js';
@@ -47,6 +48,10 @@ export const sqliteMeterStores: StoreFactory<MeterStore> = sqlitePlaces(openMete
 export const sqliteGatewayStores: StoreFactory<GatewayStore> = sqlitePlaces(openGatewayStore, (store) => store);
 export const sqliteBackendStores: StoreFactory<BackendStore> = sqlitePlaces(openBackendStore, (o) => o.backend);
 export const sqliteDirectoryStores: StoreFactory<DirectoryStore> = sqlitePlaces(openBackendStore, (o) => o.directory);
+export const sqliteIssuerStores: StoreFactory<IssuerStore & LoginStore> = sqlitePlaces(
+  openBackendStore,
+  (o) => o.issuer,
+);
 export const sqliteEvents: StoreFactory<StoreWithEvents> = sqlitePlaces(openBackendStore, (o) => o);
 export const sqliteAudit: StoreFactory<StoreWithAudit> = sqlitePlaces(openBackendStore, (o) => o);
 export const sqliteAccounts: StoreFactory<StoreOfAccounts> = sqlitePlaces(openBackendStore, (o) => o);

@@ -1,0 +1,67 @@
+/** The embedded issuer in the backend's server, under /oidc; loaded when it is first used. */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type Provider from 'oidc-provider';
+import type { IssuerStore } from '../../things/issuer-store.js';
+import { publicKeys } from './keys.js';
+
+export const issuerPath = '/oidc';
+
+export interface MountedIssuer {
+  readonly store: IssuerStore;
+  readonly nowS: () => number;
+  /** Of the issuer; known when the server listens. */
+  readonly origin: () => string;
+  readonly provider: () => Promise<Provider>;
+}
+
+/**
+ * RFC 9700 §4.16: nothing of it may be framed or scripted. After a login browsers hold redirects to `form-action` too:
+ * the way back to a command line is one to the loopback address.
+ */
+const pageHeaders = {
+  'content-security-policy':
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self' http://127.0.0.1:*; frame-ancestors 'none'; base-uri 'none'",
+  'referrer-policy': 'no-referrer',
+  'x-frame-options': 'DENY',
+};
+
+export function issuerRoutes(app: FastifyInstance, issuer: MountedIssuer): void {
+  void app.register(
+    async (scope) => {
+      // oidc-provider reads bodies itself, with a limit of its own.
+      scope.removeAllContentTypeParsers();
+      scope.addContentTypeParser('*', (_request, _payload, done) => {
+        done(null);
+      });
+      scope.get('/jwks', async (_request, reply) =>
+        reply.header('cache-control', 'public, max-age=60').send(await publicKeys(issuer.store, issuer.nowS())),
+      );
+      scope.all('/*', { config: { anyMethod: true } }, async (request, reply) => {
+        const provider = await issuer.provider();
+        passOn(provider, issuer.origin(), request, reply);
+      });
+    },
+    { prefix: issuerPath },
+  );
+}
+
+/**
+ * oidc-provider names its addresses after the request's Host, which is whatever the caller says: it is told the issuer's,
+ * and nothing of what a proxy, or somebody who pretends to be one, has added.
+ */
+function passOn(provider: Provider, origin: string, request: FastifyRequest, reply: FastifyReply): void {
+  asIfSentTo(origin, request);
+  reply.hijack();
+  for (const [name, value] of Object.entries({ ...reply.getHeaders(), ...pageHeaders })) {
+    if (value !== undefined) reply.raw.setHeader(name, value);
+  }
+  void provider.callback()(request.raw, reply.raw);
+}
+
+function asIfSentTo(origin: string, { raw }: FastifyRequest): void {
+  const { host, protocol } = new URL(origin);
+  delete raw.headers['x-forwarded-for'];
+  delete raw.headers['x-forwarded-host'];
+  Object.assign(raw.headers, { host, 'x-forwarded-proto': protocol.slice(0, -1) });
+  Object.assign(raw, { originalUrl: raw.url, url: raw.url?.slice(issuerPath.length) });
+}

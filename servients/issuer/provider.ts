@@ -1,0 +1,162 @@
+/** oidc-provider as it is set up here: short-lived JWTs for the backend's API alone (RFC 9068), each bound to a key (RFC 9449). */
+import Provider, { errors, type Configuration, type KoaContextWithOIDC } from 'oidc-provider';
+import type { AdapterParts } from './adapter.js';
+import { makeAdapter } from './adapter.js';
+import { certificatesClaim, commandLineClient } from './clients.js';
+import type { SigningKey } from './keys.js';
+import { errorPage, loggedOutPage, logoutPage, userCodeConfirmPage, userCodePage, userCodeDonePage } from './pages.js';
+
+export interface IssuerAccount {
+  readonly subject: string;
+  /** That the account's roles allow. */
+  readonly scopes: readonly string[];
+}
+
+export interface ProviderParts extends AdapterParts {
+  /** `<origin>/oidc` */
+  readonly issuer: string;
+  readonly key: SigningKey;
+  /** `aud` of the tokens. */
+  readonly audience: string;
+  /** All that a token of this issuer may allow. */
+  readonly scopes: readonly string[];
+  /** Undefined for one that is unknown or disabled. */
+  readonly findAccount: (subject: string) => Promise<IssuerAccount | undefined>;
+}
+
+/** Seconds. */
+const lives = {
+  deviceToken: 300,
+  personToken: 600,
+  code: 60,
+  deviceCode: 600,
+  interaction: 900,
+  session: 12 * 3_600,
+  refreshToken: 14 * 86_400,
+};
+
+const algorithms = ['ES256'] as const;
+const callerAlgorithms = ['ES256', 'EdDSA', 'Ed25519'] as const;
+
+/** The one resource that there are tokens for (RFC 8707); clients need not name it. */
+const resourceOf = (issuer: string): string => new URL('/api/v1', issuer).href;
+
+export function makeProvider(parts: ProviderParts): Provider {
+  const provider = new Provider(parts.issuer, configurationOf(parts));
+  // The host and scheme of requests are set by whoever passes them on, to those of the issuer.
+  provider.proxy = true;
+  return provider;
+}
+
+function configurationOf(parts: ProviderParts): Configuration {
+  const { issuer, key, findAccount } = parts;
+  return {
+    adapter: makeAdapter(parts),
+    jwks: { keys: [key.jwk] },
+    clients: [commandLineClient],
+    clientDefaults: { id_token_signed_response_alg: 'ES256' },
+    clientAuthMethods: ['private_key_jwt', 'none'],
+    extraClientMetadata: { properties: [certificatesClaim] },
+    responseTypes: ['code'],
+    scopes: ['openid', 'offline_access'],
+    pkce: { required: () => true },
+    enabledJWA: {
+      clientAuthSigningAlgValues: [...callerAlgorithms],
+      dPoPSigningAlgValues: [...callerAlgorithms],
+      idTokenSigningAlgValues: [...algorithms],
+    },
+    features: featuresOf(parts),
+    cookies: { names: { session: 'gridring_session', interaction: 'gridring_login', resume: 'gridring_resume' } },
+    interactions: { url: (_ctx, { uid }) => `${issuer}/login/${uid}` },
+    findAccount: async (_ctx, subject) => {
+      const account = await findAccount(subject);
+      return account && { accountId: subject, claims: () => ({ sub: subject }) };
+    },
+    loadExistingGrant: (ctx) => grantOf(ctx, parts),
+    issueRefreshToken: async (_ctx, client) => client.grantTypeAllowed('refresh_token'),
+    rotateRefreshToken: () => true,
+    expiresWithSession: () => false,
+    extraTokenClaims: (_ctx, { client }) => {
+      const certificates = client?.[certificatesClaim];
+      return certificates === undefined ? undefined : { [certificatesClaim]: certificates };
+    },
+    ttl: {
+      AccessToken: lives.personToken,
+      ClientCredentials: lives.deviceToken,
+      AuthorizationCode: lives.code,
+      DeviceCode: lives.deviceCode,
+      IdToken: lives.personToken,
+      Interaction: lives.interaction,
+      Session: lives.session,
+      Grant: lives.refreshToken,
+      RefreshToken: lives.refreshToken,
+    },
+    renderError: (ctx, { error, error_description: description }) => {
+      page(ctx, errorPage(description ?? error));
+    },
+  };
+}
+
+function featuresOf({ issuer, audience, scopes }: ProviderParts): NonNullable<Configuration['features']> {
+  return {
+    devInteractions: { enabled: false },
+    userinfo: { enabled: false },
+    clientCredentials: { enabled: true },
+    dPoP: { enabled: true },
+    revocation: { enabled: true },
+    deviceFlow: {
+      enabled: true,
+      userCodeInputSource: (ctx, form, _out, error) => {
+        page(ctx, userCodePage(form, error !== undefined));
+      },
+      userCodeConfirmSource: (ctx, form, client, _device, code) => {
+        page(ctx, userCodeConfirmPage(form, client.clientName ?? client.clientId, code));
+      },
+      successSource: (ctx) => {
+        page(ctx, userCodeDonePage());
+      },
+    },
+    rpInitiatedLogout: {
+      enabled: true,
+      logoutSource: (ctx, form) => {
+        page(ctx, logoutPage(form));
+      },
+      postLogoutSuccessSource: (ctx) => {
+        page(ctx, loggedOutPage());
+      },
+    },
+    resourceIndicators: {
+      enabled: true,
+      defaultResource: () => resourceOf(issuer),
+      useGrantedResource: () => true,
+      getResourceServerInfo: (_ctx, resource) => {
+        if (resource !== resourceOf(issuer)) throw new errors.InvalidTarget();
+        return {
+          audience,
+          scope: scopes.join(' '),
+          accessTokenFormat: 'jwt',
+          jwt: { sign: { alg: 'ES256' } },
+        };
+      },
+    },
+  };
+}
+
+function page(ctx: KoaContextWithOIDC, html: string): void {
+  ctx.type = 'html';
+  ctx.body = html;
+}
+
+/** Nobody is asked for consent: the clients are the deployment's own. A grant has what the account's roles allow, no more. */
+async function grantOf(ctx: KoaContextWithOIDC, { issuer, findAccount }: ProviderParts) {
+  const { session, client, provider } = ctx.oidc;
+  const account = session?.accountId === undefined ? undefined : await findAccount(session.accountId);
+  if (!account || !client) return undefined;
+  const grantId = session?.grantIdFor(client.clientId);
+  const known = grantId === undefined ? undefined : await provider.Grant.find(grantId);
+  const grant = known ?? new provider.Grant({ accountId: account.subject, clientId: client.clientId });
+  grant.addOIDCScope('openid offline_access');
+  grant.addResourceScope(resourceOf(issuer), account.scopes.join(' '));
+  await grant.save();
+  return grant;
+}
