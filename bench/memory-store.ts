@@ -10,6 +10,7 @@ export class MemoryMeterStore implements MeterStore {
   #sealing: Uint8Array | undefined;
   #lastPosition = 0;
   #home: Uint8Array | undefined;
+  #obeying: Uint8Array | undefined;
 
   async loadMember(gid: Uint8Array): Promise<Uint8Array | undefined> {
     return this.#members.get(toHex(gid))?.state;
@@ -60,6 +61,14 @@ export class MemoryMeterStore implements MeterStore {
 
   async heldCount(): Promise<number> {
     return 0;
+  }
+
+  async loadObeying(): Promise<Uint8Array | undefined> {
+    return this.#obeying;
+  }
+
+  async saveObeying(state: Uint8Array): Promise<void> {
+    this.#obeying = state;
   }
 
   async loadHome(): Promise<Uint8Array | undefined> {

@@ -24,6 +24,8 @@ export const limits = {
   commandReceipt: 512,
   /** What a command has done, and what became of it. */
   operation: 512,
+  /** Commands of a group that a gateway or backend keeps for members that have not answered. */
+  commandsWaiting: 256,
   /** For how long a command may last, in seconds. */
   commandS: 604_800,
   /** Commands of an operator whose receipts a meter keeps to give them again, and of how many operators. */

@@ -34,7 +34,7 @@ export class MeterUplink {
     this.#td = td;
     this.#link = link;
     this.#log = log;
-    this.#follower = new RoundFollower(meter.groups, log.child({ meter: id }));
+    this.#follower = new RoundFollower(meter, log.child({ meter: id }));
     this.#uploader = new Uploader({
       next: (maxItems, afterPosition) => meter.nextUpload(maxItems, afterPosition),
       outbox: store,

@@ -50,6 +50,8 @@ export interface Community {
   /** Of all groups, by certHash in hex. */
   readonly enrolled: ReadonlyMap<string, EnrolledMeter>;
   readonly emitter: () => ThingEmitter | undefined;
+  /** Operators' commands to members of a group, by its id in hex, that cannot be called. */
+  readonly shownCommands: (gid: string) => readonly Uint8Array[];
 }
 
 export class Coordination {
@@ -166,7 +168,8 @@ export class Coordination {
     const someoneSleeps = [...this.#community.enrolled.values()].some(
       (meter) => this.lists(meter.certHash) && !isCallable(meter),
     );
-    return roundOf(this.#openRun(), this.#active, someoneSleeps ? this.membershipBundle : undefined);
+    const commands = this.#community.shownCommands(this.gid);
+    return roundOf(this.#openRun(), this.#active, someoneSleeps ? this.membershipBundle : undefined, commands);
   }
 
   /** The attempt that is under way; one that has ended has nothing more to say. */

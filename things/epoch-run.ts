@@ -24,7 +24,7 @@ import {
 import { findings, onTokensReply } from '../crypto/ring/inconsistent.js';
 import type { Reason } from '../crypto/ring/messages.js';
 
-export type MemberAction = 'rekey' | 'agree' | 'confirm' | 'activate' | 'updateMembership' | 'endorse';
+export type MemberAction = 'rekey' | 'agree' | 'confirm' | 'activate' | 'updateMembership' | 'endorse' | 'control';
 
 /**
  * How a member takes part. Callable: its actions are invoked. Awaited: it comes on its own initiative, with

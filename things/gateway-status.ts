@@ -99,17 +99,24 @@ const messageTypes = {
   published: 'confirmations',
 } as const;
 
-/** The newest message of the run that is open; without one, what makes the active key active at who missed it. */
+/**
+ * The newest message of the run that is open; without one, what makes the active key active at who missed it. Beside it,
+ * what waits for members that cannot be called.
+ */
 export function roundOf(
   run: EpochRun | undefined,
   active: ActiveEpoch | undefined,
   membershipBundle: Uint8Array | undefined,
+  commands: readonly Uint8Array[],
 ): unknown {
-  const membership = membershipBundle && { membership: toBase64Url(membershipBundle) };
+  const beside = {
+    ...(membershipBundle && { membership: toBase64Url(membershipBundle) }),
+    ...(commands.length > 0 && { commands: commands.map(toBase64Url) }),
+  };
   if (run) {
     const { gid, epoch, attempt } = run.state.announcement;
     const message = toBase64Url(run.currentMessage);
-    return { gid: toHex(gid), epoch, attempt, type: messageTypes[run.state.kind], message, ...membership };
+    return { gid: toHex(gid), epoch, attempt, type: messageTypes[run.state.kind], message, ...beside };
   }
   if (!active) return undefined;
   const { name, confirmationsMessage, endorsement } = active;
@@ -120,7 +127,7 @@ export function roundOf(
     type: messageTypes.published,
     message: toBase64Url(confirmationsMessage),
     ...(endorsement && { endorsement: toBase64Url(endorsement) }),
-    ...membership,
+    ...beside,
   };
 }
 

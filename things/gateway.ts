@@ -1,8 +1,9 @@
 /** What stands behind a gateway's affordances: enrolment, coordination of the ring, and the passing on of readings. */
-import { equalBytes, toHex } from '../crypto/bytes.js';
+import { equalBytes, toBase64Url, toHex } from '../crypto/bytes.js';
 import type { VerifiedCertificate } from '../crypto/certificate.js';
 import { parseSign1, verifySign1, type Sign1 } from '../crypto/cose.js';
 import { verifyEnrolment } from '../crypto/enrolment.js';
+import { encodeCommandReceipts, parseCommandReceipt } from '../crypto/envelope/command.js';
 import { signReceipt, verifyReceipt } from '../crypto/envelope/reading.js';
 import { ConflictError, GridringError, MalformedError, SetupError, VerificationError } from '../crypto/errors.js';
 import { limits } from '../crypto/limits.js';
@@ -18,6 +19,8 @@ import { contextOf, parseRekeyRequest } from '../crypto/ring/messages.js';
 import { parseLeaveRequest, parseRevokeRequest } from '../crypto/ring/requests.js';
 import { assertEndorses } from './active-epoch.js';
 import type { ActionHandler, PropertyReader, ThingBehaviour, ThingEmitter } from './behaviour.js';
+import { CommandDelivery } from './command-delivery.js';
+import { CommandRelay } from './command-relay.js';
 import { Coordination, type CoordinationParts } from './coordination.js';
 import { healthOf, outboxOf, verdictsOf, type Delivery } from './gateway-status.js';
 import type { AgreedEpoch, EnrolledMeter } from './stores.js';
@@ -28,6 +31,8 @@ export interface GatewayParts extends CoordinationParts {
   readonly tdFault: (td: unknown) => string | undefined;
   /** Enrolments are to be found in the directory; delivered in the background. */
   readonly onEnrolled: (meter: EnrolledMeter) => void;
+  /** A receipt of a command is here that the backend may not have. */
+  readonly onCommandReceipt?: () => void;
 }
 
 export class Gateway implements ThingBehaviour {
@@ -36,6 +41,8 @@ export class Gateway implements ThingBehaviour {
   readonly #parts: GatewayParts;
   readonly #enrolled: Map<string, EnrolledMeter>;
   readonly #startedS: number;
+  readonly #relay: CommandRelay;
+  readonly #commands: CommandDelivery;
   #groups: readonly Coordination[] = [];
   #delivery: Delivery = {};
   #emitter: ThingEmitter | undefined;
@@ -44,6 +51,16 @@ export class Gateway implements ThingBehaviour {
     this.#parts = parts;
     this.#enrolled = new Map(enrolled.map((meter) => [toHex(meter.certHash), meter]));
     this.#startedS = parts.nowS();
+    this.#relay = new CommandRelay({
+      ...{ suite: parts.suite, nowS: parts.nowS, store: parts.store.commands },
+      membershipsOf: (gid) => this.#listsOf(gid),
+    });
+    this.#commands = new CommandDelivery({
+      ...parts,
+      store: parts.store.commands,
+      enrolled: this.#enrolled,
+      takeReceipt: (receipt) => this.#takeReceipt(receipt),
+    });
     const submit: ActionHandler = { kind: 'message', invoke: (message) => this.#submit(message) };
     this.actions = {
       enrol: { kind: 'message', invoke: (message) => this.#enrol(message) },
@@ -54,6 +71,8 @@ export class Gateway implements ThingBehaviour {
       rekey: { kind: 'message', invoke: (message) => this.#rekeyRequested(message) },
       leave: { kind: 'message', invoke: (message) => this.#leave(message) },
       revoke: { kind: 'message', invoke: (message) => this.#revoke(message) },
+      command: { kind: 'message', invoke: (message) => this.takeCommand(message) },
+      submitReceipt: { kind: 'message', invoke: (message) => this.#submitReceipt(message) },
       updateMembership: { kind: 'message', invoke: (bundle) => this.#updateMembership(bundle) },
     };
     this.properties = {
@@ -93,7 +112,11 @@ export class Gateway implements ThingBehaviour {
    */
   static async load(parts: GatewayParts, configuredBundles: readonly Uint8Array[]): Promise<Gateway> {
     const gateway = new Gateway(parts, await parts.store.enrolments());
-    const community = { enrolled: gateway.#enrolled, emitter: () => gateway.#emitter };
+    const community = {
+      enrolled: gateway.#enrolled,
+      emitter: () => gateway.#emitter,
+      shownCommands: (gid: string) => gateway.#commands.shown(gid),
+    };
     const groups: Coordination[] = [];
     for (const configured of configuredBundles) {
       const group = await Coordination.load(parts, configured, community);
@@ -125,9 +148,9 @@ export class Gateway implements ThingBehaviour {
     return group;
   }
 
-  /** Founds and rekeys every group whenever it is due, until it is told to stop. */
+  /** Founds and rekeys every group whenever it is due, and brings commands to members, until it is told to stop. */
   async keepKeyed(signal: AbortSignal): Promise<void> {
-    await Promise.all(this.#groups.map((group) => group.keepKeyed(signal)));
+    await Promise.all([...this.#groups.map((group) => group.keepKeyed(signal)), this.#commands.run(signal)]);
   }
 
   /** What is due is looked at again: something outside has changed. */
@@ -138,6 +161,48 @@ export class Gateway implements ThingBehaviour {
   /** Ends the runs that are under way; their attempts are over. */
   stop(): void {
     for (const group of this.#groups) group.stop();
+  }
+
+  /** The newest first, and those before it that are kept. */
+  #listsOf(gid: Uint8Array): readonly Membership[] {
+    const group = this.#groups.find((each) => each.gid === toHex(gid));
+    return group ? [...group.listsReaching({ epoch: 0, attempt: 0 })] : [];
+  }
+
+  /**
+   * Takes an operator's command for members of a group, and brings it to them. The same again tells how far it is.
+   * @returns the receipts that have come so far
+   * @throws as `CommandRelay.take`
+   */
+  async takeCommand(message: Uint8Array): Promise<Uint8Array> {
+    const { command, fresh } = await this.#relay.take(message);
+    if (fresh) {
+      const { id, gid, operator, targets } = command;
+      const fields = { command: toHex(id), gid: toHex(gid), operator: toHex(operator), targets: targets.length };
+      this.#parts.log.info(fields, 'command taken');
+      this.#commands.wake();
+    }
+    const receipts = await this.#relay.receipts(command.id);
+    return encodeCommandReceipts(receipts.map((receipt) => receipt.message));
+  }
+
+  /** A member that nobody can call brings its receipt. */
+  async #submitReceipt(message: Uint8Array): Promise<Uint8Array> {
+    await this.#takeReceipt(message);
+    this.#commands.wake();
+    return nothing;
+  }
+
+  async #takeReceipt(message: Uint8Array): Promise<void> {
+    if (!(await this.#relay.takeReceipt(message))) return;
+    const { commandId, meter, gid } = parseCommandReceipt(message);
+    this.#emitter?.event('receipt', {
+      gid: toHex(gid),
+      id: toHex(commandId),
+      meter: toHex(meter),
+      message: toBase64Url(message),
+    });
+    this.#parts.onCommandReceipt?.();
   }
 
   /** A meter in one group gets its list; one in several, the first: the others come with their announcements. */

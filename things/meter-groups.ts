@@ -11,6 +11,7 @@ import {
   type Attempt,
   type EpochKey,
   type MemberState,
+  type PreviousKey,
 } from '../crypto/ring/member-state.js';
 import { onAnnouncement, onConfirmations, onRoster, onTokens } from '../crypto/ring/member.js';
 import { MeterGroup, type MemberRound, type MeterGroupParts } from './meter-group.js';
@@ -151,6 +152,14 @@ export class MeterGroups {
     const group = this.#groups.get(toHex(endorsement.gid));
     if (!group) throw new ConflictError('wrong-group', 'an endorsement of a group that is not known here');
     return group.endorse(endorsement);
+  }
+
+  /** What commands to a group are held against: its newest list, and the keys that receive. */
+  forCommands(gid: Uint8Array): { readonly membership: Membership; readonly keys: readonly PreviousKey[] } | undefined {
+    const group = this.#groups.get(toHex(gid));
+    if (!group?.membership) return undefined;
+    const { active, previous } = group.state;
+    return { membership: group.membership, keys: [active, previous?.key].flatMap((key) => key ?? []) };
   }
 
   /** Gives up rounds and old keys whose time has passed. */

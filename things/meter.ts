@@ -21,6 +21,7 @@ import { limits } from '../crypto/limits.js';
 import type { MemberState } from '../crypto/ring/member-state.js';
 import type { ActionHandler, PropertyReader, ThingBehaviour, ThingEmitter } from './behaviour.js';
 import { diskOf } from './disk-status.js';
+import { MeterCommands, type ReadingInterval } from './meter-commands.js';
 import { wipe } from './meter-group.js';
 import { MeterGroups } from './meter-groups.js';
 import { isoTime, keyStatusOf } from './meter-status.js';
@@ -31,7 +32,10 @@ import { packUpload, type PreparedUpload } from './upload.js';
 
 export interface MeterParts extends Parts {
   readonly store: MeterStore;
+  /** As long as no operator has set another. */
   readonly readingIntervalS: number;
+  /** Where operators can change it. */
+  readonly interval?: ReadingInterval | undefined;
   /** The gateway is at one of these URLs of its Thing Description from now on. */
   readonly onHome?: (tdUrls: readonly string[]) => void;
   /** Shown beside the readings' state, e.g. "replay". */
@@ -45,13 +49,21 @@ export class Meter implements ThingBehaviour {
   readonly properties: Readonly<Record<string, PropertyReader>>;
   readonly #parts: MeterParts;
   readonly #groups: MeterGroups;
+  readonly #commands: MeterCommands;
   readonly #serial = new Serial();
   #sealing: SealingState;
   #home: Home | undefined;
   #emitter: ThingEmitter | undefined;
 
-  private constructor(parts: MeterParts, groups: MeterGroups, sealing: SealingState, home: Home | undefined) {
+  private constructor(
+    parts: MeterParts,
+    groups: MeterGroups,
+    commands: MeterCommands,
+    sealing: SealingState,
+    home: Home | undefined,
+  ) {
     this.#home = home;
+    this.#commands = commands;
     this.#parts = parts;
     this.#groups = groups;
     this.#sealing = sealing;
@@ -63,6 +75,7 @@ export class Meter implements ThingBehaviour {
       updateMembership: { kind: 'message', invoke: (bundle) => groups.updateMembership(bundle) },
       rehome: { kind: 'message', invoke: (message) => this.#rehome(message) },
       endorse: { kind: 'message', invoke: (bundle) => groups.endorse(bundle) },
+      control: { kind: 'message', invoke: (message) => commands.take(message) },
     };
     this.properties = {
       identity: async () => ({
@@ -74,7 +87,7 @@ export class Meter implements ThingBehaviour {
       }),
       keyStatus: async () => ({ groups: groups.states.map(keyStatusOf) }),
       status: () => this.#status(),
-      readingInterval: async () => parts.readingIntervalS,
+      readingInterval: async () => commands.readingIntervalS ?? parts.readingIntervalS,
     };
   }
 
@@ -86,7 +99,8 @@ export class Meter implements ThingBehaviour {
     };
     const groups = await MeterGroups.load({ ...parts, onStep });
     const state = sealing ? decodeSealingState(sealing) : newSealingState;
-    const meter: Meter = new Meter(parts, groups, state, home && decodeHome(home));
+    const commands = await MeterCommands.load({ ...parts, groups });
+    const meter: Meter = new Meter(parts, groups, commands, state, home && decodeHome(home));
     return meter;
   }
 
@@ -120,6 +134,10 @@ export class Meter implements ThingBehaviour {
 
   get groups(): MeterGroups {
     return this.#groups;
+  }
+
+  get commands(): MeterCommands {
+    return this.#commands;
   }
 
   /** Whether there is an active key, so that readings can be sealed. */

@@ -4,13 +4,14 @@
  */
 import { equalBytes } from '../crypto/bytes.js';
 import { GridringError } from '../crypto/errors.js';
+import type { MeterCommands } from './meter-commands.js';
 import type { MeterGroups } from './meter-groups.js';
 import type { Log } from './parts.js';
 import { parseRounds, type GroupRound } from './round.js';
 
 /** A reply that the gateway is to be given by this action of its. */
 export interface Submission {
-  readonly action: 'submitPublicKey' | 'submitToken' | 'submitConfirmation';
+  readonly action: 'submitPublicKey' | 'submitToken' | 'submitConfirmation' | 'submitReceipt';
   readonly message: Uint8Array;
 }
 
@@ -29,6 +30,7 @@ const submitActions = {
 
 export class RoundFollower {
   readonly #groups: MeterGroups;
+  readonly #commands: MeterCommands;
   readonly #log: Log;
   /** The list that was last taken of each group that is shown: it is long, and verified once. */
   readonly #lists = new Map<string, Uint8Array>();
@@ -36,8 +38,9 @@ export class RoundFollower {
   /** Epochs of each group, one after the other, that went by without this meter. */
   readonly #missed = new Map<string, ReadonlySet<string>>();
 
-  constructor(groups: MeterGroups, log: Log) {
+  constructor({ groups, commands }: { readonly groups: MeterGroups; readonly commands: MeterCommands }, log: Log) {
     this.#groups = groups;
+    this.#commands = commands;
     this.#log = log;
   }
 
@@ -48,11 +51,25 @@ export class RoundFollower {
   async follow(shown: unknown): Promise<Followed> {
     const rounds = parseRounds(shown);
     this.#forgetOthers(new Set(rounds.map(({ gid }) => gid)));
+    // Before the rounds: the key that a command is sealed to may be gone after them.
+    const receipts = await this.#obeyAll(rounds);
     const followed = await Promise.all(rounds.map((round) => this.#followOne(round)));
     return {
-      submissions: followed.flatMap(({ submission }) => submission ?? []),
+      submissions: [...receipts, ...followed.flatMap(({ submission }) => submission ?? [])],
       missed: followed.some(({ missed }) => missed),
     };
+  }
+
+  async #obeyAll(rounds: readonly GroupRound[]): Promise<readonly Submission[]> {
+    const receipts: Submission[] = [];
+    for (const round of rounds) {
+      for (const command of round.commands) {
+        if (!this.#commands.concerns(command)) continue;
+        const message = await this.#passingOver(round, () => this.#commands.take(command));
+        if (message) receipts.push({ action: 'submitReceipt', message });
+      }
+    }
+    return receipts;
   }
 
   /** What is shown is not signed: whoever shows other groups at every look must not fill the memory. */

@@ -16,10 +16,13 @@ export interface GroupRound {
   readonly endorsement?: Uint8Array;
   /** The list that the attempt is under, with its certificates. */
   readonly membership?: Uint8Array;
+  /** Operators' commands to members that cannot be called. */
+  readonly commands: readonly Uint8Array[];
 }
 
 /** More groups than a gateway shows are not looked at one by one. */
 const maxGroups = 64;
+const maxCommands = 128;
 
 /** @throws MalformedError `round-malformed`; what the messages are is not looked at */
 export function parseRounds(value: unknown): readonly GroupRound[] {
@@ -34,7 +37,8 @@ export function parseRounds(value: unknown): readonly GroupRound[] {
 }
 
 function parseGroup(group: Readonly<Record<string, unknown>>): GroupRound {
-  const { endorsement, membership } = group;
+  const { endorsement, membership, commands = [] } = group;
+  if (!Array.isArray(commands) || commands.length > maxCommands) throw new TypeError('no list of commands');
   const type = roundTypes.find((known) => known === group['type']);
   if (type === undefined) throw new TypeError('a message of an unknown type');
   return {
@@ -45,6 +49,7 @@ function parseGroup(group: Readonly<Record<string, unknown>>): GroupRound {
     message: fromBase64Url(textOf(group['message'])),
     ...(endorsement !== undefined && { endorsement: fromBase64Url(textOf(endorsement)) }),
     ...(membership !== undefined && { membership: fromBase64Url(textOf(membership)) }),
+    commands: commands.map((message) => fromBase64Url(textOf(message))),
   };
 }
 

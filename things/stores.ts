@@ -6,6 +6,7 @@
 import type { AuditEntry, AuditFacts, AuditOutcome, AuditPlace } from '../crypto/audit/entry.js';
 import type { EntryKind } from '../crypto/envelope/chain.js';
 import type { ListOrder } from '../crypto/membership.js';
+import type { CommandCursor, CommandStore } from './command-store.js';
 
 /** A grant or an entry of a meter's chain, as COSE bytes, on its way. */
 export interface OutboxItem {
@@ -93,6 +94,10 @@ export interface MeterStore extends Outbox {
   hold(positions: readonly number[], holder: Holder): Promise<void>;
   /** Items that are held. */
   heldCount(): Promise<number>;
+
+  /** What was done of operators' commands, and what they changed. */
+  loadObeying(): Promise<Uint8Array | undefined>;
+  saveObeying(state: Uint8Array): Promise<void>;
 
   /** Where the gateway is, if it has moved. */
   loadHome(): Promise<Uint8Array | undefined>;
@@ -216,7 +221,8 @@ export interface GroupStore {
   saveQuarantine(gid: Uint8Array, state: Uint8Array): Promise<void>;
 }
 
-export interface GatewayStore extends Outbox, GroupStore {
+export interface GatewayStore extends Outbox, GroupStore, CommandCursor {
+  readonly commands: CommandStore;
   /** 16 random bytes, made with the database. */
   custodian(): Promise<Uint8Array>;
   /** Of the entries of a meter that were accepted here, the backend has all up to this sequence. */

@@ -148,14 +148,17 @@ export function verifyCommand({ suite, membership, nowS }: CommandCheck, bytes: 
   return { ...command, replyKey };
 }
 
-/** @throws ConflictError `command-early`, `command-expired`; MalformedError when it lasts longer than any may */
-export function assertCommandLasts({ sequence, expiresS }: CommandHeader, nowS: number): void {
+/**
+ * Whether its time is over.
+ * @throws ConflictError `command-early`; MalformedError when it lasts longer than any may
+ */
+export function isCommandOver({ sequence, expiresS }: CommandHeader, nowS: number): boolean {
   const issuedS = issuedAtS(sequence);
   if (expiresS < issuedS || expiresS - issuedS > limits.commandS) {
     throw new MalformedError('message-malformed', 'a command that ends before it begins, or lasts too long');
   }
   if (issuedS > nowS + limits.clockSkewS) throw new ConflictError('command-early', 'a command that is still to come');
-  if (nowS > expiresS + limits.clockSkewS) throw new ConflictError('command-expired', 'the command has expired');
+  return nowS > expiresS + limits.clockSkewS;
 }
 
 /** The key of an epoch, as members hold it. */
@@ -165,27 +168,41 @@ export interface GroupSeed {
 }
 
 /**
- * What is to be done, for a member of the epoch.
- * @throws ConflictError `epoch-unknown` where the key is to come, `epoch-stale` where it is gone; VerificationError
- * `hpke-open-failed`; MalformedError
+ * What is to be done, for a member of the epoch; or why it never will be.
+ * @throws ConflictError `epoch-unknown` where the key is to come; VerificationError `hpke-open-failed`; MalformedError
  */
-export function openCommand(suite: Suite, keys: readonly GroupSeed[], command: Command): Operation | Unsupported {
+export function openCommand(
+  suite: Suite,
+  keys: readonly GroupSeed[],
+  command: Command,
+): Operation | Unsupported | 'epoch-stale' {
   const { name, enc, sealed } = command;
   const key = keys.find(({ name: known }) => equalBytes(known.th2, name.th2));
-  if (!key) throw unknownEpoch(keys, name);
-  return parseOperation(hpkeOpen(suite, deriveKeyPair(suite, key.groupSeed).key, enc, sealInfo(command), none, sealed));
+  if (key) {
+    return parseOperation(
+      hpkeOpen(suite, deriveKeyPair(suite, key.groupSeed).key, enc, sealInfo(command), none, sealed),
+    );
+  }
+  const { epoch, attempt } = name;
+  const isOver = keys.some(({ name: at }) => at.epoch > epoch || (at.epoch === epoch && at.attempt >= attempt));
+  if (isOver) return 'epoch-stale';
+  throw new ConflictError('epoch-unknown', 'the command is sealed to a key that is not active here');
 }
 
-function unknownEpoch(keys: readonly GroupSeed[], { epoch, attempt }: KeyName): ConflictError {
-  const isOver = keys.some(({ name }) => name.epoch > epoch || (name.epoch === epoch && name.attempt >= attempt));
-  return isOver
-    ? new ConflictError('epoch-stale', 'the command is sealed to the key of an epoch that is over')
-    : new ConflictError('epoch-unknown', 'the command is sealed to a key that is not active here');
-}
+/** Why a command was not done, and never will be. */
+export type CommandRefusal =
+  | Unsupported
+  /** A newer one of the operator was done, or this one so long ago that it is forgotten. */
+  | 'command-overtaken'
+  | 'command-expired'
+  /** Sealed to a key that is no more. */
+  | 'epoch-stale'
+  /** The meter's state came from a backup, and may not know that this was done. */
+  | 'restored-lately';
 
-/** What became of a command: null: done; else why it was not. */
 export interface Outcome {
-  readonly code: Unsupported['code'] | null;
+  /** Null: done. */
+  readonly code: CommandRefusal | null;
   readonly doneS: number;
 }
 
@@ -278,3 +295,6 @@ export function openCommandReceipt(
   if (code !== null && typeof code !== 'string') throw new MalformedError('message-malformed', `not a valid ${what}`);
   return { code, doneS: uintOf(doneS, what) };
 }
+
+/** What a relay has of a command's receipts so far. */
+export const encodeCommandReceipts = (receipts: readonly Uint8Array[]): Uint8Array => encode(receipts);

@@ -4,22 +4,24 @@
  */
 import { equalBytes } from '../bytes.js';
 import { decodeStrict, encode, type CborItem } from '../cbor.js';
-import { ConflictError, MalformedError, VerificationError } from '../errors.js';
+import { MalformedError, VerificationError } from '../errors.js';
 import { arrayOf, bytesOf, nullOr, uintOf } from '../fields.js';
 import { limits } from '../limits.js';
 import type { Random, Signer } from '../suite.js';
 import {
-  assertCommandLasts,
+  isCommandOver,
   issuedAtS,
   makeCommandReceipt,
   openCommand,
   verifyCommand,
+  type Command,
   type CommandCheck,
+  type CommandRefusal,
   type GroupSeed,
 } from './command.js';
-import { readingIntervalS, type Operation } from './operation.js';
+import { readingIntervalS, type Operation, type Unsupported } from './operation.js';
 
-/** What was done for an operator in a group: the highest number, and the last commands, the newest first. */
+/** What came of an operator in a group: the highest number, and the last commands, the newest first. */
 interface Mark {
   readonly gid: Uint8Array;
   readonly operator: Uint8Array;
@@ -44,6 +46,8 @@ export interface ObeyingContext extends CommandCheck {
   readonly random: Random;
   /** When the state came from a backup, Unix seconds: it does not say what was done before. */
   readonly restoredS?: number | undefined;
+  /** Why this meter cannot do it; null where it can. */
+  readonly unsupported: (operation: Operation) => Unsupported | null;
 }
 
 export interface ObeyingStep {
@@ -52,13 +56,13 @@ export interface ObeyingStep {
 }
 
 /**
- * Verifies a command, does it, and signs for it. The state that is returned is the one that was given where nothing is
- * to be done.
+ * Verifies a command, does it unless that is too late, and signs for what became of it. The state that is returned is the
+ * one that was given where nothing has changed.
  * @throws MalformedError; VerificationError as `verifyCommand`, `not-a-target`, `hpke-open-failed`; ConflictError
- * `wrong-group`, `command-overtaken`, `command-early`, `command-expired`, `epoch-unknown`, `epoch-stale`, `restored-lately`
+ * `wrong-group`, `command-early`, `epoch-unknown`; each changes nothing, and the same command may come again
  */
 export function obey(context: ObeyingContext, state: ObeyingState, bytes: Uint8Array): ObeyingStep {
-  const { suite, self, keys, nowS, random } = context;
+  const { suite, self, nowS, random } = context;
   const command = verifyCommand(context, bytes);
   if (!command.targets.some((target) => equalBytes(target, self.certHash))) {
     throw new VerificationError('not-a-target', 'a command to others');
@@ -66,32 +70,30 @@ export function obey(context: ObeyingContext, state: ObeyingState, bytes: Uint8A
   const mark = state.marks.find((each) => isOf(each, command.name.gid, command.operator));
   const known = mark?.done.find(({ id }) => equalBytes(id, command.id));
   if (known) return { state, receipt: known.receipt };
-  if (command.sequence <= (mark?.sequence ?? 0)) {
-    throw new ConflictError(
-      'command-overtaken',
-      'a newer command of this operator was done, or another of this number',
-    );
-  }
-  assertCommandLasts(command, nowS);
-  assertAfterBackup(context, command.sequence);
-  const operation = openCommand(suite, keys, command);
-  const outcome = { code: operation.name === 'unsupported' ? operation.code : null, doneS: nowS };
-  const receipt = makeCommandReceipt(suite, self, command, outcome, random);
-  const done = [{ id: command.id, receipt }, ...(mark?.done ?? [])].slice(0, limits.commandsRemembered);
+  const receiptOf = (code: CommandRefusal | null): Uint8Array =>
+    makeCommandReceipt(suite, self, command, { code, doneS: nowS }, random);
   const { operator, sequence, name } = command;
+  if (sequence <= (mark?.sequence ?? 0)) return { state, receipt: receiptOf('command-overtaken') };
+  const operation = operationOf(context, command);
+  const receipt = receiptOf(typeof operation === 'string' ? operation : null);
+  const done = [{ id: command.id, receipt }, ...(mark?.done ?? [])].slice(0, limits.commandsRemembered);
   const marks = [{ gid: name.gid, operator, sequence, done }, ...state.marks.filter((each) => each !== mark)];
-  const effect = operation.name === 'unsupported' ? {} : effectOf(operation);
+  const effect = typeof operation === 'string' ? {} : effectOf(operation);
   return { state: { ...state, ...effect, marks: bounded(marks) }, receipt };
+}
+
+/** What is to be done, or why it is not. */
+function operationOf(context: ObeyingContext, command: Command): Operation | CommandRefusal {
+  const { suite, keys, nowS, restoredS = -Infinity, unsupported } = context;
+  if (isCommandOver(command, nowS)) return 'command-expired';
+  if (issuedAtS(command.sequence) <= restoredS + limits.clockSkewS) return 'restored-lately';
+  const operation = openCommand(suite, keys, command);
+  return typeof operation === 'string' ? operation : (unsupported(operation) ?? operation);
 }
 
 /** A number is kept for ever, and what was answered only of the operators that were last heard. */
 const bounded = (marks: readonly Mark[]): readonly Mark[] =>
   marks.map((mark, i) => (i < limits.operatorsRemembered || mark.done.length === 0 ? mark : { ...mark, done: [] }));
-
-function assertAfterBackup({ restoredS = -Infinity }: ObeyingContext, sequence: number): void {
-  if (issuedAtS(sequence) > restoredS + limits.clockSkewS) return;
-  throw new ConflictError('restored-lately', 'the state came from a backup, and may not know that this was done');
-}
 
 function effectOf(operation: Operation): Partial<ObeyingState> {
   switch (operation.name) {

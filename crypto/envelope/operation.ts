@@ -15,11 +15,8 @@ export type Operation =
 
 type OperationName = Operation['name'];
 
-/** What a meter cannot do, in words that its receipt carries. */
-export interface Unsupported {
-  readonly name: 'unsupported';
-  readonly code: 'operation-unknown' | 'parameter-invalid';
-}
+/** What no meter of this version does, or this one does not. */
+export type Unsupported = 'operation-unknown' | 'operation-unsupported' | 'parameter-invalid';
 
 /** One of `set-reading-interval`, in seconds. */
 export const readingIntervalS = { min: 1, max: 86_400 } as const;
@@ -46,18 +43,18 @@ export const encodeOperation = (operation: Operation): Uint8Array =>
   encode([operation.name, operation.name === 'ping' ? [] : [operation.intervalS]]);
 
 /**
- * What is well formed and cannot be done comes back as `unsupported`: its sender is told so under a signature.
+ * What is well formed and cannot be done comes back as a code: its sender is told so under a signature.
  * @throws MalformedError
  */
 export function parseOperation(bytes: Uint8Array): Operation | Unsupported {
   const [name, items] = arrayOf(decodeStrict(bytes, limits.operation), what, 2);
   if (typeof name !== 'string' || !nameForm.test(name)) throw new MalformedError('message-malformed', 'no operation');
   const parameters = arrayOf(items, what);
-  if (!isKnown(name)) return { name: 'unsupported', code: 'operation-unknown' };
+  if (!isKnown(name)) return 'operation-unknown';
   try {
     return forms[name](parameters);
   } catch (error) {
     if (!(error instanceof GridringError)) throw error;
-    return { name: 'unsupported', code: 'parameter-invalid' };
+    return 'parameter-invalid';
   }
 }

@@ -124,7 +124,7 @@ const derived = `
   SELECT setval(pg_get_serial_sequence('meter', 'id'), coalesce((SELECT max(id) FROM meter), 0) + 1, false);
   SELECT setval(pg_get_serial_sequence('reader_grant', 'id'), coalesce((SELECT max(id) FROM reader_grant), 0) + 1, false)`;
 
-const filledByMigrations: readonly string[] = ['backend_state', 'audit_state', 'access_state'];
+const filledByMigrations: readonly string[] = ['backend_state', 'audit_state', 'access_state', 'command_state'];
 
 async function assertEmpty(database: Database): Promise<void> {
   for (const { name } of newestTables('backend')) {

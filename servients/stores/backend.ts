@@ -2,6 +2,7 @@
 import { resolve } from 'node:path';
 import { SetupError } from '../../crypto/errors.js';
 import type { SuiteName } from '../../crypto/suite.js';
+import type { CommandStore } from '../../things/command-store.js';
 import type { AccountsStore, AuditStore, BackendEvents, BackendStore, DirectoryStore } from '../../things/stores.js';
 import type { IssuerStore, LoginStore } from '../../things/issuer-store.js';
 import { isPostgresUrl, isUrl } from '../database-url.js';
@@ -9,6 +10,7 @@ import { openDataFolder } from '../data-folder.js';
 
 export interface BackendStores {
   readonly backend: BackendStore;
+  readonly commands: CommandStore;
   readonly directory: DirectoryStore;
   readonly accounts: AccountsStore;
   readonly events: BackendEvents;

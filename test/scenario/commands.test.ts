@@ -23,6 +23,7 @@ import {
   type ObeyingContext,
   type ObeyingState,
 } from '../../crypto/envelope/obeying.js';
+import { ConflictError } from '../../crypto/errors.js';
 import { hpkeSeal } from '../../crypto/hpke.js';
 import { limits } from '../../crypto/limits.js';
 import type { Membership } from '../../crypto/membership.js';
@@ -61,6 +62,7 @@ describe.each(suites)('commands, suite $name', (suite) => {
     self: player.principal,
     keys: keysOf(player),
     random,
+    unsupported: () => null,
     ...change,
   });
   const done = (
@@ -69,8 +71,19 @@ describe.each(suites)('commands, suite $name', (suite) => {
     state: ObeyingState = newObeyingState,
     change: Partial<ObeyingContext> = {},
   ) => obey(contextOf(player, change), state, bytes);
-  const refused = (bytes: Uint8Array, player = meter, state?: ObeyingState, change?: Partial<ObeyingContext>) =>
-    refusal(() => done(bytes, player, state, change));
+  /** Why a command is not done: thrown, where it may come again, and else in the meter's receipt. Nothing is done. */
+  const refused = (
+    bytes: Uint8Array,
+    player = meter,
+    state: ObeyingState = newObeyingState,
+    change?: Partial<ObeyingContext>,
+  ): string =>
+    refusal(() => {
+      const step = done(bytes, player, state, change);
+      expect(step.state.readingIntervalS).toBe(state.readingIntervalS);
+      const { code } = openCommandReceipt(suite, n.operator.hpkeKey, parseCommandReceipt(step.receipt));
+      if (code !== null) throw new ConflictError(code, 'in the receipt');
+    });
   /** What the operator reads in a receipt. */
   const outcome = (bytes: Uint8Array, receipt: Uint8Array, membership: Membership = first) =>
     openCommandReceipt(
@@ -161,6 +174,19 @@ describe.each(suites)('commands, suite $name', (suite) => {
     expect(nextSequence(last, nowS - 60)).toBe(last + 1);
     expect(nextSequence(last, nowS + 1)).toBeGreaterThan(last);
     expect(issuedAtS(nextSequence(0, nowS + 1))).toBe(nowS + 1);
+  });
+
+  it('that were refused under a signature are not done later, whatever the clock says then', () => {
+    const late = nowS + 3_601 + limits.clockSkewS;
+    const bytes = command();
+    const { state, receipt } = done(bytes, meter, newObeyingState, { nowS: late });
+    expect(done(bytes, meter, state).state.readingIntervalS).toBeNull();
+    expect(outcome(bytes, receipt).code).toBe('command-expired');
+  });
+
+  it('that this meter cannot do are answered so', () => {
+    const change: Partial<ObeyingContext> = { unsupported: () => 'operation-unsupported' };
+    expect(refused(command(), meter, newObeyingState, change)).toBe('operation-unsupported');
   });
 
   it('are for who is named in them', () => {

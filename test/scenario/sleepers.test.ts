@@ -47,7 +47,7 @@ async function makeHome(i: number, store?: Awaited<ReturnType<typeof openPlace>>
     readingIntervalS: 60,
     sourceName: 'replay',
   });
-  return { meter, follower: new RoundFollower(meter.groups, { info: note, warn: note }), log };
+  return { meter, follower: new RoundFollower(meter, { info: note, warn: note }), log };
 }
 
 async function openPlace() {

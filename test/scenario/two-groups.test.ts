@@ -91,7 +91,7 @@ describe('a meter in two groups', () => {
 
   it('that cannot be called takes one step in each at a waking, though they are in different rounds', async () => {
     const town = await makeTown(metering, diagnostics);
-    const follower = new RoundFollower(town.meter(2).groups, { info: () => undefined, warn: () => undefined });
+    const follower = new RoundFollower(town.meter(2), { info: () => undefined, warn: () => undefined });
     await town.meter(2).groups.updateMembership(n.bundle(diagnostics));
     town.letSleep(2);
     await town.enrol(2);

@@ -108,9 +108,12 @@ export class Village {
     );
     for (const [i, principal] of [...n.meters, ...more].entries()) {
       const store = openMeterStore(join(folder, `meter-${String(i)}.sqlite`));
-      const parts = { ...village.#partsOf(principal), store, readingIntervalS: 60, sourceName: 'replay' };
+      const parts = {
+        ...{ ...village.#partsOf(principal), store, readingIntervalS: 60, sourceName: 'replay' },
+        interval: { takes: (intervalS: number) => intervalS % 60 === 0, set: () => undefined },
+      };
       const meter = await Meter.load(parts);
-      const follower = new RoundFollower(meter.groups, parts.log);
+      const follower = new RoundFollower(meter, parts.log);
       residents.push({ principal, store, meter, follower, asleep: asleep.includes(i) });
     }
     await village.startGateway();

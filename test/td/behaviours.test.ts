@@ -8,6 +8,7 @@ import addFormats from 'ajv-formats';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { toBase64Url, toHex } from '../../crypto/bytes.js';
 import { signHome } from '../../crypto/home.js';
+import { makeCommand, nextSequence } from '../../crypto/envelope/command.js';
 import { encodeEndorsementBundle, signEndorsement } from '../../crypto/ring/endorsement.js';
 import { verifyRecord } from '../../crypto/ring/record.js';
 import { encodeLeaveRequest, encodeRevokeRequest } from '../../crypto/ring/requests.js';
@@ -140,7 +141,7 @@ test('from enrolment to the first reading, every answer, property and event fits
   }
   await gateway.group(town.gid).rekey('founding');
   const { record } = (await stores.gateway.latestRecord(town.gid))!;
-  const { name } = verifyRecord(suiteX25519, town.membership(), record, nowS);
+  const { name, groupPublicKey } = verifyRecord(suiteX25519, town.membership(), record, nowS);
   const endorsement = encodeEndorsementBundle(signEndorsement(suiteX25519, town.backend, name, record), [
     town.backend.certificate.der,
     issuing,
@@ -155,6 +156,20 @@ test('from enrolment to the first reading, every answer, property and event fits
     await meter.acknowledge(upload, await invoke('gateway', gateway, 'submitReadings', upload.message));
   }
   await invoke('gateway', gateway, 'updateMembership', town.bundle(town.list()));
+  const command = makeCommand(
+    suiteX25519,
+    {
+      ...{ name, groupPublicKey, operator: town.operator, sequence: nextSequence(0, nowS), expiresS: nowS + 60 },
+      targets: town.meters.map(({ certHash }) => certHash),
+      operation: { name: 'ping' },
+    },
+    seededRandom('command'),
+  );
+  await invoke('gateway', gateway, 'command', command);
+  for (const meter of meters) {
+    await invoke('gateway', gateway, 'submitReceipt', await invoke('meter', meter, 'control', command));
+  }
+  await invoke('gateway', gateway, 'command', command);
   const leave = encodeLeaveRequest({ gid: town.gid, currentEpoch: 1, timeS: nowS });
   await invoke('gateway', gateway, 'leave', signAs(suiteX25519, town.meters[0]!, 'leave', town.gid, leave));
   const { certHash } = town.meters[1]!;

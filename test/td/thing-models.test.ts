@@ -156,6 +156,9 @@ describe('schema files', () => {
       proof: Math.ceil((limits.proof * 4) / 3),
       verdict: base64UrlLength(limits.verdict),
       home: base64UrlLength(limits.home),
+      command: base64UrlLength(limits.command),
+      commandReceipt: base64UrlLength(limits.commandReceipt),
+      commandReceipts: base64UrlLength(2 + limits.ringMembersHard * (3 + limits.commandReceipt)),
     });
   });
 

@@ -16,6 +16,7 @@ import type {
 import type { SuiteName } from '../../../crypto/suite.js';
 import type { BackendStores } from '../backend.js';
 import { PostgresAccountsStore } from './accounts-store.js';
+import { PostgresCommandStore } from './command-store.js';
 import { Database, type Session } from './database.js';
 import { appendAudit, PostgresAudit } from './audit.js';
 import { PostgresDirectoryStore } from './directory-store.js';
@@ -41,6 +42,7 @@ export async function openPostgresBackendStore(url: string, suite: SuiteName): P
     return {
       backend: new PostgresBackendStore(database),
       audit: await PostgresAudit.load(database),
+      commands: new PostgresCommandStore(database),
       directory: new PostgresDirectoryStore(database),
       accounts: new PostgresAccountsStore(database),
       events,

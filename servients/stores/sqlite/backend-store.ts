@@ -3,6 +3,7 @@ import type { AuditFacts } from '../../../crypto/audit/entry.js';
 import type { EntryKind } from '../../../crypto/envelope/chain.js';
 import { ConflictError } from '../../../crypto/errors.js';
 import { compareLists, type ListOrder } from '../../../crypto/membership.js';
+import type { CommandStore } from '../../../things/command-store.js';
 import type {
   AuditStore,
   AccountsStore,
@@ -19,6 +20,7 @@ import type {
 } from '../../../things/stores.js';
 import { SqliteAccountsStore } from './accounts-store.js';
 import type { IssuerStore, LoginStore } from '../../../things/issuer-store.js';
+import { SqliteCommandStore } from './command-store.js';
 import { openStore, type Closable, type Database, type Statement, type StoreOptions } from './database.js';
 import { deliveries } from '../deliveries.js';
 import { SqliteDirectoryStore } from './directory-store.js';
@@ -39,6 +41,9 @@ export const openBackendStore = (path: string, options: StoreOptions = {}): Open
     return {
       backend: new SqliteBackendStore(database, events, audit),
       audit,
+      commands: new SqliteCommandStore(database, () => {
+        events.wake();
+      }),
       directory: new SqliteDirectoryStore(database),
       accounts: new SqliteAccountsStore(database, events),
       events,
@@ -52,6 +57,7 @@ export const openBackendStore = (path: string, options: StoreOptions = {}): Open
 export interface OpenBackendStore extends Closable {
   readonly audit: AuditStore;
   readonly backend: BackendStore;
+  readonly commands: CommandStore;
   readonly directory: DirectoryStore;
   readonly accounts: AccountsStore;
   readonly events: BackendEvents;

@@ -1,6 +1,8 @@
 import { decodeStrict, encode } from '../../../crypto/cbor.js';
+import type { CommandStore } from '../../../things/command-store.js';
 import type { EnrolledMeter, GatewayStore, NewItem, SetAside, StoredItem } from '../../../things/stores.js';
 import { AcceptedItems } from './accepted.js';
+import { SqliteCommandStore } from './command-store.js';
 import { onlyRow, openStore, type Closable, type Database, type Statement, type StoreOptions } from './database.js';
 import { deliveries } from '../deliveries.js';
 import { SqliteGroups } from './group-store.js';
@@ -29,6 +31,9 @@ class SqliteGatewayStore extends SqliteGroups implements GatewayStore, Closable 
   >;
   readonly #refusedRecords: Statement<[], SetAside>;
   readonly #reportAgain: Statement<[]>;
+  readonly #reportedReceipts: Statement<[], { readonly position: number }>;
+  readonly #saveReportedReceipts: Statement<[position: number]>;
+  readonly commands: CommandStore;
 
   constructor(database: Database) {
     super(database);
@@ -55,6 +60,9 @@ class SqliteGatewayStore extends SqliteGroups implements GatewayStore, Closable 
          (SELECT refused FROM record WHERE refused IS NOT NULL ORDER BY epoch DESC LIMIT 1) AS lastCode
        FROM record WHERE refused IS NOT NULL`,
     );
+    this.commands = new SqliteCommandStore(database);
+    this.#reportedReceipts = database.prepare('SELECT position FROM command_reported');
+    this.#saveReportedReceipts = database.prepare('UPDATE command_reported SET position = ?');
     this.#reportAgain = database.prepare('UPDATE record SET refused = NULL WHERE refused IS NOT NULL');
   }
 
@@ -116,6 +124,16 @@ class SqliteGatewayStore extends SqliteGroups implements GatewayStore, Closable 
     await super.putBack();
     this.#database.transaction(() => {
       this.#reportAgain.run();
+    });
+  }
+
+  async reportedReceipts(): Promise<number> {
+    return this.#database.read(() => onlyRow(this.#reportedReceipts.get())).position;
+  }
+
+  async saveReportedReceipts(position: number): Promise<void> {
+    this.#database.transaction(() => {
+      this.#saveReportedReceipts.run(position);
     });
   }
 

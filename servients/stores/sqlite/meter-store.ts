@@ -38,6 +38,8 @@ class SqliteMeterStore extends SqliteOutbox implements MeterStore, Closable {
   readonly #forgetHeldByOthers: Statement<[holder: Uint8Array]>;
   readonly #forgetStored: Statement<[holder: Uint8Array, sameHolder: Uint8Array, storedThrough: number]>;
   readonly #forgetOldestHeld: Statement<[]>;
+  readonly #loadObeying: Statement<[], { readonly state: Uint8Array }>;
+  readonly #saveObeying: Statement<[state: Uint8Array]>;
   readonly #loadHome: Statement<[], { readonly state: Uint8Array }>;
   readonly #saveHome: Statement<[state: Uint8Array]>;
   #emptyLogTimer: NodeJS.Timeout | undefined;
@@ -74,6 +76,8 @@ class SqliteMeterStore extends SqliteOutbox implements MeterStore, Closable {
     this.#forgetOldestHeld = database.prepare(
       `DELETE FROM held WHERE position IN (SELECT position FROM held ORDER BY position LIMIT ${givingWay})`,
     );
+    this.#loadObeying = database.prepare('SELECT state FROM obeying');
+    this.#saveObeying = database.prepare('INSERT OR REPLACE INTO obeying (id, state) VALUES (1, ?)');
     this.#loadHome = database.prepare('SELECT state FROM home');
     this.#saveHome = database.prepare('INSERT OR REPLACE INTO home (id, state) VALUES (1, ?)');
     // What a crash has left there.
@@ -145,6 +149,16 @@ class SqliteMeterStore extends SqliteOutbox implements MeterStore, Closable {
 
   async heldCount(): Promise<number> {
     return this.#database.read(() => onlyRow(this.#heldCount.get())).count;
+  }
+
+  async loadObeying(): Promise<Uint8Array | undefined> {
+    return this.#database.read(() => this.#loadObeying.get())?.state;
+  }
+
+  async saveObeying(state: Uint8Array): Promise<void> {
+    this.#database.transaction(() => {
+      this.#saveObeying.run(state);
+    });
   }
 
   async loadHome(): Promise<Uint8Array | undefined> {
