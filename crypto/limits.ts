@@ -54,6 +54,8 @@ export const limits = {
   auditLine: 16_000,
   /** Nested arrays and maps in CBOR. */
   cborDepth: 8,
+  /** The same in JSON that arrives over HTTP: Thing Descriptions nest deepest. */
+  jsonDepth: 32,
   /** Members of a ring: recommended and hard cap (protocol §9). */
   ringMembers: 32,
   ringMembersHard: 64,

@@ -22,6 +22,7 @@ import { makeEmbeddedIssuer, type EmbeddedIssuer } from './issuer/embedded.js';
 import { Access } from './rest/access.js';
 import { backendUrn, directoryUrn, type RestContext } from './rest/context.js';
 import { isPostgresUrl } from './database-url.js';
+import { problemType } from './rest/errors.js';
 import { eventTopics, type EventTopics } from './rest/event-topics.js';
 import { mountRoutes } from './rest/routes.js';
 import { systemNowS } from './runtime.js';
@@ -85,7 +86,12 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
     await store.close();
   };
   try {
-    app = makeHttpApp({ ...options.http, limits: { drainMs, ...options.http?.limits }, log: options.log });
+    app = makeHttpApp({
+      ...options.http,
+      limits: { drainMs, ...options.http?.limits },
+      log: options.log,
+      problemType,
+    });
     const hub = new SseHub(sseDefaults, () => {
       options.http?.observer?.refused('slow-reader');
       options.log.warn('a reader of events did not read and was cut off');

@@ -6,7 +6,13 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import rateLimit from '@fastify/rate-limit';
-import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance, type FastifyRequest } from 'fastify';
+import Fastify, {
+  LogController,
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyRequest,
+  type onRequestAsyncHookHandler,
+} from 'fastify';
 import { LimitError } from '../../crypto/errors.js';
 import { limits as sizes } from '../../crypto/limits.js';
 import { answerOnSocket, HttpRefusal, refuseExpectation, sendProblem } from './http-problem.js';
@@ -51,6 +57,8 @@ export interface HttpAppOptions {
   readonly limits?: Partial<HttpLimits>;
   readonly log?: FastifyBaseLogger;
   readonly observer?: HttpObserver;
+  /** A problem's `type`, by its code. Default: `about:blank`. */
+  readonly problemType?: (code: string) => string;
 }
 
 /**
@@ -70,9 +78,11 @@ export function makeHttpApp(options: HttpAppOptions = {}): FastifyInstance {
     requestTimeout: limits.requestTimeoutMs,
     return503OnClosing: false,
     genReqId: requestId,
+    childLoggerFactory: (logger, bindings, loggerOptions, request) =>
+      logger.child({ ...bindings, ...traceOf(request) }, loggerOptions),
     routerOptions: { maxParamLength: 128 },
     frameworkErrors: (error, request, reply) => {
-      sendProblem(error, request, reply, observer);
+      sendProblem(error, request, reply, options);
     },
     clientErrorHandler: (error, socket) => {
       observer?.refused('request-malformed');
@@ -92,14 +102,7 @@ export function makeHttpApp(options: HttpAppOptions = {}): FastifyInstance {
   app.server.on('checkExpectation', refuseExpectation);
   closeInTime(app, limits.drainMs);
 
-  void app.register(rateLimit, {
-    global: false,
-    max: limits.requestsPerMinute,
-    timeWindow: 60_000,
-    enableDraftSpec: true,
-    addHeadersOnExceeding: { 'ratelimit-limit': false, 'ratelimit-remaining': false, 'ratelimit-reset': false },
-    errorResponseBuilder: () => new LimitError('too-many-requests', 'too many requests; see Retry-After'),
-  });
+  void app.register(rateLimit, { global: false });
   app.addHook('onRequest', async (request, reply) => {
     newest.set(request.raw.socket, reply.raw);
     reply.headers({ 'x-request-id': request.id, 'x-content-type-options': 'nosniff' });
@@ -109,18 +112,42 @@ export function makeHttpApp(options: HttpAppOptions = {}): FastifyInstance {
     observer?.request(request.method, request.routeOptions.url ?? '', reply.statusCode, reply.elapsedTime);
   });
   app.setErrorHandler((error, request, reply) => {
-    sendProblem(error, request, reply, observer);
+    sendProblem(error, request, reply, options);
   });
   const allowedMethods = collectMethods(app);
   app.after(() => {
     // For every route and before any other check of the request: those cost more.
-    app.addHook('onRequest', app.rateLimit());
+    app.addHook('onRequest', limitRate(app, limits.requestsPerMinute));
     app.setNotFoundHandler((request, reply) => {
-      sendProblem(noRoute(allowedMethods(pathOf(request))), request, reply, observer);
+      sendProblem(noRoute(allowedMethods(pathOf(request))), request, reply, options);
     });
   });
   return app;
 }
+
+/**
+ * Says in every answer what is left (draft-ietf-httpapi-ratelimit-headers), and refuses what is above it. A hook for one
+ * route or all; each has a count of its own for every address. To be made once the plugin has been loaded.
+ */
+export function limitRate(app: FastifyInstance, perMinute: number): onRequestAsyncHookHandler {
+  const count = app.createRateLimit({ max: perMinute, timeWindow: 60_000 });
+  return async (request, reply) => {
+    const counted = await count(request);
+    if (counted.isAllowed) return;
+    reply.header('ratelimit-policy', `"requests";q=${perMinute};w=60`);
+    reply.header('ratelimit', `"requests";r=${counted.remaining};t=${counted.ttlInSeconds}`);
+    if (!counted.isExceeded) return;
+    reply.header('retry-after', counted.ttlInSeconds);
+    throw new LimitError('too-many-requests', `at most ${perMinute} of these requests a minute; see Retry-After`);
+  };
+}
+
+/** The trace that the caller's request belongs to (W3C Trace Context §3.2), for the log. */
+function traceOf({ headers }: IncomingMessage): { readonly traceId?: string } {
+  const [, traceId] = traceparent.exec(String(headers['traceparent'])) ?? [];
+  return traceId === undefined ? {} : { traceId };
+}
+const traceparent = /^00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
 
 /** A caller's own id where it is harmless in a log. */
 function requestId(request: IncomingMessage): string {

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { GridringError, VerificationError } from '../../crypto/errors.js';
 import { ScopeError } from '../auth/scope-error.js';
-import type { HttpObserver } from './http-app.js';
+import type { HttpAppOptions } from './http-app.js';
 import { toPeerError, type Problem } from './status.js';
 
 type Headers = Readonly<Record<string, string>>;
@@ -93,7 +93,7 @@ export function sendProblem(
   error: unknown,
   request: FastifyRequest,
   reply: FastifyReply,
-  observer?: HttpObserver,
+  { observer, problemType = () => 'about:blank' }: Pick<HttpAppOptions, 'observer' | 'problemType'>,
 ): void {
   const { problem, headers } = toHttpAnswer(error);
   const code = error instanceof GridringError ? error.code : problem.code;
@@ -106,7 +106,7 @@ export function sendProblem(
     .headers({ ...headers, 'x-request-id': request.id })
     .code(problem.status)
     .type('application/problem+json')
-    .send(JSON.stringify(problem));
+    .send(JSON.stringify({ ...problem, type: problemType(problem.code), requestId: request.id }));
 }
 
 /** What is left of a short body is read and dropped; a long one is not waited for. */

@@ -21,7 +21,7 @@ const guarded = (guard: Guard, hook: Hook): Hook => {
 };
 
 /** Of a route, by its `onRequest`; undefined where none of our hooks is there. */
-const guardOf = (onRequest: unknown): Guard | undefined =>
+export const guardOf = (onRequest: unknown): Guard | undefined =>
   [onRequest]
     .flat()
     .map((hook) => guards.get(hook as object))

@@ -17,7 +17,6 @@ export function healthRoutes(scope: FastifyInstance, context: RestContext): void
     tag: 'Service',
     summary: 'Whether the backend can do its work',
     gives: { 200: json('health', 'It can, or in part'), 503: json('health', 'It cannot') },
-    open: true,
   });
   scope.get('/health', { onRequest: open, schema }, async (request, reply) => {
     const database = await databaseCheck(context, (error) => {

@@ -20,7 +20,6 @@ export function identityRoutes(scope: FastifyInstance, context: RestContext): vo
     tag: 'Service',
     summary: 'Who signs receipts and endorsements',
     gives: { 200: json('backend-identity', 'The identity, with its certificates') },
-    open: true,
   });
   scope.get('/identity', { onRequest: open, schema }, async () => answer);
 }

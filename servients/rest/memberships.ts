@@ -4,10 +4,10 @@
  */
 import type { FastifyInstance } from 'fastify';
 import { toHex } from '../../crypto/bytes.js';
-import { LimitError } from '../../crypto/errors.js';
 import type { PublishedList } from '../../things/stores.js';
 import { publishFacts } from './audit-trail.js';
 import { open } from './access.js';
+import { limitRate } from '../bindings/http-app.js';
 import type { RestContext } from './context.js';
 import { messageOf } from './messages.js';
 import { json, messageBody, operation } from './operation.js';
@@ -16,8 +16,6 @@ const perMinute = 30;
 
 export function membershipRoutes(scope: FastifyInstance, context: RestContext): void {
   const { backend } = context;
-  // Not the route option `config.rateLimit`: that is skipped once the limit of the whole server has counted a request.
-  const count = scope.createRateLimit({ max: perMinute, timeWindow: 60_000 });
   scope.post(
     '/memberships',
     {
@@ -30,17 +28,8 @@ export function membershipRoutes(scope: FastifyInstance, context: RestContext): 
         body: messageBody('message.membership'),
         gives: { 200: json('membership-published', 'Which list is stored') },
         refuses: [403, 409],
-        open: true,
       }),
-      onRequest: [
-        open,
-        async (request, reply) => {
-          const counted = await count(request);
-          if (counted.isAllowed || !counted.isExceeded) return;
-          reply.header('retry-after', counted.ttlInSeconds);
-          throw new LimitError('too-many-requests', `at most ${perMinute} membership lists a minute; see Retry-After`);
-        },
-      ],
+      onRequest: [open, limitRate(scope, perMinute)],
     },
     async (request) => {
       const { list, listHash } = await backend.publishMembership(messageOf(request), publishFacts(context, request));

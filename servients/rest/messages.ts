@@ -5,10 +5,15 @@ import { MalformedError } from '../../crypto/errors.js';
 import { cborType, coseType, jsonType } from '../bindings/media-types.js';
 import { negotiate } from '../bindings/http-negotiate.js';
 import { HttpRefusal } from '../bindings/http-problem.js';
+import { parseStrictJson } from '../bindings/strict-json.js';
+
+/** @throws MalformedError `body-malformed` */
+export const parseJson = async (_request: FastifyRequest, body: Buffer): Promise<unknown> => parseStrictJson(body);
 
 /** JSON and COSE, and nothing else. */
 export function parseMessages(scope: FastifyInstance): void {
   scope.removeContentTypeParser('text/plain');
+  scope.addContentTypeParser(jsonType, { parseAs: 'buffer' }, parseJson);
   scope.addContentTypeParser(coseType, { parseAs: 'buffer' }, (_request, body, done) => {
     done(null, body);
   });

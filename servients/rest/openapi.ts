@@ -2,8 +2,9 @@
 import { STATUS_CODES } from 'node:http';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifySchema } from 'fastify';
 import { jsonType } from '../bindings/media-types.js';
+import { guardOf } from './access.js';
 import { tags } from './operation.js';
 import { addPayloads } from './payloads.js';
 
@@ -16,7 +17,7 @@ interface Described {
 }
 interface DescribedOperation {
   'x-refusals'?: readonly number[];
-  responses: Record<string, unknown>;
+  responses: Record<string, object>;
 }
 
 /** To be called before the routes are added, and on the server itself. */
@@ -50,6 +51,7 @@ export function describeApi(app: FastifyInstance, version: string): void {
     refResolver: {
       buildLocalReference: (json, _base, _fragment, i) => (typeof json.$id === 'string' ? json.$id : `def-${i}`),
     },
+    transform: ({ schema, url, route }) => ({ schema: withSecurity(schema, guardOf(route.onRequest)), url }),
     transformObject: (document) => {
       if ('openapiObject' in document) giveRefusals(document.openapiObject as unknown as Described);
       return 'openapiObject' in document ? document.openapiObject : document.swaggerObject;
@@ -57,10 +59,25 @@ export function describeApi(app: FastifyInstance, version: string): void {
   });
 }
 
+/** Whom a route lets in is said by its guard; the scope stands where OpenAPI 3.1 has roles. */
+function withSecurity(schema: FastifySchema, guard: string | undefined): FastifySchema {
+  if (guard === undefined) return schema;
+  const { 'x-refusals': refusals = [] } = schema as { readonly 'x-refusals'?: readonly number[] };
+  const isOpen = guard === 'open';
+  return {
+    ...schema,
+    security: isOpen ? [] : [{ token: guard === 'known' ? [] : [guard] }],
+    'x-refusals': isOpen ? refusals : [...refusals, 401, 403],
+  } as FastifySchema;
+}
+
 /** Each refusal is described once, among the components. */
 function giveRefusals(document: Described): void {
   const used = new Set<number>();
-  for (const operation of Object.values(document.paths).flatMap((path) => Object.values(path))) {
+  for (const [method, operation] of Object.values(document.paths).flatMap((path) => Object.entries(path))) {
+    if (method === 'get' && operation.responses[200] && !isStream(operation.responses[200])) {
+      operation.responses[304] = { $ref: '#/components/responses/304' };
+    }
     for (const status of operation['x-refusals'] ?? []) {
       used.add(status);
       operation.responses[status] = { $ref: `#/components/responses/${status}` };
@@ -68,8 +85,12 @@ function giveRefusals(document: Described): void {
     delete operation['x-refusals'];
   }
   const responses = [...used].sort().map((status) => [status, refusal(status)] as const);
-  document.components = { ...document.components, responses: Object.fromEntries(responses) };
+  document.components = { ...document.components, responses: { 304: unchanged, ...Object.fromEntries(responses) } };
 }
+
+const isStream = (answer: object): boolean => JSON.stringify(answer).includes('"text/event-stream"');
+
+const unchanged = { description: 'Still what If-None-Match names' };
 
 const refusal = (status: number): object => ({
   description: STATUS_CODES[status] ?? 'Refused',

@@ -7,7 +7,7 @@
  *   }) }, handler);
  *
  * A payload is a file of td/schemas/, named in payloads.ts. Path parameters are all required, query fields all optional,
- * and what is not named is refused. A code that is new goes into problem-codes.ts.
+ * and what is not named is refused. Whom it lets in follows from its guard. A code that is new goes into problem-codes.ts.
  */
 import type { FastifySchema } from 'fastify';
 import { cborType, coseType, jsonType } from '../bindings/media-types.js';
@@ -47,32 +47,23 @@ export interface Operation {
   readonly gives: Readonly<Record<number, Answer>>;
   /** Statuses of refusals beyond those that every operation may give. */
   readonly refuses?: readonly number[];
-  /** Whether it asks for no token. */
-  readonly open?: boolean;
 }
 
 /** Any request can be malformed, above the rate, or come at a bad time. */
 const ofAny = [400, 429, 431, 500, 503];
 
 export function operation(description: Operation): FastifySchema {
-  const { id, tag, params, query = {}, body, gives, refuses = [], open = false, ...texts } = description;
+  const { id, tag, params, query = {}, body, gives, refuses = [], ...texts } = description;
   return {
     ...texts,
     operationId: id,
     tags: [tag],
-    security: open ? [] : [{ token: [] }],
     ...(params && { params: pathParams(params) }),
     querystring: queryFields(query),
     ...(body && { body }),
     response: gives,
     // Replaced by references to the common answers when the description is made.
-    'x-refusals': [
-      ...ofAny,
-      ...(open ? [] : [401, 403]),
-      ...(params ? [404, 414] : []),
-      ...(body ? [413, 415] : []),
-      ...refuses,
-    ],
+    'x-refusals': [...ofAny, ...(params ? [404, 414] : []), ...(body ? [413, 415] : []), ...refuses],
   } as FastifySchema;
 }
 

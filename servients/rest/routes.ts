@@ -4,10 +4,12 @@
  */
 import type { FastifyInstance } from 'fastify';
 import { requireGuards } from './access.js';
+import { addEtags } from './conditional.js';
 import type { RestContext } from './context.js';
 import { auditRoutes } from './audit.js';
 import { auditRefusals } from './audit-trail.js';
 import { epochRoutes } from './epochs.js';
+import { errorRoutes } from './errors.js';
 import { eventRoutes } from './events.js';
 import { groupRoutes } from './groups.js';
 import { healthRoutes } from './health.js';
@@ -43,6 +45,7 @@ export function mountRoutes(app: FastifyInstance, context: RestContext): void {
       validateStrictly(scope);
       parseMessages(scope);
       auditRefusals(scope, context);
+      addEtags(scope);
       for (const addRoutes of api) addRoutes(scope, context);
     },
     { prefix },
@@ -51,6 +54,7 @@ export function mountRoutes(app: FastifyInstance, context: RestContext): void {
   void app.register(
     async (scope) => {
       openApiRoutes(scope);
+      errorRoutes(scope);
     },
     { prefix },
   );
@@ -58,6 +62,7 @@ export function mountRoutes(app: FastifyInstance, context: RestContext): void {
     requireGuards(scope);
     validateStrictly(scope);
     healthRoutes(scope, context);
+    addEtags(scope);
     thingRoutes(scope, context);
   });
 }

@@ -6,7 +6,9 @@ import { jsonType } from '../bindings/media-types.js';
 import { negotiate } from '../bindings/http-negotiate.js';
 import { HttpRefusal } from '../bindings/http-problem.js';
 import { open } from './access.js';
+import { assertIfMatch, etagOf } from './conditional.js';
 import { directoryUrn, type RestContext } from './context.js';
+import { parseJson } from './messages.js';
 import { noContent, operation } from './operation.js';
 
 const tdType = 'application/td+json';
@@ -53,8 +55,13 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
     summary: 'The Thing Description of the directory',
     gives: { 200: thing },
     refuses: [406],
-    open: true,
   });
+  // Only the gateway that registered a Thing changes it: nobody comes between.
+  const assertAsRead = async (request: FastifyRequest<{ Params: { id: string } }>): Promise<void> => {
+    if (request.headers['if-match'] === undefined) return;
+    assertIfMatch(request, etagOf(JSON.stringify(await directory.get(request.params.id))), false);
+  };
+
   scope.get('/.well-known/wot', { onRequest: open, schema: ofDirectory }, (request, reply) =>
     sendTd(directoryUrn(context), request, reply),
   );
@@ -74,7 +81,6 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
         query: page,
         gives: { 200: things },
         refuses: [406],
-        open: true,
       }),
     },
     async (request, reply) => {
@@ -112,7 +118,6 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
     params,
     gives: { 200: thing },
     refuses: [406],
-    open: true,
   });
   scope.get<{ Params: { id: string } }>('/things/:id', { onRequest: open, schema: ofThing }, (request, reply) =>
     sendTd(request.params.id, request, reply),
@@ -125,8 +130,10 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
     params,
     body,
     gives: { 201: noContent('Registered'), 204: noContent('Replaced') },
+    refuses: [412],
   });
   scope.put<{ Params: { id: string } }>('/things/:id', { ...write, schema: ofPut }, async (request, reply) => {
+    await assertAsRead(request);
     const created = await directory.put(request.params.id, request.body, ownerOf(request));
     return reply.code(created ? 201 : 204).send();
   });
@@ -137,8 +144,10 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
     summary: 'Remove a Thing Description, as the gateway that registered it',
     params,
     gives: { 204: noContent('Removed') },
+    refuses: [412],
   });
   scope.delete<{ Params: { id: string } }>('/things/:id', { ...write, schema: ofDelete }, async (request, reply) => {
+    await assertAsRead(request);
     await directory.delete(request.params.id, ownerOf(request));
     return reply.code(204).send();
   });
@@ -146,9 +155,8 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
 
 /** A TD is JSON under any of its three names; validating it is the directory's matter. */
 function parseTds(scope: FastifyInstance): void {
-  const parseJson = scope.getDefaultJsonParser('error', 'error');
   scope.removeContentTypeParser('text/plain');
-  scope.addContentTypeParser([tdType, ldType], { parseAs: 'string' }, parseJson);
+  scope.addContentTypeParser([jsonType, tdType, ldType], { parseAs: 'buffer' }, parseJson);
 }
 
 /** As bytes, for Fastify adds a charset to text, which no JSON type has (RFC 8259 §11). */

@@ -59,6 +59,7 @@ describe('a problem document answers every refusal', () => {
       status: 404,
       code: 'no-such-resource',
       detail: 'there is nothing under this path',
+      requestId: expect.stringMatching(/^[\da-f-]{36}$/) as string,
     });
   });
 
@@ -91,7 +92,10 @@ describe('a problem document answers every refusal', () => {
   it('409 with the code for a conflict, 403 without a reason for a failed verification', async () => {
     expect(await problemOf(await get('/fails/conflict'))).toMatchObject({ status: 409, code: 'epoch-stale' });
     const forged = await get('/fails/forged');
-    expect(await problemOf(forged)).toEqual({ type: 'about:blank', title: 'Forbidden', status: 403, code: 'refused' });
+    expect(await problemOf(forged)).toEqual({
+      ...{ type: 'about:blank', title: 'Forbidden', status: 403, code: 'refused' },
+      requestId: forged.headers.get('x-request-id'),
+    });
     expect(refusals).toEqual(['epoch-stale', 'signature-invalid']);
   });
 

@@ -131,7 +131,7 @@ export const asJson = (message: Uint8Array): { readonly message: string } => ({ 
 export function expectProblem({ status, headers, body }: Answer, expected: number, code: string): void {
   expect([status, (body as { readonly code?: string }).code]).toEqual([expected, code]);
   expect(headers.get('content-type')).toMatch(/^application\/problem\+json/);
-  expect(body).toMatchObject({ type: 'about:blank', status: expected });
+  expect(body).toMatchObject({ type: `/api/v1/errors#${code}`, status: expected });
 }
 
 /** That a value is what a payload schema of td/schemas allows. */
