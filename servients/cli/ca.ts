@@ -13,11 +13,8 @@ import { caFiles, initCa, issue, openCa } from '../ca.js';
 import { writeIdentity, writePublic } from '../identity-files.js';
 import { writeReaderFile } from '../reader-file.js';
 import { systemNowS } from '../runtime.js';
-import { baseUrl, wholeNumber } from './options.js';
+import { baseUrl, suiteOption, wholeNumber } from './options.js';
 import { printJson, printLine } from './output.js';
-
-const suiteOption = (): Option =>
-  new Option('--suite <name>', 'key types').choices(['x25519', 'p256']).default('x25519');
 
 interface InitOptions {
   readonly dir: string;

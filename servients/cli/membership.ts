@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { fromBase64Url } from '../../crypto/bytes.js';
 import type { Policy } from '../../crypto/membership.js';
-import { parseDuration } from '../membership/durations.js';
 import { certHashBy, changePolicy, removeEntry, renew } from '../membership/edits.js';
 import { systemNowS } from '../runtime.js';
 import { add, delegate, rolesOfEntries, type AddOptions, type DelegateOptions } from './membership-drafts.js';
@@ -19,18 +18,11 @@ import {
 } from './membership-sign.js';
 import { publishSigned, signOffline } from './membership-offline.js';
 import { membershipJson, membershipText } from './membership-text.js';
-import { baseUrl, wholeNumber } from './options.js';
+import { baseUrl, collect, durationOption, wholeNumber } from './options.js';
 import { printJson, printLine } from './output.js';
+import { demoFolder, withAuthority, withList, withRoot, withSigning } from './authority-options.js';
 
 const dayS = 86_400;
-const demoFolder = 'gridring-data';
-
-const durationOption = (text: string): number => {
-  const seconds = parseDuration(text);
-  if (seconds === undefined || seconds > 0xffff_ffff)
-    throw new InvalidArgumentError('a duration such as 90s, 15m, 12h or 7d is needed.');
-  return seconds;
-};
 
 const timeOption = (text: string): number => {
   const timeMs = Date.parse(text);
@@ -48,25 +40,16 @@ function hpkeKeyOption(text: string): Uint8Array {
   throw new InvalidArgumentError('an HPKE public key of 32 or 65 bytes in base64url is needed.');
 }
 
-const collect = (value: string, all: readonly string[] = []): readonly string[] => [...all, value];
-
 export function addMembership(program: Command): void {
   const membership = program
     .command('membership')
     .description('who is in a group: show its list, and sign the next one');
   const reading = (name: string, description: string): Command =>
-    membership
-      .command(name)
-      .description(description)
-      .option('--file <file>', 'the membership list', join(demoFolder, 'membership.cbor'))
-      .option('--root <file>', 'root certificate', join(demoFolder, 'ca/root.pem'))
-      .option('--json', 'print one JSON object');
+    withList(membership.command(name)).description(description).option('--json', 'print one JSON object');
   const signing = (name: string, description: string): Command =>
-    reading(name, description)
-      .option('--authority <folder>', 'certificate.pem and key.pem of the authority', join(demoFolder, 'authority'))
-      .option('--url <url>', 'publish to this backend', baseUrl)
-      .option('--export <file>', 'write a request, for "membership sign" on the machine that has the key; sign nothing')
-      .option('--dry-run', 'say what would change, and sign nothing');
+    withSigning(membership.command(name))
+      .description(description)
+      .option('--url <url>', 'publish to this backend', baseUrl);
 
   reading('show', 'print the list of a file, or the newest one that a backend has')
     .option('--url <url>', 'ask this backend', baseUrl)
@@ -82,11 +65,8 @@ export function addMembership(program: Command): void {
     .requiredOption('--audience <name>', 'the backend’s audience, as in its configuration')
     .option('--authority <folder>', 'who asks', join(demoFolder, 'authority'))
     .action(fetchIntoFile);
-  membership
-    .command('sign <request>')
+  withAuthority(withRoot(membership.command('sign <request>')))
     .description('where the authority’s key is: show in words what a request would have signed, ask, and sign it')
-    .option('--root <file>', 'root certificate', join(demoFolder, 'ca/root.pem'))
-    .option('--authority <folder>', 'certificate.pem and key.pem of the authority', join(demoFolder, 'authority'))
     .option('--out <file>', 'the signed list; REQUEST.signed.cbor otherwise')
     .option('--yes', 'do not ask')
     .option('--json', 'print one JSON object')

@@ -2,7 +2,9 @@
 import type { Command } from 'commander';
 import { withCaller } from './caller.js';
 import type { MeterLsOptions } from './meter-ls.js';
-import { groupId } from './options.js';
+import { withSigning } from './authority-options.js';
+import type { MeterRevokeOptions } from './meter-revoke.js';
+import { groupId, waitOption } from './options.js';
 
 export function addMeterVerbs(meter: Command): void {
   // Else --config and --json behind a verb would be those of the process.
@@ -14,5 +16,12 @@ export function addMeterVerbs(meter: Command): void {
     .action(async (options: MeterLsOptions) => {
       const { listMeters } = await import('./meter-ls.js');
       await listMeters(options);
+    });
+  withCaller(withSigning(meter.command('revoke <id>')))
+    .description('take a meter out: the authority signs a list without it, and the others agree on a new key')
+    .addOption(waitOption('for the key without it'))
+    .action(async (id: string, options: MeterRevokeOptions) => {
+      const { revokeMeter } = await import('./meter-revoke.js');
+      await revokeMeter(id, options);
     });
 }

@@ -1,5 +1,6 @@
 /** Option values as they are parsed and checked, with errors that say what would be right. */
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
+import { parseDuration } from '../membership/durations.js';
 import type { Range } from '../sim/random.js';
 
 /** A parser of whole numbers in a range. */
@@ -68,3 +69,21 @@ export function groupId(text: string): string {
   if (!/^[0-9a-f]{32}$/i.test(text)) throw new InvalidArgumentError('32 hex digits are needed.');
   return text.toLowerCase();
 }
+
+/** A length of time such as `15m`. @returns seconds */
+export function durationOption(text: string): number {
+  const seconds = parseDuration(text);
+  if (seconds === undefined || seconds > 0xffff_ffff)
+    throw new InvalidArgumentError('a duration such as 90s, 15m, 12h or 7d is needed.');
+  return seconds;
+}
+
+/** `--wait` for as long as it usually takes, or `--wait 10m`. */
+export const waitOption = (what: string): Option =>
+  new Option('--wait [time]', `wait ${what}, for 2m where no time is given`).preset('2m').argParser(durationOption);
+
+/** Of an option that may be given several times. */
+export const collect = (value: string, all: readonly string[] = []): readonly string[] => [...all, value];
+
+export const suiteOption = (): Option =>
+  new Option('--suite <name>', 'key types').choices(['x25519', 'p256']).default('x25519');

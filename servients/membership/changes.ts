@@ -99,7 +99,8 @@ function rightsOf(policy: Policy | undefined): ReadonlyMap<string, Right> {
   return rights;
 }
 
-const without = (from: readonly Uint8Array[], others: readonly Uint8Array[]): readonly Uint8Array[] =>
+/** Of some certHashes those that are not among others. */
+export const without = (from: readonly Uint8Array[], others: readonly Uint8Array[]): readonly Uint8Array[] =>
   from.filter((each) => !others.some((other) => equalBytes(each, other)));
 
 const requiredChanges = (

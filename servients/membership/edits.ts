@@ -2,15 +2,8 @@
 import { compareBytes, equalBytes, toHex } from '../../crypto/bytes.js';
 import type { LeafCertificate } from '../../crypto/certificate.js';
 import { SetupError } from '../../crypto/errors.js';
-import {
-  findEntry,
-  memberCount,
-  roleBit,
-  type AuthorityList,
-  type ListRole,
-  type Policy,
-} from '../../crypto/membership.js';
-import { isoTime, policyLines, type NameOf } from './changes.js';
+import { memberCount, roleBit, type AuthorityList, type ListRole, type Policy } from '../../crypto/membership.js';
+import { isoTime, policyLines, without, type NameOf } from './changes.js';
 
 export interface Edit {
   readonly list: AuthorityList;
@@ -151,4 +144,41 @@ export function certHashBy(list: AuthorityList, asked: string, urnOf: NameOf): U
     throw new SetupError('entry-ambiguous', `${asked} may be ${candidates}; give the certificate's hash`);
   }
   return first;
+}
+
+/** Lets a reader read: all meters (null), or these beside what it reads already. @throws SetupError `nothing-changes` */
+export function grantReading(list: AuthorityList, reader: Uint8Array, meters: readonly Uint8Array[] | null): Edit {
+  const known = readableBy(list, reader);
+  const fresh = known === null ? [] : meters && without(meters, known);
+  if (fresh?.length === 0) throw new SetupError('nothing-changes', 'the reader reads that already');
+  return withReadable(list, reader, meters && [...(known ?? []), ...(fresh ?? [])]);
+}
+
+/**
+ * Takes what a reader may read from it: all of it (null), or these meters.
+ * @throws SetupError `nothing-changes`; `reads-all` where single meters are taken from who reads all
+ */
+export function withdrawReading(list: AuthorityList, reader: Uint8Array, meters: readonly Uint8Array[] | null): Edit {
+  const known = readableBy(list, reader);
+  if (known === null && meters) {
+    throw new SetupError(
+      'reads-all',
+      'the reader reads all meters: take that away, and grant the ones that it is to read',
+    );
+  }
+  const rest = meters && known ? without(known, meters) : [];
+  if (known?.length === rest.length) throw new SetupError('nothing-changes', 'the reader does not read that');
+  return withReadable(list, reader, rest);
+}
+
+/** The meters that the policy lets a reader read; null: all. */
+export function readableBy({ policy }: AuthorityList, reader: Uint8Array): readonly Uint8Array[] | null {
+  const rules = policy.readings.filter((rule) => equalBytes(rule.reader, reader));
+  return rules.some(({ meters }) => meters === null) ? null : rules.flatMap(({ meters }) => meters ?? []);
+}
+
+function withReadable(list: AuthorityList, reader: Uint8Array, meters: readonly Uint8Array[] | null): Edit {
+  const others = list.policy.readings.filter((rule) => !equalBytes(rule.reader, reader));
+  const readings = meters?.length === 0 ? others : [...others, { reader, meters }];
+  return { list: { ...list, policy: { ...list.policy, readings } }, warnings: [] };
 }

@@ -1,0 +1,189 @@
+/** The life of a group at the command line, beside a running backend, gateway and meters. */
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { addCa } from '../../servients/cli/ca.js';
+import { addGrant } from '../../servients/cli/grant.js';
+import { addGroup } from '../../servients/cli/group.js';
+import { addIncident } from '../../servients/cli/incident.js';
+import { addMembership } from '../../servients/cli/membership.js';
+import { addRoles } from '../../servients/cli/roles.js';
+import { deploy, eventually, type TestDeployment } from '../support/deployment.js';
+import { endAll } from '../support/processes.js';
+import { codeOf, jsonOf, runVerb } from '../support/verbs.js';
+
+let d: TestDeployment;
+const at = (place: string): string => join(d.folder, place);
+const reader = (name: 'utility' | 'household' = 'utility'): readonly string[] => ['--reader', d.readers[name]];
+const list = (): readonly string[] => ['--file', d.membership, '--root', at('ca/root.pem')];
+const authority = (): readonly string[] => [...list(), '--authority', at('authority')];
+const operator = (): readonly string[] => ['--operator', at('operator')];
+
+beforeAll(async () => {
+  d = await deploy({ meters: 4 });
+  d.configure('meter', (config) => ({ ...config, meters: slowly(config['meters']) }));
+  await runVerb(addCa, 'ca', 'issue', '--dir', at('ca'), '--role', 'operator', '--id', 'ops', '--out', at('operator'));
+  await runVerb(addMembership, 'membership', 'add', at('operator/certificate.pem'), ...authority());
+  const backend = d.start('backend');
+  await backend.event('backend-started');
+  const gateway = d.start('gateway');
+  await gateway.event('gateway-started');
+  d.start('meter');
+  await gateway.event('epoch');
+});
+afterAll(async () => {
+  await endAll();
+  d.remove();
+});
+
+/** No more readings than are needed. */
+const slowly = (meters: unknown): unknown =>
+  (meters as readonly { readonly source: object }[]).map((meter) => ({
+    ...meter,
+    source: { ...meter.source, speed: 60 },
+  }));
+
+interface Status {
+  readonly epoch: { readonly epoch: number } | null;
+  readonly listVersion: number;
+  readonly members: readonly { readonly id: string; readonly holdsKey: boolean }[];
+  readonly behind: readonly string[];
+  readonly nextLeavesOut: readonly { readonly id: string }[];
+}
+const status = async (): Promise<Status> => {
+  const { gid } = await jsonOf<{ readonly gid: string }>(addMembership, 'membership', 'show', ...list());
+  return jsonOf<Status>(addGroup, 'group', 'status', '--group', gid, ...reader());
+};
+
+describe('group', () => {
+  it('rotate has the gateway agree on a new key for an operator of the list, and for nobody else', async () => {
+    await eventually(async () => {
+      expect((await status()).epoch?.epoch).toBe(1);
+    });
+    const plan = await jsonOf(addGroup, 'group', 'rotate', '--dry-run', ...operator(), ...reader());
+    expect(plan).toMatchObject({ event: 'group-rotation-planned', members: 4, leavesOut: [], quorum: true });
+    const other = ['--operator', at('authority')];
+    expect(await codeOf(runVerb(addGroup, 'group', 'rotate', ...other, ...reader()))).toBe('refused');
+    expect((await status()).epoch?.epoch).toBe(1);
+    const rotated = await jsonOf(addGroup, 'group', 'rotate', '--wait', ...operator(), ...reader());
+    expect(rotated).toMatchObject({ event: 'group-rotated', epoch: 2, reason: 'request', members: 4 });
+  });
+
+  it('create signs the first list of a new group, which needs a gateway and meters', async () => {
+    const file = ['--file', at('second.cbor'), '--root', at('ca/root.pem'), '--authority', at('authority')];
+    const meters = ['01', '02'].flatMap((n) => ['--add', at(`meters/meter-${n}/certificate.pem`)]);
+    expect(await codeOf(runVerb(addGroup, 'group', 'create', ...meters, ...file))).toBe('no-gateway');
+    const all = [...meters, '--add', at('gateway/certificate.pem'), ...file];
+    expect(await runVerb(addGroup, 'group', 'create', ...all, '--dry-run')).toMatch(/^ {2}\+ member meter-01 /m);
+    await runVerb(addGroup, 'group', 'create', ...all, '--url', d.backendUrl);
+    expect(await codeOf(runVerb(addGroup, 'group', 'create', ...all))).toBe('file-exists');
+    expect((await runVerb(addGroup, 'group', 'status', ...reader()).catch(String)).match(/^group /gm)).toHaveLength(2);
+  });
+});
+
+describe('grant', () => {
+  const rules = async (): Promise<string> => runVerb(addGrant, 'grant', 'ls', ...reader());
+
+  it('lets a reader open what is sealed from then on, and takes it away again for what comes later', async () => {
+    const change = (verb: string, ...args: readonly string[]): Promise<string> =>
+      runVerb(addGrant, 'grant', verb, 'household-01', ...args, ...reader(), ...authority());
+    await change('add', '--meters', 'meter-02,meter-03');
+    expect(await rules()).toMatch(/^household-01 +meter-01, meter-02, meter-03 /m);
+    await eventually(async () => {
+      const stored = await runVerb(addGrant, 'grant', 'ls', '--stored', ...reader('household'));
+      expect(stored).toMatch(/^meter-02 +2$/m);
+    });
+    expect(await codeOf(change('add', '--meters', 'meter-02'))).toBe('nothing-changes');
+    await change('remove', '--meters', 'meter-02,meter-03');
+    expect(await rules()).toMatch(/^household-01 +meter-01 /m);
+    expect(await codeOf(change('remove', '--meters', 'meter-02'))).toBe('nothing-changes');
+    expect(await codeOf(change('add', '--meters', 'gateway'))).toBe('entry-unknown');
+  });
+});
+
+describe('meter revoke', () => {
+  const revoke = (...args: readonly string[]): Promise<string> =>
+    runVerb(addRoles, 'meter', 'revoke', ...args, ...reader(), ...authority());
+
+  it('takes a meter out, says from which epoch on, and waits for the key without it', async () => {
+    expect(await revoke('meter-04', '--dry-run')).toContain('- member meter-04');
+    expect((await status()).members).toHaveLength(4);
+    const text = await revoke('meter-04', '--wait');
+    expect(text).toContain('meter-04 is out from epoch 3 on');
+    expect(text).toMatch(/^epoch 3, recorded \S+, is the first without it$/m);
+    expect((await status()).members.map(({ id }) => id)).toEqual(['meter-01', 'meter-02', 'meter-03']);
+  });
+
+  it('is for meters of the list, and begins with the newest list', async () => {
+    expect(await codeOf(revoke('utility'))).toBe('entry-unknown');
+    const newest = readFileSync(d.membership);
+    const older = readdirSync(d.folder)
+      .filter((name) => /^membership-v\d+\.cbor$/.test(name))
+      .sort();
+    writeFileSync(d.membership, readFileSync(at(older[0] ?? '')));
+    const last = older.at(-1) ?? '';
+    const lastBytes = readFileSync(at(last));
+    rmSync(at(last));
+    expect(await codeOf(revoke('meter-03'))).toBe('membership-rollback');
+    writeFileSync(at(last), lastBytes);
+    writeFileSync(d.membership, newest);
+  });
+});
+
+describe('incident stolen', () => {
+  it('revokes, rekeys, and reports under a signature which epochs the meter exposes', async () => {
+    const report = at('incident.json');
+    const incident = await jsonOf(
+      addIncident,
+      'incident',
+      'stolen',
+      'meter-03',
+      '--report',
+      report,
+      ...reader(),
+      ...authority(),
+    );
+    expect(incident).toMatchObject({
+      meter: 'meter-03',
+      rekeyedBy: { epoch: 4 },
+      exposedEpochs: [{ epoch: 1 }, { epoch: 2 }, { epoch: 3, replacedAt: expect.any(String) as string }],
+      chain: { readings: expect.any(Number) as number },
+    });
+    const verify = (file: string): Promise<string> =>
+      runVerb(addIncident, 'incident', 'verify', file, '--root', at('ca/root.pem'));
+    expect(await verify(report)).toContain('signed by urn:gridring:authority:community, and as it was signed');
+    const written = readFileSync(report, 'utf8');
+    const forge = async (from: string | RegExp, to: string): Promise<string> => {
+      writeFileSync(at('forged.json'), written.replace(from, to));
+      return codeOf(verify(at('forged.json')));
+    };
+    expect(await forge('"epoch": 2', '"epoch": 5')).toBe('report-altered');
+    expect(await forge('"kind"', '"meter": "meter-01",\n    "kind"')).toBe('report-altered');
+    expect(await forge('"stolen"', '"lost"')).toBe('report-unusable');
+  });
+});
+
+describe('the authority’s key and the CA’s', () => {
+  it('are in no folder but their own', () => {
+    const secrets = ['authority/key.pem', 'ca/root.key.pem', 'ca/issuing.key.pem'].map((name) => {
+      const base64 = readFileSync(at(name), 'utf8').split('\n').slice(1, -2).join('');
+      // The last 32 bytes of PKCS #8 are the secret itself, for Ed25519.
+      return Buffer.from(base64, 'base64').subarray(-32);
+    });
+    const files = (folder: string): readonly string[] =>
+      readdirSync(folder).flatMap((name) => {
+        const path = join(folder, name);
+        return statSync(path).isDirectory() ? files(path) : [path];
+      });
+    const elsewhere = files(d.folder).filter((path) => !/\/(?:authority|ca)\/[^/]*$/.test(path));
+    expect(elsewhere.length).toBeGreaterThan(10);
+    const forms = secrets.flatMap((secret) => [
+      secret,
+      ...(['hex', 'base64', 'base64url'] as const).map((e) => Buffer.from(secret.toString(e).replace(/=+$/, ''))),
+    ]);
+    for (const path of elsewhere) {
+      const content = readFileSync(path);
+      for (const form of forms) expect(content.includes(form), path).toBe(false);
+    }
+  });
+});

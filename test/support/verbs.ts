@@ -1,0 +1,34 @@
+/** Verbs of the command line, run in the test's own process: what they print, and what they refuse. */
+import { Command } from 'commander';
+import { vi } from 'vitest';
+
+/** @returns what it prints. @throws what it would report */
+export async function runVerb(add: (program: Command) => void, ...args: readonly string[]): Promise<string> {
+  let printed = '';
+  const write = vi.spyOn(process.stdout, 'write').mockImplementation((text) => ((printed += String(text)), true));
+  const program = new Command().exitOverride().configureOutput({ writeErr: () => undefined });
+  add(program);
+  for (const command of program.commands) command.exitOverride();
+  try {
+    await program.parseAsync(args, { from: 'user' });
+  } finally {
+    write.mockRestore();
+  }
+  return printed;
+}
+
+/** The last JSON object that it prints. */
+export async function jsonOf<T>(add: (program: Command) => void, ...args: readonly string[]): Promise<T> {
+  const lines = (await runVerb(add, ...args, '--json')).trimEnd().split('\n');
+  return JSON.parse(lines.at(-1) ?? 'null') as T;
+}
+
+/** The code of what is refused. */
+export async function codeOf(attempt: Promise<unknown>): Promise<string> {
+  try {
+    await attempt;
+  } catch (error) {
+    return (error as { readonly code: string }).code;
+  }
+  throw new Error('was done');
+}
