@@ -19,6 +19,9 @@ import { scopesOfPerson } from './auth/principal.js';
 import type { PersonRole } from './auth/roles.js';
 import { makeTokenVerifier } from './bindings/token.js';
 import { makeEmbeddedIssuer, type EmbeddedIssuer } from './issuer/embedded.js';
+import { operateBackend } from './operations/backend.js';
+import type { Operations } from './operations/operations.js';
+import { Readiness } from './operations/readiness.js';
 import { Access } from './rest/access.js';
 import { backendUrn, directoryUrn, type RestContext } from './rest/context.js';
 import { isPostgresUrl } from './database-url.js';
@@ -52,6 +55,8 @@ export interface BackendOptions {
   /** Hears of every epoch that was verified and endorsed. */
   readonly onEpochEndorsed?: (epoch: Pick<EpochRow, 'gid' | 'epoch' | 'attempt'>) => void;
   readonly http?: Pick<HttpAppOptions, 'limits' | 'observer'>;
+  /** Where its readiness and counts are shown, beside its own port. */
+  readonly operations?: Operations;
   /** Default: the system's clock, in seconds. */
   readonly nowS?: () => number;
 }
@@ -78,7 +83,9 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
   let endHousekeeping: (() => Promise<void>) | undefined;
   let endAudit: (() => Promise<void>) | undefined;
   let issuer: EmbeddedIssuer | undefined;
+  const readiness = options.operations?.readiness ?? new Readiness();
   const close = async (): Promise<void> => {
+    readiness.drain();
     await app?.close();
     issuer?.end();
     await endHousekeeping?.();
@@ -103,7 +110,8 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
       end();
       hub.close();
     });
-    const context: RestContext = { ...(await makeContext(options, store)), ...topics, hub };
+    const context: RestContext = { ...(await makeContext(options, store)), ...topics, hub, readiness };
+    operateBackend(options, store, context);
     mountRoutes(app, context);
     issuer = options.embeddedIssuer === true ? embeddedIssuer(options, context, store) : undefined;
     issuer?.mount(app);
@@ -119,6 +127,7 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
       readingsDays: options.retention?.readingsDays,
       auditDays: options.retention?.auditDays,
     });
+    readiness.started();
     return { url, port, close };
   } catch (cause) {
     await close();
@@ -129,7 +138,7 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
 async function makeContext(
   { identity, suite, trustedRoots, audience, version, log, onEpochEndorsed, nowS = systemNowS }: BackendOptions,
   { backend: store, directory: directoryStore, events, audit: auditStore }: BackendStores,
-): Promise<Omit<RestContext, 'hub' | keyof EventTopics>> {
+): Promise<Omit<RestContext, 'hub' | 'readiness' | keyof EventTopics>> {
   const onEpochRecorded = onEpochEndorsed ?? (() => undefined);
   const backend = await Backend.load({
     suite,

@@ -9,9 +9,17 @@ import { isUrl } from './database-url.js';
 import { readText } from './identity-files.js';
 import type { SourceConfig } from './sources/open-source.js';
 
+/** A port for health and metrics. */
+export interface OperationsConfig {
+  readonly address: string;
+  readonly port: number;
+  readonly leaveMs: number;
+}
+
 interface CommonConfig {
   readonly suite: SuiteName;
   readonly root: string;
+  readonly operations?: OperationsConfig;
 }
 
 interface ServerFiles {

@@ -28,6 +28,7 @@ import { readCertificates, readIdentity } from './identity-files.js';
 import { Delivery } from './gateway-delivery.js';
 import { ListExchange } from './gateway-lists.js';
 import { MemberLinks } from './member-links.js';
+import { operateOutbox } from './operations/outbox.js';
 import { OutboxWatch } from './outbox-watch.js';
 import { codeOf, Refusals, sleep, systemNowS, type Runtime } from './runtime.js';
 import { countReadings } from './pending.js';
@@ -59,7 +60,7 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
   const directory = new DirectoryClient({ url: config.backend.url, token });
   const folder = openDataFolder(config.dataDir, 'gateway', config.suite);
   const store = openGatewayStore(folder.databasePath, { maxBytes: config.diskBytes });
-  const refusals = new Refusals(runtime.log);
+  const refusals = new Refusals(runtime.log, runtime.operations?.metrics);
   const servient = new Servient();
   const { address, coapPort, httpPort, advertise } = config.listen;
   const host = hostOf(advertise.host ?? address);
@@ -104,6 +105,7 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
           runtime.emit({ event: 'agreement-started', ...group });
         },
         onEpoch: (outcome) => {
+          runtime.operations?.metrics.rekeyed(outcome.agreementMs);
           runtime.emit({ event: 'epoch', ...outcome });
         },
         onMembership: ({ list }) => {
@@ -117,6 +119,7 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
           });
         },
         onFailed: (failure) => {
+          runtime.operations?.metrics.rekeyFailed(failure.code);
           runtime.emit({ event: 'agreement-failed', ...failure });
         },
       },
@@ -144,6 +147,8 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
     const summons = new Summons({ suite, identity, gateway, directory, servient, tdUrls: tdUrlsOf(td), runtime });
     registrations.add(id, JSON.stringify(td));
     for (const enrolment of gateway.enrolments) registrations.add(enrolment.id, enrolment.td);
+    runtime.operations?.metrics.certificate(config.id, identity.leaf.notAfterS);
+    if (runtime.operations) operateOutbox(runtime.operations, config.id, store);
     runtime.emit({ event: 'gateway-started', coapPort, httpPort });
     return new GatewayProcess({
       gateway,

@@ -18,6 +18,7 @@ import { GatewayLink } from './gateway-link.js';
 import { readCertificates, readIdentity } from './identity-files.js';
 import { MeterProcess, type MeterSummary } from './meter-process.js';
 import { MeterUplink } from './meter-uplink.js';
+import { operateOutbox } from './operations/outbox.js';
 import { OutboxWatch } from './outbox-watch.js';
 import { codeOf, Refusals, type Runtime } from './runtime.js';
 import { stopServient } from './servient.js';
@@ -98,6 +99,8 @@ async function startMeter(
     const [home = gatewayTd, ...others] = [...meter.homeUrls, gatewayTd, ...host.gateway.others].filter(isReachable);
     const link = new GatewayLink(servient, [home, ...others]);
     const td = JSON.stringify(await describe(config, servient, meter, gatewayTd, runtime));
+    runtime.operations?.metrics.certificate(config.id, identity.leaf.notAfterS);
+    if (runtime.operations) operateOutbox(runtime.operations, config.id, store);
     const uplink = new MeterUplink({ id: config.id, meter, store, td, link, log: runtime.log });
     return new MeterProcess({
       id: config.id,
@@ -128,7 +131,7 @@ const isCoap = (url: string): boolean => new URL(url).protocol === 'coap:';
 function servientOf({ id, callable, listen }: MeterConfig, runtime: Runtime): Servient {
   const { address, port, scheme, advertise } = listen;
   const server = { address, port, host: hostOf(advertise.host ?? address), advertisedPort: advertise.port };
-  const refusals = new Refusals(runtime.log.child({ meter: id }));
+  const refusals = new Refusals(runtime.log.child({ meter: id }), runtime.operations?.metrics);
   const servient = new Servient();
   if (callable) {
     servient.addServer(

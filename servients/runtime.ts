@@ -5,6 +5,8 @@ import type { CoapObserver } from './bindings/coap-gate.js';
 import type { HttpObserver } from './bindings/http-app.js';
 import { RateLimit } from './bindings/rate-limit.js';
 import { PeerRefusal } from './bindings/peer-refusal.js';
+import type { Metrics } from './operations/metrics.js';
+import type { Operations } from './operations/operations.js';
 
 /** Something an operator wants to know, as one JSON object; how it is printed is for the command line. */
 export interface RuntimeEvent {
@@ -16,6 +18,8 @@ export interface Runtime {
   readonly log: Logger;
   readonly emit: (event: RuntimeEvent) => void;
   readonly version: string;
+  /** Only where a port for it is configured. */
+  readonly operations?: Operations;
 }
 
 /** Structured lines on standard error; no field of ours holds key material, and these never get out if one does. */
@@ -70,25 +74,28 @@ const logLines = { perSecond: 1, burst: 20, sources: 256 };
  */
 export class Refusals {
   readonly #log: Logger;
+  readonly #metrics: Metrics | undefined;
   readonly #counts = new Map<string, number>();
   readonly #lines = new RateLimit(logLines);
   #changed = false;
 
-  constructor(log: Logger) {
+  constructor(log: Logger, metrics?: Metrics) {
     this.#log = log;
+    this.#metrics = metrics;
     setInterval(() => {
       if (this.#changed) this.#log.info({ refusals: Object.fromEntries(this.#counts) }, 'refused so far');
       this.#changed = false;
     }, countsPeriodMs).unref();
   }
 
-  #count(code: string): void {
+  #count(code: string, binding: string): void {
+    this.#metrics?.refused(code, binding);
     this.#counts.set(code, (this.#counts.get(code) ?? 0) + 1);
     this.#changed = true;
   }
 
   #refused(code: string, binding: string): void {
-    this.#count(code);
+    this.#count(code, binding);
     if (this.#lines.take(code, Date.now())) this.#log.warn({ code, binding }, 'refused');
   }
 
@@ -97,16 +104,17 @@ export class Refusals {
       this.#refused(code, 'coap');
     },
     dropped: (reason) => {
-      this.#count(`dropped-${reason}`);
+      this.#count(`dropped-${reason}`, 'coap');
     },
     failed: (error) => {
-      this.#count('failed');
+      this.#count('failed', 'coap');
       if (this.#lines.take('failed', Date.now())) this.#log.error({ err: error }, 'a request failed');
     },
   };
 
   readonly http: HttpObserver = {
     request: (method, route, status, durationMs) => {
+      this.#metrics?.request(method, route, status, durationMs);
       this.#log.debug({ method, route, status, durationMs }, 'request');
     },
     refused: (code) => {

@@ -3,8 +3,16 @@ import { Option, type Command } from 'commander';
 import { toHex } from '../../crypto/bytes.js';
 import { SetupError } from '../../crypto/errors.js';
 import { suiteByName } from '../../crypto/suite-node.js';
-import { configSchema, readConfig, type BackendConfig, type Configs, type MeterHostConfig } from '../config.js';
+import {
+  configSchema,
+  readConfig,
+  type BackendConfig,
+  type Configs,
+  type MeterHostConfig,
+  type OperationsConfig,
+} from '../config.js';
 import { readCertificates, readIdentity } from '../identity-files.js';
+import type { Operations } from '../operations/operations.js';
 import type { SourceConfig } from '../sources/open-source.js';
 import { makeLog, Refusals, type Runtime, type RuntimeEvent } from '../runtime.js';
 import { softwareVersion } from '../version.js';
@@ -38,7 +46,8 @@ async function startBackend(config: BackendConfig, runtime: Runtime): Promise<St
     onEpochEndorsed: ({ gid, epoch, attempt }) => {
       runtime.emit({ event: 'epoch-endorsed', gid: toHex(gid), epoch, attempt });
     },
-    http: { observer: new Refusals(runtime.log).http },
+    http: { observer: new Refusals(runtime.log, runtime.operations?.metrics).http },
+    ...(runtime.operations && { operations: runtime.operations }),
   });
   runtime.emit({ event: 'backend-started', url: backend.url });
   return async () => {
@@ -143,11 +152,26 @@ async function runRole(
   runtime: Runtime,
 ): Promise<void> {
   const stopped = stopRequested();
-  const stop = await start(role, configFile, source, runtime);
+  const operations = await openOperations(role, readConfig(role, configFile).operations, runtime);
+  const stop = await start(role, configFile, source, { ...runtime, ...(operations && { operations }) });
+  operations?.readiness.started();
   await stopped;
-  runtime.emit({ event: 'stopped', role, ...(await stop()) });
+  await operations?.leave();
+  const ended = await stop();
+  await operations?.close();
+  runtime.emit({ event: 'stopped', role, ...ended });
   // Clients of ours may hold keep-alive sockets for seconds after everything is on disk.
   process.exit(exitCodes.done);
+}
+
+async function openOperations(
+  role: string,
+  listen: OperationsConfig | undefined,
+  { log, version }: Runtime,
+): Promise<Operations | undefined> {
+  if (listen === undefined) return undefined;
+  const { Operations } = await import('../operations/operations.js');
+  return Operations.open({ role, version, log, listen });
 }
 
 const describe = ({ event, ...fields }: RuntimeEvent): string => {

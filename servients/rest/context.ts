@@ -6,6 +6,7 @@ import type { Directory } from '../../things/directory.js';
 import type { Identity } from '../../things/parts.js';
 import type { BackendStore } from '../../things/stores.js';
 import type { SseHub } from '../bindings/sse.js';
+import type { Readiness } from '../operations/readiness.js';
 import type { Access } from './access.js';
 import type { EventTopics } from './event-topics.js';
 
@@ -15,6 +16,7 @@ export interface RestContext extends EventTopics {
   readonly store: BackendStore;
   readonly access: Access;
   readonly audit: AuditLog;
+  readonly readiness: Readiness;
   readonly identity: Identity;
   readonly suite: Suite;
   readonly version: string;

@@ -1,14 +1,12 @@
-/** GET /health: whether the backend can do its work; 503 when it cannot. Open, for those who watch over processes. */
+/**
+ * GET /health: whether the backend can do its work, /health/live: that its process runs, /health/ready: whether to send it
+ * requests. 503 when not. Open, for those who watch over processes.
+ */
 import type { FastifyInstance } from 'fastify';
+import type { Check } from '../operations/readiness.js';
 import { open } from './access.js';
 import type { RestContext } from './context.js';
 import { json, operation } from './operation.js';
-
-interface Check {
-  readonly name: string;
-  readonly ok: boolean;
-  readonly detail?: string;
-}
 
 export function healthRoutes(scope: FastifyInstance, context: RestContext): void {
   const startedS = context.nowS();
@@ -29,6 +27,30 @@ export function healthRoutes(scope: FastifyInstance, context: RestContext): void
       uptimeS: Math.max(0, context.nowS() - startedS),
       checks,
     });
+  });
+
+  const answer = (status: 'ok' | 'degraded', checks: readonly Check[]) => ({
+    ...{ status, version: context.version, uptimeS: Math.max(0, context.nowS() - startedS), checks },
+  });
+  const live = operation({
+    id: 'getLiveness',
+    tag: 'Service',
+    summary: 'That the process runs: where it does not answer, start it again',
+    gives: { 200: json('health', 'It runs') },
+    open: true,
+  });
+  scope.get('/health/live', { onRequest: open, schema: live }, async () => answer('ok', []));
+
+  const ready = operation({
+    id: 'getReadiness',
+    tag: 'Service',
+    summary: 'Whether to send it requests: it has started, is not about to stop, and reaches its database',
+    gives: { 200: json('health', 'Yes'), 503: json('health', 'Not now') },
+    open: true,
+  });
+  scope.get('/health/ready', { onRequest: open, schema: ready }, async (_request, reply) => {
+    const { ready: isReady, checks } = await context.readiness.read();
+    return reply.code(isReady ? 200 : 503).send(answer(isReady ? 'ok' : 'degraded', checks));
   });
 }
 

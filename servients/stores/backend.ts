@@ -6,6 +6,7 @@ import type { CommandStore } from '../../things/command-store.js';
 import type { AccountsStore, AuditStore, BackendEvents, BackendStore, DirectoryStore } from '../../things/stores.js';
 import type { IssuerStore, LoginStore } from '../../things/issuer-store.js';
 import { isPostgresUrl, isUrl } from '../database-url.js';
+import type { PoolStatus } from './postgres/database.js';
 import { openDataFolder } from '../data-folder.js';
 
 export interface BackendStores {
@@ -16,6 +17,10 @@ export interface BackendStores {
   readonly events: BackendEvents;
   readonly audit: AuditStore;
   readonly issuer: IssuerStore & LoginStore;
+  /** Of PostgreSQL's connections; undefined with SQLite. */
+  readonly pool?: () => PoolStatus;
+  /** @throws SetupError `data-version` when another process has brought the tables forward; UnavailableError */
+  assertCurrent(): Promise<void>;
   /** What is under way ends first. */
   close(): Promise<void>;
 }
@@ -48,6 +53,8 @@ export async function openBackendStores({ dataDir, database, suite }: BackendDat
     const opened = openBackendStore(database === undefined ? folder.databasePath : resolve(database));
     return {
       ...opened,
+      // Nobody else has the file.
+      assertCurrent: async () => undefined,
       close: async () => {
         opened.close();
         folder.close();

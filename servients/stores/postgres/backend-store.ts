@@ -24,7 +24,7 @@ import { appendEvent, PostgresEvents } from './events.js';
 import { PostgresIssuerStore } from './issuer-store.js';
 import { keepItems } from './kept.js';
 import { lock } from './locks.js';
-import { migrate, migrations } from './migrate.js';
+import { assertCurrent, migrate, migrations } from './migrate.js';
 import { Partitions } from './partitions.js';
 import { dropOldestWeek } from './retention.js';
 
@@ -43,6 +43,8 @@ export async function openPostgresBackendStore(url: string, suite: SuiteName): P
       backend: new PostgresBackendStore(database),
       audit: await PostgresAudit.load(database),
       commands: new PostgresCommandStore(database),
+      pool: () => database.pool,
+      assertCurrent: () => assertCurrent(database, suite),
       directory: new PostgresDirectoryStore(database),
       accounts: new PostgresAccountsStore(database),
       events,

@@ -38,6 +38,12 @@ function bytesOf(text: string): Uint8Array {
   return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
+export interface PoolStatus {
+  readonly total: number;
+  readonly idle: number;
+  readonly waiting: number;
+}
+
 export class Database implements Session {
   /** Names the database in messages; without user and password. */
   readonly place: string;
@@ -85,6 +91,12 @@ export class Database implements Session {
         }
       }
     });
+  }
+
+  /** Connections of the pool, and who waits for one. */
+  get pool(): PoolStatus {
+    const { totalCount, idleCount, waitingCount } = this.#pool;
+    return { total: totalCount, idle: idleCount, waiting: waitingCount };
   }
 
   /** A connection outside of the pool, which the caller opens and ends. */

@@ -32,6 +32,12 @@ export async function migrate(database: Database, suite: string, scripts: readon
   });
 }
 
+/** @throws SetupError `data-version` when a newer version has brought the tables forward, and the errors of `storeError` */
+export async function assertCurrent(database: Database, suite: string): Promise<void> {
+  const known = await stateOf(database);
+  if (known) assertFits(database.place, known, suite, migrations().length);
+}
+
 interface State {
   readonly version: number;
   readonly suite: string;

@@ -11,7 +11,7 @@ import { fillBackend, loadBackend, makeBackups, n, refusedWith, type Backups } f
 import { account } from './accounts-suite.js';
 
 /** All that a reader may ask for. */
-const contentsOf = async ({ backend, directory, accounts }: Omit<BackendStores, 'close'>) => ({
+const contentsOf = async ({ backend, directory, accounts }: Omit<BackendStores, 'close' | 'assertCurrent'>) => ({
   lists: await backend.membershipLists(n.gid),
   epochs: await backend.epochs(n.gid, 100),
   counts: await backend.readingCounts(),

@@ -1,0 +1,60 @@
+/** Whether a process can do its work now: it has started, is not about to stop, and has what it needs. */
+import { statfs } from 'node:fs/promises';
+import { codeOf } from '../runtime.js';
+
+export interface Check {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly detail?: string;
+}
+
+/** Resolves where all is well; what it throws, or the text that it gives, says what is not. */
+type Probe = () => Promise<string | undefined>;
+
+export class Readiness {
+  readonly #probes: { readonly name: string; readonly probe: Probe }[] = [];
+  #state: 'starting' | 'started' | 'stopping' = 'starting';
+
+  add(name: string, probe: Probe): void {
+    this.#probes.push({ name, probe });
+  }
+
+  started(): void {
+    if (this.#state === 'starting') this.#state = 'started';
+  }
+
+  /** From now on whoever balances load sends nothing more; what is under way goes on. */
+  drain(): void {
+    this.#state = 'stopping';
+  }
+
+  async read(): Promise<{ readonly ready: boolean; readonly checks: readonly Check[] }> {
+    const running: Check = {
+      name: 'running',
+      ok: this.#state === 'started',
+      ...(this.#state !== 'started' && { detail: this.#state }),
+    };
+    const checks = [running, ...(await Promise.all(this.#probes.map(({ name, probe }) => checkOf(name, probe))))];
+    return { ready: checks.every(({ ok }) => ok), checks };
+  }
+}
+
+/** Whoever may ask is not told more of an error than its code. */
+async function checkOf(name: string, probe: Probe): Promise<Check> {
+  try {
+    const detail = await probe();
+    return detail === undefined ? { name, ok: true } : { name, ok: false, detail };
+  } catch (error) {
+    return { name, ok: false, detail: codeOf(error) };
+  }
+}
+
+/** Below this a database cannot be expected to take another hour of writes. */
+const leastRoomBytes = 64_000_000;
+
+/** Whether the file system of a folder has room. @returns what is wrong, undefined where nothing is */
+export async function roomIn(folder: string): Promise<string | undefined> {
+  const { bavail, bsize } = await statfs(folder);
+  const freeBytes = bavail * bsize;
+  return freeBytes >= leastRoomBytes ? undefined : `${freeBytes} bytes are free: make room`;
+}
