@@ -27,7 +27,7 @@ export function operateBackend(
     help: 'How many epochs were recorded and lists published',
     labels: ['topic'],
     read: async () =>
-      Object.entries(await store.events.positions()).map(([topic, value]) => ({ value, labels: { topic } })),
+      Object.entries<number>({ ...(await store.events.positions()) }).map(([topic, value]) => ({ value, labels: { topic } })),
   });
   metrics.gauge({
     name: 'membership_not_after_seconds',
@@ -54,6 +54,6 @@ export function operateBackend(
     name: 'database_connections',
     help: 'Of the pool, and how many requests wait for one',
     labels: ['state'],
-    read: async () => Object.entries(pool()).map(([state, value]) => ({ value, labels: { state } })),
+    read: async () => Object.entries<number>({ ...pool() }).map(([state, value]) => ({ value, labels: { state } })),
   });
 }

@@ -1,19 +1,17 @@
 /** What kind of refusal a code is: operators are to see at a glance whether somebody lost a key, replays, or is merely late. */
 
-export const refusalKinds = [
-  'wrong-key',
-  'replay',
-  'stale-epoch',
-  'bad-signature',
-  'equivocation',
-  'certificate',
-  'membership',
-  'token',
-  'malformed',
-  'limit',
-  'other',
-] as const;
-export type RefusalKind = (typeof refusalKinds)[number];
+type RefusalKind =
+  | 'wrong-key'
+  | 'replay'
+  | 'stale-epoch'
+  | 'bad-signature'
+  | 'equivocation'
+  | 'certificate'
+  | 'membership'
+  | 'token'
+  | 'malformed'
+  | 'limit'
+  | 'other';
 
 /** The first that fits. */
 const patterns: readonly (readonly [RefusalKind, RegExp])[] = [
