@@ -27,7 +27,10 @@ export function operateBackend(
     help: 'How many epochs were recorded and lists published',
     labels: ['topic'],
     read: async () =>
-      Object.entries<number>({ ...(await store.events.positions()) }).map(([topic, value]) => ({ value, labels: { topic } })),
+      Object.entries<number>({ ...(await store.events.positions()) }).map(([topic, value]) => ({
+        value,
+        labels: { topic },
+      })),
   });
   metrics.gauge({
     name: 'membership_not_after_seconds',

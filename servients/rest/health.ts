@@ -37,7 +37,6 @@ export function healthRoutes(scope: FastifyInstance, context: RestContext): void
     tag: 'Service',
     summary: 'That the process runs: where it does not answer, start it again',
     gives: { 200: json('health', 'It runs') },
-    open: true,
   });
   scope.get('/health/live', { onRequest: open, schema: live }, async () => answer('ok', []));
 
@@ -46,7 +45,6 @@ export function healthRoutes(scope: FastifyInstance, context: RestContext): void
     tag: 'Service',
     summary: 'Whether to send it requests: it has started, is not about to stop, and reaches its database',
     gives: { 200: json('health', 'Yes'), 503: json('health', 'Not now') },
-    open: true,
   });
   scope.get('/health/ready', { onRequest: open, schema: ready }, async (_request, reply) => {
     const { ready: isReady, checks } = await context.readiness.read();
