@@ -172,12 +172,13 @@ function readSubject(extensions: Extensions, selfIssued: boolean): Subject {
     throw malformed('the path length');
   if (isCa) return { role: 'ca', ca: selfIssued ? 'root' : 'issuing', pathLength };
   if (!may(KeyUsageFlags.digitalSignature)) throw malformed('the key may not sign');
-  return readIdentity(extensions.identities);
+  return parseIdentity(extensions.identities);
 }
 
 const identityPattern = new RegExp(`^urn:gridring:(?<role>${roles.join('|')}):(?<id>[a-z0-9-]{1,64})$`);
 
-function readIdentity(names: SubjectAlternativeName): Pick<LeafCertificate, 'role' | 'id'> {
+/** The one identity that a subject alternative name of ours has. @throws MalformedError `certificate-malformed` */
+export function parseIdentity(names: SubjectAlternativeName): Pick<LeafCertificate, 'role' | 'id'> {
   const groups =
     names.length === 1 ? identityPattern.exec(names[0]?.uniformResourceIdentifier ?? '')?.groups : undefined;
   const role = roles.find((name) => name === groups?.role);

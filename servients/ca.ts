@@ -103,19 +103,28 @@ export interface IssueRequest {
 
 /** A fresh key with its certificate; the chain is leaf first, without the root. @throws SetupError `certificate-request` */
 export function issue(
-  { suite, issuing, issuingSigner }: CertificateAuthority,
-  { role, id, nowS, days, random }: IssueRequest,
+  ca: CertificateAuthority,
+  request: IssueRequest,
 ): { readonly secret: Uint8Array; readonly signer: Signer; readonly chain: readonly Uint8Array[] } {
-  const { secret, signer } = generateSigner(suite, random);
+  const { secret, signer } = generateSigner(ca.suite, request.random);
+  return { secret, signer, chain: certify(ca, signer.publicKey, request) };
+}
+
+/** A certificate of somebody else's key; the chain is leaf first, without the root. @throws SetupError `certificate-request` */
+function certify(
+  { suite, issuing, issuingSigner }: CertificateAuthority,
+  subjectPublicKey: Uint8Array,
+  { role, id, nowS, days, random }: IssueRequest,
+): readonly Uint8Array[] {
   const leaf = issueCertificate(suite, {
     issuer: { signer: issuingSigner, certificate: issuing },
-    subjectPublicKey: signer.publicKey,
+    subjectPublicKey,
     subject: { role, id },
     serial: random(16),
     notBeforeS: nowS - backdateS,
     notAfterS: Math.min(nowS + days * dayS, issuing.notAfterS),
   });
-  return { secret, signer, chain: [leaf, issuing.der] };
+  return [leaf, issuing.der];
 }
 
 function parseCa(suite: Suite, der: Uint8Array): CaCertificate {

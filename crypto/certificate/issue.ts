@@ -64,7 +64,7 @@ export function issueCertificate(suite: Suite, request: CertificateRequest): Uin
   const { issuer, subject, subjectPublicKey } = request;
   const algorithms = algorithmsOf[suite.name];
   const { publicKey } = suite.verifier(subjectPublicKey);
-  const subjectName = nameOf(subject);
+  const subjectName = subjectNameOf(subject);
   const tbs = new TBSCertificate({
     version: Version.v3,
     serialNumber: toBuffer(positive(request.serial)),
@@ -132,7 +132,7 @@ function assertIssuable({
 const refused = (why: string): SetupError => new SetupError('certificate-request', why);
 
 /** OU = role and CN = id, for a CA its CN: what tools show; only the subject alternative name counts. */
-const nameOf = (subject: CertificateSubject): Name =>
+export const subjectNameOf = (subject: CertificateSubject): Name =>
   'ca' in subject
     ? new Name([attribute('2.5.4.3', subject.name)])
     : new Name([attribute('2.5.4.11', subject.role), attribute('2.5.4.3', subject.id)]);

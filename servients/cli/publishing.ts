@@ -80,7 +80,3 @@ export async function firstEpochUnder(log: EpochLog, { list }: OpenList, waitS: 
     (await log.epochs(gid)).findLast(({ listVersion }) => listVersion >= list.version),
   );
 }
-
-/** The newest epoch that is recorded. */
-export const newestEpoch = async (log: EpochLog, gid: string): Promise<ListedEpoch | undefined> =>
-  (await log.epochs(gid))[0];

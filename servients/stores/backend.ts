@@ -4,6 +4,7 @@ import { SetupError } from '../../crypto/errors.js';
 import type { SuiteName } from '../../crypto/suite.js';
 import type { CommandStore } from '../../things/command-store.js';
 import type { AccountsStore, AuditStore, BackendEvents, BackendStore, DirectoryStore } from '../../things/stores.js';
+import type { EnrolmentStore } from '../../things/enrolment-store.js';
 import type { IssuerStore, LoginStore } from '../../things/issuer-store.js';
 import { isPostgresUrl, isUrl } from '../database-url.js';
 import type { PoolStatus } from './postgres/database.js';
@@ -17,6 +18,7 @@ export interface BackendStores {
   readonly events: BackendEvents;
   readonly audit: AuditStore;
   readonly issuer: IssuerStore & LoginStore;
+  readonly enrolments: EnrolmentStore;
   /** Of PostgreSQL's connections; undefined with SQLite. */
   readonly pool?: () => PoolStatus;
   /** @throws SetupError `data-version` when another process has brought the tables forward; UnavailableError */

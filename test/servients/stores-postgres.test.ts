@@ -10,6 +10,7 @@ import { describeAudit } from './stores/audit-suite.js';
 import { describeAccountsStore } from './stores/accounts-suite.js';
 import { describeBackendStore } from './stores/backend-suite.js';
 import { describeDirectoryStore } from './stores/directory-suite.js';
+import { describeEnrolmentStore } from './stores/enrolment-suite.js';
 import { describeEvents } from './stores/events-suite.js';
 import { describePostgresBackups } from './stores/postgres-backup-suite.js';
 import { describePostgresMigrations } from './stores/postgres-migrations-suite.js';
@@ -19,6 +20,7 @@ import {
   postgresAccounts,
   postgresBackendStores,
   postgresDirectoryStores,
+  postgresEnrolments,
   postgresEvents,
   postgresIssuerStores,
 } from './stores/postgres-places.js';
@@ -38,6 +40,7 @@ if (server === undefined) {
   describeEvents('a PostgreSQL backend store', postgresEvents(server));
   describeAudit('a PostgreSQL backend store', postgresAudit(server));
   describeAccountsStore('a PostgreSQL store of accounts', postgresAccounts(server));
+  describeEnrolmentStore('a PostgreSQL store of enrolments', postgresEnrolments(server));
   describePostgresBackups(server);
   describePostgresMigrations(server);
 

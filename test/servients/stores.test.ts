@@ -3,6 +3,7 @@ import { describeAudit } from './stores/audit-suite.js';
 import { describeAccountsStore } from './stores/accounts-suite.js';
 import { describeBackendStore } from './stores/backend-suite.js';
 import { describeDirectoryStore } from './stores/directory-suite.js';
+import { describeEnrolmentStore } from './stores/enrolment-suite.js';
 import { describeEvents } from './stores/events-suite.js';
 import { describeGatewayStore } from './stores/gateway-suite.js';
 import { describeIssuerStore } from './stores/issuer-suite.js';
@@ -12,6 +13,7 @@ import {
   sqliteAccounts,
   sqliteBackendStores,
   sqliteDirectoryStores,
+  sqliteEnrolments,
   sqliteEvents,
   sqliteGatewayStores,
   sqliteIssuerStores,
@@ -26,3 +28,4 @@ describeEvents('a SQLite backend store', sqliteEvents);
 describeAudit('a SQLite backend store', sqliteAudit);
 describeAccountsStore('a SQLite store of accounts', sqliteAccounts);
 describeIssuerStore('a SQLite issuer store', sqliteIssuerStores);
+describeEnrolmentStore('a SQLite store of enrolments', sqliteEnrolments);

@@ -21,6 +21,7 @@ import { Database, type Session } from './database.js';
 import { appendAudit, PostgresAudit } from './audit.js';
 import { PostgresDirectoryStore } from './directory-store.js';
 import { appendEvent, PostgresEvents } from './events.js';
+import { PostgresEnrolmentStore } from './enrolment-store.js';
 import { PostgresIssuerStore } from './issuer-store.js';
 import { keepItems } from './kept.js';
 import { lock } from './locks.js';
@@ -49,6 +50,7 @@ export async function openPostgresBackendStore(url: string, suite: SuiteName): P
       accounts: new PostgresAccountsStore(database),
       events,
       issuer: new PostgresIssuerStore(database),
+      enrolments: new PostgresEnrolmentStore(database),
       close: async () => {
         await events.close();
         await database.close();

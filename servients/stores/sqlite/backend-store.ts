@@ -19,6 +19,7 @@ import type {
   StoredRecord,
 } from '../../../things/stores.js';
 import { SqliteAccountsStore } from './accounts-store.js';
+import type { EnrolmentStore } from '../../../things/enrolment-store.js';
 import type { IssuerStore, LoginStore } from '../../../things/issuer-store.js';
 import { SqliteCommandStore } from './command-store.js';
 import { openStore, type Closable, type Database, type Statement, type StoreOptions } from './database.js';
@@ -26,6 +27,7 @@ import { deliveries } from '../deliveries.js';
 import { SqliteDirectoryStore } from './directory-store.js';
 import { SqliteAudit } from './audit.js';
 import { SqliteEvents } from './events.js';
+import { SqliteEnrolmentStore } from './enrolment-store.js';
 import { SqliteIssuerStore } from './issuer-store.js';
 import { KeptItems } from './kept.js';
 import { Retention } from './retention.js';
@@ -48,6 +50,7 @@ export const openBackendStore = (path: string, options: StoreOptions = {}): Open
       accounts: new SqliteAccountsStore(database, events),
       events,
       issuer: new SqliteIssuerStore(database),
+      enrolments: new SqliteEnrolmentStore(database),
       close: () => {
         database.close();
       },
@@ -62,6 +65,7 @@ export interface OpenBackendStore extends Closable {
   readonly accounts: AccountsStore;
   readonly events: BackendEvents;
   readonly issuer: IssuerStore & LoginStore;
+  readonly enrolments: EnrolmentStore;
 }
 
 type StoredEpoch = StoredRecord & Pick<EpochRow, 'th2'>;

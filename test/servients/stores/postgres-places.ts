@@ -1,5 +1,6 @@
 import { openPostgresBackendStore } from '../../../servients/stores/postgres/backend-store.js';
 import type { BackendStores } from '../../../servients/stores/backend.js';
+import type { EnrolmentStore } from '../../../things/enrolment-store.js';
 import type { IssuerStore, LoginStore } from '../../../things/issuer-store.js';
 import type { BackendStore, DirectoryStore } from '../../../things/stores.js';
 import type { PostgresServer } from '../../support/postgres.js';
@@ -27,6 +28,8 @@ export const postgresDirectoryStores = (server: PostgresServer): StoreFactory<Di
   postgresPlaces(server, ({ directory }) => directory);
 export const postgresIssuerStores = (server: PostgresServer): StoreFactory<IssuerStore & LoginStore> =>
   postgresPlaces(server, ({ issuer }) => issuer);
+export const postgresEnrolments = (server: PostgresServer): StoreFactory<EnrolmentStore> =>
+  postgresPlaces(server, ({ enrolments }) => enrolments);
 export const postgresEvents = (server: PostgresServer): StoreFactory<StoreWithEvents> =>
   postgresPlaces(server, (o) => o);
 export const postgresAudit = (server: PostgresServer): StoreFactory<StoreWithAudit> => postgresPlaces(server, (o) => o);

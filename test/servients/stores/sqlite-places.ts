@@ -5,6 +5,7 @@ import { openBackendStore } from '../../../servients/stores/sqlite/backend-store
 import type { Closable, StoreOptions } from '../../../servients/stores/sqlite/database.js';
 import { openGatewayStore } from '../../../servients/stores/sqlite/gateway-store.js';
 import { openMeterStore } from '../../../servients/stores/sqlite/meter-store.js';
+import type { EnrolmentStore } from '../../../things/enrolment-store.js';
 import type { IssuerStore, LoginStore } from '../../../things/issuer-store.js';
 import type { BackendStore, DirectoryStore, GatewayStore, MeterStore } from '../../../things/stores.js';
 import type { StoreWithAudit } from './audit-suite.js';
@@ -52,6 +53,7 @@ export const sqliteIssuerStores: StoreFactory<IssuerStore & LoginStore> = sqlite
   openBackendStore,
   (o) => o.issuer,
 );
+export const sqliteEnrolments: StoreFactory<EnrolmentStore> = sqlitePlaces(openBackendStore, (o) => o.enrolments);
 export const sqliteEvents: StoreFactory<StoreWithEvents> = sqlitePlaces(openBackendStore, (o) => o);
 export const sqliteAudit: StoreFactory<StoreWithAudit> = sqlitePlaces(openBackendStore, (o) => o);
 export const sqliteAccounts: StoreFactory<StoreOfAccounts> = sqlitePlaces(openBackendStore, (o) => o);
