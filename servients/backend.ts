@@ -1,5 +1,4 @@
 /** The backend as a process part: REST API, directory and event stream on one port, over one database. */
-import { randomUUID } from 'node:crypto';
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import { toHex } from '../crypto/bytes.js';
 import type { CaCertificate, Certificate } from '../crypto/certificate.js';
@@ -137,7 +136,7 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
 
 async function makeContext(
   { identity, suite, trustedRoots, audience, version, log, onEpochEndorsed, nowS = systemNowS }: BackendOptions,
-  { backend: store, directory: directoryStore, events, audit: auditStore }: BackendStores,
+  { backend: store, directory: directoryStore, events, audit: auditStore, idempotency }: BackendStores,
 ): Promise<Omit<RestContext, 'hub' | 'readiness' | keyof EventTopics>> {
   const onEpochRecorded = onEpochEndorsed ?? (() => undefined);
   const backend = await Backend.load({
@@ -152,11 +151,11 @@ async function makeContext(
     events,
     onEpochRecorded,
   });
-  const directory = new Directory({ store: directoryStore, nowS, newId: () => `urn:uuid:${randomUUID()}` });
+  const directory = new Directory({ store: directoryStore, nowS });
   const audit = new AuditLog(auditStore, { suite, identity, nowS });
   const roots = caCertificates(trustedRoots);
   const access = new Access(makeTokenVerifier({ suite, trustedRoots: roots, audience }), backend, nowS);
-  return { backend, directory, store, access, audit, identity, suite, version, nowS };
+  return { backend, directory, store, access, audit, idempotency, identity, suite, version, nowS };
 }
 
 /** Logs start and stop, with what was configured. @returns what logs the stop, and signs how far the log has come */

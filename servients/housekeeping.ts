@@ -3,13 +3,16 @@ import { setImmediate } from 'node:timers/promises';
 import type { Log } from '../things/parts.js';
 import type { Directory } from '../things/directory.js';
 import type { AuditLog } from '../things/audit-log.js';
+import type { IdempotencyStore } from '../things/idempotency-store.js';
 import type { IssuerStore } from '../things/issuer-store.js';
 import type { BackendStore } from '../things/stores.js';
+import { idempotencyS } from './rest/idempotency.js';
 
 export interface HousekeepingParts {
   readonly directory: Directory;
   readonly store: BackendStore;
   readonly issuerStore: IssuerStore;
+  readonly idempotency: IdempotencyStore;
   readonly nowS: () => number;
   readonly log: Log;
   /** Undefined: readings are kept. */
@@ -37,11 +40,12 @@ export function startHousekeeping(parts: HousekeepingParts): () => Promise<void>
 }
 
 async function round(parts: HousekeepingParts, stopping: AbortSignal): Promise<void> {
-  const { directory, issuerStore, nowS, log } = parts;
+  const { directory, issuerStore, idempotency, nowS, log } = parts;
   try {
     const ids = await directory.purge();
     if (ids.length > 0) log.info({ ids }, 'Thing Descriptions have expired');
     await issuerStore.purgeIssuer(nowS());
+    await idempotency.purgeIdempotency(nowS() - idempotencyS);
     const entries = await dropOldEntries(parts, stopping);
     if (entries > 0) log.info({ entries }, 'entries that are older than the retention policy says were given up');
     await parts.audit.checkpointIfDue();

@@ -10,7 +10,6 @@ export interface DirectoryParts {
   readonly store: DirectoryStore;
   readonly nowS: () => number;
   /** An identifier for a TD that has none, never the same twice: `urn:uuid:…` (WoT Discovery §7.3.1.2). */
-  readonly newId: () => string;
 }
 
 /** A TD with the directory's registration information (WoT Discovery §7.3.1, `registration`). */
@@ -54,14 +53,13 @@ export class Directory {
   }
 
   /**
-   * Registers an anonymous TD under an identifier of the directory's.
+   * Registers an anonymous TD under an identifier that nobody has, or the same again.
    * @returns the identifier
    * @throws TdInvalidError; MalformedError `too-large`
    */
-  async add(td: unknown, owner: string): Promise<string> {
+  async add(id: string, td: unknown, owner: string): Promise<string> {
     const described = validTd(td);
     if ('id' in described) throw invalid('id', 'a TD with an id is put under that id');
-    const id = this.#parts.newId();
     await this.#save(id, { ...described, id }, owner);
     return id;
   }

@@ -253,6 +253,17 @@ export interface EpochRow {
   readonly recordedS: number;
 }
 
+export type EpochPlace = Pick<EpochRow, 'epoch' | 'attempt'>;
+
+/** A grant of a meter to a reader, without its contents. */
+export interface GrantedEpoch extends EpochPlace {
+  /** Ascending; grants that come at the same time may be numbered in another order. */
+  readonly position: number;
+  readonly meter: Uint8Array;
+  readonly gid: Uint8Array;
+  readonly receivedS: number;
+}
+
 /** The record of an epoch, and the bundle by which the backend endorses it. */
 export interface EndorsedRecord {
   readonly record: Uint8Array;
@@ -319,8 +330,8 @@ export interface BackendStore {
     endorsed: EndorsedRecord,
     audit?: readonly AuditFacts[],
   ): Promise<{ readonly endorsement: Uint8Array; readonly fresh: boolean }>;
-  /** The newest first. */
-  epochs(gid: Uint8Array, limit: number): Promise<readonly EpochRow[]>;
+  /** The newest first; or of those that come before one. */
+  epochs(gid: Uint8Array, limit: number, before?: EpochPlace): Promise<readonly EpochRow[]>;
   loadEpoch(gid: Uint8Array, epoch: number, attempt: number): Promise<StoredRecord | undefined>;
 
   /** As `GatewayStore.accept`, keeping every item. */
@@ -349,6 +360,8 @@ export interface BackendStore {
   dropOldEntries(beforeS: number): Promise<number>;
   /** What was given up of a meter, ascending. */
   droppedEntries(meter: Uint8Array): Promise<readonly DroppedStretch[]>;
+  /** Of which epochs a reader was granted the readings of which meters: in the order in which the grants came. */
+  grantedEpochs(reader: Uint8Array, afterPosition: number, limit: number): Promise<readonly GrantedEpoch[]>;
   /** Grants of a meter to a reader, newest last. */
   grants(meter: Uint8Array, reader: Uint8Array): Promise<readonly Uint8Array[]>;
 }

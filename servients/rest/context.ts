@@ -3,6 +3,7 @@ import type { Suite } from '../../crypto/suite.js';
 import type { AuditLog } from '../../things/audit-log.js';
 import type { Backend } from '../../things/backend.js';
 import type { Directory } from '../../things/directory.js';
+import type { IdempotencyStore } from '../../things/idempotency-store.js';
 import type { Identity } from '../../things/parts.js';
 import type { BackendStore } from '../../things/stores.js';
 import type { SseHub } from '../bindings/sse.js';
@@ -17,6 +18,7 @@ export interface RestContext extends EventTopics {
   readonly access: Access;
   readonly audit: AuditLog;
   readonly readiness: Readiness;
+  readonly idempotency: IdempotencyStore;
   readonly identity: Identity;
   readonly suite: Suite;
   readonly version: string;

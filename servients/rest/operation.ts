@@ -44,26 +44,47 @@ export interface Operation {
   readonly params?: Properties;
   readonly query?: Properties;
   readonly body?: object;
+  /** Whether the same request again under an Idempotency-Key is answered and not done again; see idempotency.ts. */
+  readonly creates?: boolean;
   readonly gives: Readonly<Record<number, Answer>>;
   /** Statuses of refusals beyond those that every operation may give. */
   readonly refuses?: readonly number[];
 }
 
+const idempotencyHeaders = {
+  type: 'object',
+  properties: {
+    'idempotency-key': {
+      type: 'string',
+      description:
+        'Chosen by the caller, and known for 24 hours: the same request under it is answered as the first time.',
+      pattern: '^[\\x21-\\x7e]{1,128}$',
+    },
+  },
+};
+
 /** Any request can be malformed, above the rate, or come at a bad time. */
 const ofAny = [400, 429, 431, 500, 503];
 
 export function operation(description: Operation): FastifySchema {
-  const { id, tag, params, query = {}, body, gives, refuses = [], ...texts } = description;
+  const { id, tag, params, query = {}, body, gives, refuses = [], creates = false, ...texts } = description;
   return {
     ...texts,
     operationId: id,
     tags: [tag],
     ...(params && { params: pathParams(params) }),
     querystring: queryFields(query),
+    ...(creates && { headers: idempotencyHeaders }),
     ...(body && { body }),
     response: gives,
     // Replaced by references to the common answers when the description is made.
-    'x-refusals': [...ofAny, ...(params ? [404, 414] : []), ...(body ? [413, 415] : []), ...refuses],
+    'x-refusals': [
+      ...ofAny,
+      ...(params ? [404, 414] : []),
+      ...(body ? [413, 415] : []),
+      ...(creates ? [409, 422] : []),
+      ...refuses,
+    ],
   } as FastifySchema;
 }
 

@@ -34,6 +34,11 @@ export const problemCodes: Readonly<Record<string, ProblemCode>> = {
   ),
   'headers-too-large': code(431, 'The header fields are too large.', 'Send fewer or shorter ones.'),
   'host-malformed': code(400, 'There must be one Host header, and a valid one.', mend),
+  'idempotency-key-reused': code(
+    422,
+    'The Idempotency-Key was sent with another request before.',
+    'Choose a new key for each request.',
+  ),
   'input-invalid': code(400, 'A parameter or the body is not what the description allows; the detail names it.', mend),
   'media-type-unsupported': code(
     415,
@@ -113,6 +118,16 @@ export const problemCodes: Readonly<Record<string, ProblemCode>> = {
   'message-malformed': code(400, 'The message does not have the fields of its type.', build),
   'td-invalid': code(400, 'The Thing Description is not valid; validationErrors says where.', mend),
   'chain-broken': code(409, 'The entry does not continue the chain of its meter.', 'Upload what is missing before it.'),
+  'command-conflict': code(
+    409,
+    'Another command of this operator has that number.',
+    'Sign it again with the next number.',
+  ),
+  'commands-waiting': code(
+    429,
+    'As many commands wait for meters as may.',
+    'Wait until some are answered or have expired.',
+  ),
   'delegation-absent': code(
     409,
     'The list was changed under a delegation that is not there.',
@@ -134,6 +149,7 @@ export const problemCodes: Readonly<Record<string, ProblemCode>> = {
     'The record rests on a list that is not known here.',
     'Publish the list, then the record.',
   ),
+  'request-under-way': code(409, 'The request with this Idempotency-Key is being done.', later),
   'sequence-conflict': code(
     409,
     'Another entry of that sequence is kept.',

@@ -8,6 +8,7 @@ import { HttpRefusal } from '../bindings/http-problem.js';
 import { open } from './access.js';
 import { assertIfMatch, etagOf } from './conditional.js';
 import { directoryUrn, type RestContext } from './context.js';
+import { creations } from './idempotency.js';
 import { parseJson } from './messages.js';
 import { noContent, operation } from './operation.js';
 
@@ -101,10 +102,12 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
     tag: 'Directory',
     summary: 'Register a Thing Description without an id, as a gateway',
     body,
+    creates: true,
     gives: { 201: { ...noContent('Registered'), headers: { location: { type: 'string' } } } },
   });
-  scope.post('/things', { ...write, schema: ofCreate }, async (request, reply) => {
-    const id = await directory.add(request.body, ownerOf(request));
+  const creation = creations(context);
+  scope.post('/things', { ...write, ...creation.hooks, schema: ofCreate }, async (request, reply) => {
+    const id = await directory.add(`urn:uuid:${creation.newId(request)}`, request.body, ownerOf(request));
     return reply
       .code(201)
       .header('location', `/things/${encodeURIComponent(id)}`)

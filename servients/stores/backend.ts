@@ -5,6 +5,7 @@ import type { SuiteName } from '../../crypto/suite.js';
 import type { CommandStore } from '../../things/command-store.js';
 import type { AccountsStore, AuditStore, BackendEvents, BackendStore, DirectoryStore } from '../../things/stores.js';
 import type { EnrolmentStore } from '../../things/enrolment-store.js';
+import type { IdempotencyStore } from '../../things/idempotency-store.js';
 import type { IssuerStore, LoginStore } from '../../things/issuer-store.js';
 import { isPostgresUrl, isUrl } from '../database-url.js';
 import type { PoolStatus } from './postgres/database.js';
@@ -17,6 +18,7 @@ export interface BackendStores {
   readonly accounts: AccountsStore;
   readonly events: BackendEvents;
   readonly audit: AuditStore;
+  readonly idempotency: IdempotencyStore;
   readonly issuer: IssuerStore & LoginStore;
   readonly enrolments: EnrolmentStore;
   /** Of PostgreSQL's connections; undefined with SQLite. */

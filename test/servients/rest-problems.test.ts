@@ -27,7 +27,7 @@ const told =
   /(?:Malformed|Conflict|NotFound|Limit|Unavailable)Error\(\s*'([a-z0-9-]+)'|(?:HttpRefusal|problemOf)\(\s*\d+,\s*'([a-z0-9-]+)'/g;
 
 /** CoAP, what lies behind a meter or a gateway, and what a reader finds when it opens what is sealed. */
-const elsewhere = /servients\/bindings\/coap-|crypto\/envelope\/(?:senml|sealing|obeying)/;
+const elsewhere = /servients\/(?:bindings\/coap-|sources\/)|crypto\/envelope\/(?:senml|sealing|obeying)/;
 
 /** Of what is read from the backend's own files and database. */
 const ofOwn = new Set(['audit-malformed', 'suite-unknown']);
@@ -108,6 +108,28 @@ describe('a backend', () => {
     expectProblem(await backend.call('DELETE', path, { as: n.gateway, headers: seen }), 412, 'precondition-failed');
     expect((await backend.call('GET', path)).body).toMatchObject({ title: 'Two' });
     expect((await put('Three', { 'if-match': '*' })).status).toBe(204);
+  });
+
+  it('answers a repeat under an Idempotency-Key as the first time, and creates nothing twice', async () => {
+    const td = {
+      '@context': 'https://www.w3.org/2022/wot/td/v1.1',
+      title: 'Lamp',
+      securityDefinitions: { nosec_sc: { scheme: 'nosec' } },
+      security: 'nosec_sc',
+    };
+    const post = (key: string, body: object) =>
+      backend.call('POST', '/things', { as: n.gateway, body, headers: { 'idempotency-key': key } });
+    const count = async () => ((await backend.call('GET', '/things')).body as readonly unknown[]).length;
+    const before = await count();
+    const first = await post('order-1', td);
+    expect(first.status).toBe(201);
+    const again = await post('order-1', td);
+    expect([again.status, again.headers.get('location')]).toEqual([201, first.headers.get('location')]);
+    expectProblem(await post('order-1', { ...td, title: 'Fan' }), 422, 'idempotency-key-reused');
+    expectProblem(await post('order-2', { title: 'no TD' }), 400, 'td-invalid');
+    expect((await post('order-2', td)).headers.get('location')).not.toBe(first.headers.get('location'));
+    expectProblem(await post('a b', td), 400, 'input-invalid');
+    expect(await count()).toBe(before + 2);
   });
 
   it('says how many requests are left, and with 429 when there are more', async () => {

@@ -14,6 +14,7 @@ import { describeEnrolmentStore } from './stores/enrolment-suite.js';
 import { describeEvents } from './stores/events-suite.js';
 import { describePostgresBackups } from './stores/postgres-backup-suite.js';
 import { describePostgresMigrations } from './stores/postgres-migrations-suite.js';
+import { describeIdempotencyStore } from './stores/idempotency-suite.js';
 import { describeIssuerStore } from './stores/issuer-suite.js';
 import {
   postgresAudit,
@@ -22,6 +23,7 @@ import {
   postgresDirectoryStores,
   postgresEnrolments,
   postgresEvents,
+  postgresIdempotencyStores,
   postgresIssuerStores,
 } from './stores/postgres-places.js';
 import { bytes, nowS, reading, readings } from './stores/samples.js';
@@ -36,6 +38,7 @@ if (server === undefined) {
 } else {
   describeBackendStore('a PostgreSQL backend store', postgresBackendStores(server));
   describeDirectoryStore('a PostgreSQL directory store', postgresDirectoryStores(server));
+  describeIdempotencyStore('a PostgreSQL store of requests', postgresIdempotencyStores(server));
   describeIssuerStore('a PostgreSQL issuer store', postgresIssuerStores(server));
   describeEvents('a PostgreSQL backend store', postgresEvents(server));
   describeAudit('a PostgreSQL backend store', postgresAudit(server));

@@ -6,6 +6,7 @@ import { describeDirectoryStore } from './stores/directory-suite.js';
 import { describeEnrolmentStore } from './stores/enrolment-suite.js';
 import { describeEvents } from './stores/events-suite.js';
 import { describeGatewayStore } from './stores/gateway-suite.js';
+import { describeIdempotencyStore } from './stores/idempotency-suite.js';
 import { describeIssuerStore } from './stores/issuer-suite.js';
 import { describeMeterStore } from './stores/meter-suite.js';
 import {
@@ -16,6 +17,7 @@ import {
   sqliteEnrolments,
   sqliteEvents,
   sqliteGatewayStores,
+  sqliteIdempotencyStores,
   sqliteIssuerStores,
   sqliteMeterStores,
 } from './stores/sqlite-places.js';
@@ -27,5 +29,6 @@ describeDirectoryStore('a SQLite directory store', sqliteDirectoryStores);
 describeEvents('a SQLite backend store', sqliteEvents);
 describeAudit('a SQLite backend store', sqliteAudit);
 describeAccountsStore('a SQLite store of accounts', sqliteAccounts);
+describeIdempotencyStore('a SQLite store of requests', sqliteIdempotencyStores);
 describeIssuerStore('a SQLite issuer store', sqliteIssuerStores);
 describeEnrolmentStore('a SQLite store of enrolments', sqliteEnrolments);

@@ -9,6 +9,7 @@ import type {
   EndorsedRecord,
   EntryRow,
   EpochRow,
+  GrantedEpoch,
   ListRow,
   StoredItem,
   StoredRecord,
@@ -22,7 +23,9 @@ import { appendAudit, PostgresAudit } from './audit.js';
 import { PostgresDirectoryStore } from './directory-store.js';
 import { appendEvent, PostgresEvents } from './events.js';
 import { PostgresEnrolmentStore } from './enrolment-store.js';
+import { PostgresIdempotencyStore } from './idempotency-store.js';
 import { PostgresIssuerStore } from './issuer-store.js';
+import { beyondAllEpochs } from '../epoch-place.js';
 import { keepItems } from './kept.js';
 import { lock } from './locks.js';
 import { assertCurrent, migrate, migrations } from './migrate.js';
@@ -49,6 +52,7 @@ export async function openPostgresBackendStore(url: string, suite: SuiteName): P
       directory: new PostgresDirectoryStore(database),
       accounts: new PostgresAccountsStore(database),
       events,
+      idempotency: new PostgresIdempotencyStore(database),
       issuer: new PostgresIssuerStore(database),
       enrolments: new PostgresEnrolmentStore(database),
       close: async () => {
@@ -164,10 +168,11 @@ class PostgresBackendStore implements BackendStore {
     });
   }
 
-  epochs(gid: Uint8Array, limit: number): Promise<readonly EpochRow[]> {
+  epochs(gid: Uint8Array, limit: number, before = beyondAllEpochs): Promise<readonly EpochRow[]> {
     return this.#database.rows(
-      `SELECT ${epochColumns} FROM ${epochAndList} WHERE gid = $1 ORDER BY epoch DESC, attempt DESC LIMIT $2::bigint`,
-      [gid, limit],
+      `SELECT ${epochColumns} FROM ${epochAndList} WHERE gid = $1 AND (epoch, attempt) < ($2::bigint, $3::integer)
+       ORDER BY epoch DESC, attempt DESC LIMIT $4::bigint`,
+      [gid, before.epoch, before.attempt, limit],
     );
   }
 
@@ -219,6 +224,15 @@ class PostgresBackendStore implements BackendStore {
     return this.#database.rows(
       `SELECT first, last, previous_hash AS "previousHash", hash FROM dropped_stretch WHERE ${ofMeter} ORDER BY first`,
       [meter],
+    );
+  }
+
+  grantedEpochs(reader: Uint8Array, afterPosition: number, limit: number): Promise<readonly GrantedEpoch[]> {
+    return this.#database.rows(
+      `SELECT reader_grant.id AS position, cert_hash AS meter, gid, epoch, attempt, received_s AS "receivedS"
+       FROM reader_grant JOIN meter ON meter.id = reader_grant.meter
+       WHERE reader = $1 AND reader_grant.id > $2::bigint ORDER BY reader_grant.id LIMIT $3::bigint`,
+      [reader, afterPosition, limit],
     );
   }
 

@@ -14,20 +14,24 @@ import type {
   EndorsedRecord,
   EntryRow,
   EpochRow,
+  GrantedEpoch,
   ListRow,
   StoredItem,
   StoredRecord,
 } from '../../../things/stores.js';
+import type { IdempotencyStore } from '../../../things/idempotency-store.js';
 import { SqliteAccountsStore } from './accounts-store.js';
 import type { EnrolmentStore } from '../../../things/enrolment-store.js';
 import type { IssuerStore, LoginStore } from '../../../things/issuer-store.js';
 import { SqliteCommandStore } from './command-store.js';
+import { beyondAllEpochs } from '../epoch-place.js';
 import { openStore, type Closable, type Database, type Statement, type StoreOptions } from './database.js';
 import { deliveries } from '../deliveries.js';
 import { SqliteDirectoryStore } from './directory-store.js';
 import { SqliteAudit } from './audit.js';
 import { SqliteEvents } from './events.js';
 import { SqliteEnrolmentStore } from './enrolment-store.js';
+import { SqliteIdempotencyStore } from './idempotency-store.js';
 import { SqliteIssuerStore } from './issuer-store.js';
 import { KeptItems } from './kept.js';
 import { Retention } from './retention.js';
@@ -49,6 +53,7 @@ export const openBackendStore = (path: string, options: StoreOptions = {}): Open
       directory: new SqliteDirectoryStore(database),
       accounts: new SqliteAccountsStore(database, events),
       events,
+      idempotency: new SqliteIdempotencyStore(database),
       issuer: new SqliteIssuerStore(database),
       enrolments: new SqliteEnrolmentStore(database),
       close: () => {
@@ -63,6 +68,7 @@ export interface OpenBackendStore extends Closable {
   readonly commands: CommandStore;
   readonly directory: DirectoryStore;
   readonly accounts: AccountsStore;
+  readonly idempotency: IdempotencyStore;
   readonly events: BackendEvents;
   readonly issuer: IssuerStore & LoginStore;
   readonly enrolments: EnrolmentStore;
@@ -132,11 +138,12 @@ class SqliteBackendStore implements BackendStore {
   readonly #endorse: Statement<[endorsement: Uint8Array, ...EpochKey]>;
   readonly #listBelow: Statement<EpochKey, ListOrder>;
   readonly #listAbove: Statement<EpochKey, ListOrder>;
-  readonly #epochs: Statement<[gid: Uint8Array, limit: number], EpochRow>;
+  readonly #epochs: Statement<[gid: Uint8Array, epoch: number, attempt: number, limit: number], EpochRow>;
   readonly #entries: PerKind<[meter: Uint8Array, afterSequence: number, limit: number]>;
   readonly #lastEntries: PerKind<[meter: Uint8Array, limit: number]>;
   readonly #readingCounts: Statement<[], ReadingCount>;
   readonly #readingCount: Statement<[meter: Uint8Array], ReadingCount>;
+  readonly #grantedEpochs: Statement<[reader: Uint8Array, afterPosition: number, limit: number], GrantedEpoch>;
   readonly #grants: Statement<[meter: Uint8Array, reader: Uint8Array], { readonly message: Uint8Array }>;
 
   constructor(database: Database, events: SqliteEvents, audit: SqliteAudit) {
@@ -171,7 +178,8 @@ class SqliteBackendStore implements BackendStore {
     );
     this.#listAbove = database.prepare(`${listOrder} AND (epoch, attempt) > (?, ?) ORDER BY epoch, attempt LIMIT 1`);
     this.#epochs = database.prepare(
-      `SELECT ${epochColumns} FROM ${epochAndList} WHERE gid = ? ORDER BY epoch DESC, attempt DESC LIMIT ?`,
+      `SELECT ${epochColumns} FROM ${epochAndList} WHERE gid = ? AND (epoch, attempt) < (?, ?)
+       ORDER BY epoch DESC, attempt DESC LIMIT ?`,
     );
     this.#entries = perKind(database, 'AND sequence > ? ORDER BY sequence LIMIT ?');
     this.#lastEntries = perKind(database, 'ORDER BY sequence DESC LIMIT ?');
@@ -179,6 +187,11 @@ class SqliteBackendStore implements BackendStore {
        WHERE last_sequence > 0`;
     this.#readingCounts = database.prepare(`${counts} ORDER BY cert_hash`);
     this.#readingCount = database.prepare(`${counts} AND cert_hash = ?`);
+    this.#grantedEpochs = database.prepare(
+      `SELECT reader_grant.id AS position, cert_hash AS meter, gid, epoch, attempt, received_s AS receivedS
+       FROM reader_grant JOIN meter ON meter.id = reader_grant.meter
+       WHERE reader = ? AND reader_grant.id > ? ORDER BY reader_grant.id LIMIT ?`,
+    );
     this.#grants = database.prepare(
       `SELECT message FROM reader_grant JOIN meter ON meter.id = reader_grant.meter
        WHERE cert_hash = ? AND reader = ? ORDER BY reader_grant.id`,
@@ -256,8 +269,8 @@ class SqliteBackendStore implements BackendStore {
     return saved;
   }
 
-  async epochs(gid: Uint8Array, limit: number): Promise<readonly EpochRow[]> {
-    return this.#database.read(() => this.#epochs.all(gid, limit));
+  async epochs(gid: Uint8Array, limit: number, before = beyondAllEpochs): Promise<readonly EpochRow[]> {
+    return this.#database.read(() => this.#epochs.all(gid, before.epoch, before.attempt, limit));
   }
 
   async loadEpoch(gid: Uint8Array, epoch: number, attempt: number): Promise<StoredEpoch | undefined> {
@@ -302,6 +315,10 @@ class SqliteBackendStore implements BackendStore {
 
   async droppedEntries(meter: Uint8Array): Promise<readonly DroppedStretch[]> {
     return this.#retention.ofMeter(meter);
+  }
+
+  async grantedEpochs(reader: Uint8Array, afterPosition: number, limit: number): Promise<readonly GrantedEpoch[]> {
+    return this.#database.read(() => this.#grantedEpochs.all(reader, afterPosition, limit));
   }
 
   async grants(meter: Uint8Array, reader: Uint8Array): Promise<readonly Uint8Array[]> {

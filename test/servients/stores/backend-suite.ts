@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { toHex } from '../../../crypto/bytes.js';
 import type { BackendStore, EndorsedRecord, EpochRow, ListRow } from '../../../things/stores.js';
 import { describeAccept } from './accept-suite.js';
 import { placesOf, type StoreFactory } from './factory.js';
@@ -143,6 +144,9 @@ export function describeBackendStore(name: string, factory: StoreFactory<Backend
       for (const row of rows) await store.saveEpoch(row, endorsed());
       expect(await store.epochs(gid, 10)).toEqual(rows.toReversed());
       expect(await store.epochs(gid, 2)).toEqual(rows.toReversed().slice(0, 2));
+      for (const [i, row] of rows.entries()) {
+        expect(await store.epochs(gid, 10, row)).toEqual(rows.slice(0, i).toReversed());
+      }
     });
 
     it('gives readings page by page, ascending, and the last ones', async () => {
@@ -213,6 +217,15 @@ export function describeBackendStore(name: string, factory: StoreFactory<Backend
       await store.accept([first, grant(meter, other, 1), grant(other, reader, 1)], nowS);
       await store.accept([second], nowS);
       expect(await store.grants(meter, reader)).toEqual([first.message, second.message]);
+      const granted = await store.grantedEpochs(reader, 0, 10);
+      expect(granted.map((row) => [toHex(row.meter), row.epoch])).toEqual([
+        [toHex(meter), 9],
+        [toHex(other), 1],
+        [toHex(meter), 1],
+      ]);
+      const [one, two] = granted;
+      expect(await store.grantedEpochs(reader, one!.position, 1)).toEqual([two]);
+      expect(await store.grantedEpochs(bytes(32), 0, 10)).toEqual([]);
       expect(first.gid).toEqual(sampleGid);
     });
   });

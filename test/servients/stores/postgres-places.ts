@@ -1,6 +1,7 @@
 import { openPostgresBackendStore } from '../../../servients/stores/postgres/backend-store.js';
 import type { BackendStores } from '../../../servients/stores/backend.js';
 import type { EnrolmentStore } from '../../../things/enrolment-store.js';
+import type { IdempotencyStore } from '../../../things/idempotency-store.js';
 import type { IssuerStore, LoginStore } from '../../../things/issuer-store.js';
 import type { BackendStore, DirectoryStore } from '../../../things/stores.js';
 import type { PostgresServer } from '../../support/postgres.js';
@@ -30,6 +31,8 @@ export const postgresIssuerStores = (server: PostgresServer): StoreFactory<Issue
   postgresPlaces(server, ({ issuer }) => issuer);
 export const postgresEnrolments = (server: PostgresServer): StoreFactory<EnrolmentStore> =>
   postgresPlaces(server, ({ enrolments }) => enrolments);
+export const postgresIdempotencyStores = (server: PostgresServer): StoreFactory<IdempotencyStore> =>
+  postgresPlaces(server, ({ idempotency }) => idempotency);
 export const postgresEvents = (server: PostgresServer): StoreFactory<StoreWithEvents> =>
   postgresPlaces(server, (o) => o);
 export const postgresAudit = (server: PostgresServer): StoreFactory<StoreWithAudit> => postgresPlaces(server, (o) => o);

@@ -6,6 +6,7 @@ import type { Closable, StoreOptions } from '../../../servients/stores/sqlite/da
 import { openGatewayStore } from '../../../servients/stores/sqlite/gateway-store.js';
 import { openMeterStore } from '../../../servients/stores/sqlite/meter-store.js';
 import type { EnrolmentStore } from '../../../things/enrolment-store.js';
+import type { IdempotencyStore } from '../../../things/idempotency-store.js';
 import type { IssuerStore, LoginStore } from '../../../things/issuer-store.js';
 import type { BackendStore, DirectoryStore, GatewayStore, MeterStore } from '../../../things/stores.js';
 import type { StoreWithAudit } from './audit-suite.js';
@@ -54,6 +55,10 @@ export const sqliteIssuerStores: StoreFactory<IssuerStore & LoginStore> = sqlite
   (o) => o.issuer,
 );
 export const sqliteEnrolments: StoreFactory<EnrolmentStore> = sqlitePlaces(openBackendStore, (o) => o.enrolments);
+export const sqliteIdempotencyStores: StoreFactory<IdempotencyStore> = sqlitePlaces(
+  openBackendStore,
+  (o) => o.idempotency,
+);
 export const sqliteEvents: StoreFactory<StoreWithEvents> = sqlitePlaces(openBackendStore, (o) => o);
 export const sqliteAudit: StoreFactory<StoreWithAudit> = sqlitePlaces(openBackendStore, (o) => o);
 export const sqliteAccounts: StoreFactory<StoreOfAccounts> = sqlitePlaces(openBackendStore, (o) => o);
