@@ -1,6 +1,6 @@
 /**
  * X.509 certificates (RFC 5280) in the profile of this project: a self-signed root, issuing CAs, and leaves whose
- * identity is exactly one subject alternative name, `urn:gridring:<role>:<id>`. Everything is signed with the suite's
+ * identity is exactly one subject alternative name, `urn:gridring:<role>:<id>`, beside which a backend's may name hosts. Everything is signed with the suite's
  * own algorithm; paths are verified as in §6.1. Not here: revocation, which means not to stand in the current membership
  * list; name constraints and policies, which are refused where they are critical.
  */
@@ -179,13 +179,20 @@ const identityPattern = new RegExp(`^urn:gridring:(?<role>${roles.join('|')}):(?
 
 /** The one identity that a subject alternative name of ours has. @throws MalformedError `certificate-malformed` */
 export function parseIdentity(names: SubjectAlternativeName): Pick<LeafCertificate, 'role' | 'id'> {
+  const served = names.filter(({ dNSName, iPAddress }) => dNSName !== undefined || iPAddress !== undefined);
+  const [identity, ...more] = names.filter((name) => !served.includes(name));
   const groups =
-    names.length === 1 ? identityPattern.exec(names[0]?.uniformResourceIdentifier ?? '')?.groups : undefined;
+    more.length === 0 ? identityPattern.exec(identity?.uniformResourceIdentifier ?? '')?.groups : undefined;
   const role = roles.find((name) => name === groups?.role);
   if (!role || groups?.id === undefined)
     throw malformed('not exactly one identity of the form urn:gridring:<role>:<id>');
+  if (served.length > (mayServeNames(role) ? limits.certificateNames : 0))
+    throw malformed('DNS names and IP addresses that a certificate of this role does not have, or too many of them');
   return { role, id: groups.id };
 }
+
+/** Whose certificate may name hosts: nobody else is to pass for a server of the deployment. */
+export const mayServeNames = (role: Role): boolean => role === 'backend';
 
 /** CA certificates of a path, the root counted. */
 const maxCas = 3;

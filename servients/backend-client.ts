@@ -3,6 +3,7 @@ import { fromBase64Url, toHex } from '../crypto/bytes.js';
 import { parseCertificate, verifyChain, type Certificate, type VerifiedCertificate } from '../crypto/certificate.js';
 import { MalformedError, UnavailableError } from '../crypto/errors.js';
 import type { Suite } from '../crypto/suite.js';
+import type { Fetch } from './bindings/tls-fetch.js';
 import { cborType, coseType } from './bindings/media-types.js';
 import { refusalOf } from './bindings/peer-refusal.js';
 import { systemNowS } from './runtime.js';
@@ -15,6 +16,8 @@ export interface BackendClientOptions {
   readonly url: string;
   /** Not needed to bring a membership list, or to ask who the backend is. */
   readonly token?: () => Promise<string>;
+  /** Default: Node's. One that authorizes requests itself needs no `token`. */
+  readonly fetch?: Fetch;
 }
 
 export class BackendClient {
@@ -127,11 +130,11 @@ export class BackendClient {
   }
 
   async #fetch(path: string, init: RequestInit): Promise<Response> {
-    const { url } = this.#options;
+    const { url, fetch: send = fetch } = this.#options;
     let response: Response;
     try {
       const signal = init.signal ?? AbortSignal.timeout(requestTimeoutMs);
-      response = await fetch(`${url}/api/v1/${path}`, { ...init, signal });
+      response = await send(`${url}/api/v1/${path}`, { ...init, signal });
     } catch (cause) {
       throw new UnavailableError('backend-unreachable', `the backend at ${url} does not answer`, cause);
     }

@@ -2,6 +2,7 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import { toHex } from '../crypto/bytes.js';
 import type { CaCertificate, Certificate } from '../crypto/certificate.js';
+import { toPem } from '../crypto/certificate/pem.js';
 import { CertificateCache } from '../crypto/certificate/cache.js';
 import { SetupError } from '../crypto/errors.js';
 import type { Suite } from '../crypto/suite.js';
@@ -12,7 +13,7 @@ import { Directory } from '../things/directory.js';
 import type { Identity } from '../things/parts.js';
 import type { EpochRow } from '../things/stores.js';
 import { makeHttpApp, type HttpAppOptions } from './bindings/http-app.js';
-import { hostOf } from './bindings/host.js';
+import { hostOf, isLoopback } from './bindings/host.js';
 import { SseHub, sseDefaults } from './bindings/sse.js';
 import { scopesOfPerson } from './auth/principal.js';
 import type { PersonRole } from './auth/roles.js';
@@ -41,7 +42,14 @@ export interface BackendOptions {
   /** Entries of meters' chains, and of the audit log, that are older are given up. Default: they are kept. */
   readonly retention?: { readonly readingsDays?: number; readonly auditDays?: number };
   /** Port 0 takes a free one. */
-  readonly listen: { readonly address: string; readonly port: number };
+  readonly listen: {
+    readonly address: string;
+    readonly port: number;
+    /** Serves HTTPS: the chain, leaf first, and its key; PEM. */
+    readonly tls?: { readonly certificate: string; readonly key: string };
+    /** Lets it serve plain HTTP on an address that others reach. */
+    readonly dangerouslyServePlainHttp?: boolean;
+  };
   /** What callers' tokens must be for. */
   readonly audience: string;
   /** Of the software, as it is shown. */
@@ -73,10 +81,11 @@ const drainMs = 5_000;
 
 /**
  * Opens the database, serves, and registers its own TD and the directory's.
- * @throws SetupError `port-in-use`, `port-unusable` and those of `openBackendStores`
+ * @throws SetupError `plain-http`, `port-in-use`, `port-unusable` and those of `openBackendStores`
  */
 export async function runBackend(options: BackendOptions): Promise<RunningBackend> {
   const { dataDir, database, suite } = options;
+  assertPrivate(options.listen);
   const store = await openBackendStores({ dataDir, ...(database !== undefined && { database }), suite: suite.name });
   let app: FastifyInstance | undefined;
   let endHousekeeping: (() => Promise<void>) | undefined;
@@ -92,11 +101,16 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
     await store.close();
   };
   try {
+    const tls = options.listen.tls && {
+      ...options.listen.tls,
+      clientRoots: options.trustedRoots.map(({ der }) => toPem(der)),
+    };
     app = makeHttpApp({
       ...options.http,
       limits: { drainMs, ...options.http?.limits },
       log: options.log,
       problemType,
+      ...(tls && { tls }),
     });
     const hub = new SseHub(sseDefaults, () => {
       options.http?.observer?.refused('slow-reader');
@@ -115,7 +129,7 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
     issuer = options.embeddedIssuer === true ? embeddedIssuer(options, context, store) : undefined;
     issuer?.mount(app);
     const port = await listen(app, options.listen);
-    const url = options.publicOrigin ?? `http://${hostOf(options.listen.address)}:${port}`;
+    const url = options.publicOrigin ?? `${tls ? 'https' : 'http'}://${hostOf(options.listen.address)}:${port}`;
     issuer?.begin(url);
     await registerOwnTds(context, url);
     endAudit = await auditRun(context, options);
@@ -208,6 +222,16 @@ const embeddedIssuer = (
 
 const caCertificates = (certificates: readonly Certificate[]): readonly CaCertificate[] =>
   certificates.filter((certificate): certificate is CaCertificate => certificate.role === 'ca');
+
+/** Whoever reads tokens on the way may use them. @throws SetupError `plain-http` */
+function assertPrivate({ address, tls, dangerouslyServePlainHttp }: BackendOptions['listen']): void {
+  if (tls || dangerouslyServePlainHttp === true || isLoopback(address)) return;
+  throw new SetupError(
+    'plain-http',
+    `plain HTTP on ${address} would show tokens to everybody on the way: configure listen.tls, or listen on 127.0.0.1 ` +
+      'behind a proxy that has TLS; on a network that you trust wholly, --dangerously-serve-plain-http',
+  );
+}
 
 async function listen(app: FastifyInstance, { address, port }: BackendOptions['listen']): Promise<number> {
   try {

@@ -1,7 +1,7 @@
 /** A small certificate authority in a folder: a root that signs one issuing CA, which signs everybody else. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { issueCertificate } from '../crypto/certificate/issue.js';
+import { issueCertificate, type ServerNames } from '../crypto/certificate/issue.js';
 import { toPem } from '../crypto/certificate/pem.js';
 import { parseCertificate, type CaCertificate, type Role } from '../crypto/certificate.js';
 import { SetupError } from '../crypto/errors.js';
@@ -98,6 +98,8 @@ export interface IssueRequest {
   readonly id: string;
   readonly nowS: number;
   readonly days: number;
+  /** Of a backend that serves HTTPS. */
+  readonly servedAs?: ServerNames;
   readonly random: Random;
 }
 
@@ -114,12 +116,12 @@ export function issue(
 function certify(
   { suite, issuing, issuingSigner }: CertificateAuthority,
   subjectPublicKey: Uint8Array,
-  { role, id, nowS, days, random }: IssueRequest,
+  { role, id, nowS, days, servedAs, random }: IssueRequest,
 ): readonly Uint8Array[] {
   const leaf = issueCertificate(suite, {
     issuer: { signer: issuingSigner, certificate: issuing },
     subjectPublicKey,
-    subject: { role, id },
+    subject: { role, id, ...(servedAs && { servedAs }) },
     serial: random(16),
     notBeforeS: nowS - backdateS,
     notAfterS: Math.min(nowS + days * dayS, issuing.notAfterS),

@@ -8,6 +8,7 @@ import { MalformedError, NotFoundError, VerificationError } from '../crypto/erro
 import { certificateOf, verifyMembership, type Membership } from '../crypto/membership.js';
 import type { Suite } from '../crypto/suite.js';
 import { BackendClient } from './backend-client.js';
+import { makeFetch } from './bindings/tls-fetch.js';
 import { makeTokenSource } from './bindings/token.js';
 import type { ReaderKeys } from './reader-file.js';
 
@@ -41,7 +42,8 @@ export function backendOf(keys: ReaderKeys, nowS: () => number): BackendClient {
     .map((der) => parseCertificate(suite, der))
     .filter((above): above is CaCertificate => above.role === 'ca');
   const token = makeTokenSource({ suite, secret, certificate, intermediates }, backend.audience, nowS);
-  return new BackendClient({ suite, trustedRoots: [root], url: backend.url, token });
+  const send = makeFetch({ roots: [root.der], identity: { suite, certificates, secret } });
+  return new BackendClient({ suite, trustedRoots: [root], url: backend.url, token, fetch: send });
 }
 
 export class ChainClient {

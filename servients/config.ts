@@ -30,7 +30,12 @@ interface ServerFiles {
 }
 
 export interface BackendConfig extends CommonConfig, ServerFiles {
-  readonly listen: { readonly address: string; readonly port: number };
+  readonly listen: {
+    readonly address: string;
+    readonly port: number;
+    readonly tls?: { readonly certificate?: string; readonly key?: string };
+    readonly dangerouslyServePlainHttp: boolean;
+  };
   readonly audience: string;
   readonly database?: string;
   readonly publicOrigin?: string;

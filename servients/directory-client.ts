@@ -1,6 +1,7 @@
 /** The directory as its clients use it: register a TD, and find Things by type or id. */
 import { SetupError, UnavailableError } from '../crypto/errors.js';
 import { validateTd } from '../td/validate-td.js';
+import type { Fetch } from './bindings/tls-fetch.js';
 import { refusalOf } from './bindings/peer-refusal.js';
 
 type ThingDescription = WoT.ThingDescription;
@@ -13,6 +14,8 @@ export interface DirectoryClientOptions {
   readonly url: string;
   /** Gives a bearer token; only registering needs one. */
   readonly token?: () => Promise<string>;
+  /** Default: Node's. One that authorizes requests itself needs no `token`. */
+  readonly fetch?: Fetch;
 }
 
 export class DirectoryClient {
@@ -53,10 +56,10 @@ export class DirectoryClient {
   }
 
   async #fetch(path: string, init: RequestInit): Promise<Response> {
-    const { url } = this.#options;
+    const { url, fetch: send = fetch } = this.#options;
     let response: Response;
     try {
-      response = await fetch(`${url}${path}`, { ...init, signal: AbortSignal.timeout(requestTimeoutMs) });
+      response = await send(`${url}${path}`, { ...init, signal: AbortSignal.timeout(requestTimeoutMs) });
     } catch (cause) {
       throw new UnavailableError('directory-unreachable', `the directory at ${url} does not answer`, cause);
     }

@@ -19,6 +19,7 @@ import { CoapServer } from './bindings/coap-server.js';
 import { RefusingHttpClientFactory } from './bindings/http-client.js';
 import { hostOf } from './bindings/host.js';
 import { HttpServer } from './bindings/http-server.js';
+import { makeFetch } from './bindings/tls-fetch.js';
 import { makeTokenSource } from './bindings/token.js';
 import type { GatewayConfig } from './config.js';
 import { openDataFolder } from './data-folder.js';
@@ -56,8 +57,11 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
     config.backend.audience,
     systemNowS,
   );
-  const backend = new BackendClient({ suite, trustedRoots, url: config.backend.url, token });
-  const directory = new DirectoryClient({ url: config.backend.url, token });
+  const { url } = config.backend;
+  const { certificates, secret } = identity;
+  const send = makeFetch({ roots: trustedRoots.map(({ der }) => der), identity: { suite, certificates, secret } });
+  const backend = new BackendClient({ suite, trustedRoots, url, token, fetch: send });
+  const directory = new DirectoryClient({ url, token, fetch: send });
   const folder = openDataFolder(config.dataDir, 'gateway', config.suite);
   const store = openGatewayStore(folder.databasePath, { maxBytes: config.diskBytes });
   const refusals = new Refusals(runtime.log, runtime.operations?.metrics);

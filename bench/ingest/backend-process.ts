@@ -18,7 +18,7 @@ const backend = await runBackend({
   trustedRoots: readCertificates(suite, config.root, 'root certificate'),
   dataDir: config.dataDir,
   ...(config.database !== undefined && { database: config.database }),
-  listen: config.listen,
+  listen: { address: config.listen.address, port: config.listen.port },
   audience: config.audience,
   version: 'bench',
   log: pino({ level: 'silent' }),

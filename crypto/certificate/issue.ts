@@ -27,13 +27,20 @@ import {
   Version,
 } from '@peculiar/asn1-x509';
 import { equalBytes } from '../bytes.js';
-import type { CaCertificate, Role } from '../certificate.js';
+import { mayServeNames, type CaCertificate, type Role } from '../certificate.js';
 import { SetupError } from '../errors.js';
+import { limits } from '../limits.js';
 import type { Signer, Suite } from '../suite.js';
 import { algorithmsOf, decodeDer, encodeDer } from './algorithms.js';
 
 export type CertificateSubject =
-  | { readonly role: Role; /** 1 to 64 of a–z, 0–9 and hyphen. */ readonly id: string }
+  | {
+      readonly role: Role;
+      /** 1 to 64 of a–z, 0–9 and hyphen. */
+      readonly id: string;
+      /** Of a backend: the DNS names and IP addresses under which it serves HTTPS. */
+      readonly servedAs?: ServerNames;
+    }
   | {
       readonly ca: 'root' | 'issuing';
       /** Common name, 1 to 64 characters. */
@@ -41,6 +48,12 @@ export type CertificateSubject =
       /** CA certificates allowed between this one and a leaf: 1 for a root and 0 for an issuing CA where left out. */
       readonly pathLength?: number;
     };
+
+export interface ServerNames {
+  readonly dnsNames: readonly string[];
+  /** As text. */
+  readonly ipAddresses: readonly string[];
+}
 
 export interface CertificateRequest {
   /** The certificate is left out by a root, which signs itself. */
@@ -115,6 +128,7 @@ function assertIssuable({
   if ('id' in subject && !/^[a-z0-9-]{1,64}$/.test(subject.id)) {
     throw refused(`"${subject.id}" cannot be an id: use 1 to 64 of a-z, 0-9 and hyphen`);
   }
+  if ('id' in subject && subject.servedAs) assertServerNames(subject.role, subject.servedAs);
   if ('name' in subject && !/^.{1,64}$/.test(subject.name))
     throw refused('the name of a CA must have 1 to 64 characters');
   if (certificate === undefined) {
@@ -127,6 +141,17 @@ function assertIssuable({
     throw refused("the issuer's key is not that of the issuer's certificate");
   }
   if ('ca' in subject && certificate.pathLength === 0) throw refused('the issuer may certify no further CA');
+}
+
+/** RFC 5280 §4.2.1.6; no wildcards. */
+const dnsName = /^(?=.{1,253}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+
+function assertServerNames(role: Role, { dnsNames, ipAddresses }: ServerNames): void {
+  const count = dnsNames.length + ipAddresses.length;
+  if (count > 0 && !mayServeNames(role)) throw refused('only a backend is certified under DNS names and IP addresses');
+  if (count > limits.certificateNames) throw refused(`more than ${limits.certificateNames} DNS names and IP addresses`);
+  const wrong = dnsNames.find((name) => !dnsName.test(name));
+  if (wrong !== undefined) throw refused(`"${wrong}" is no DNS name in lower case`);
 }
 
 const refused = (why: string): SetupError => new SetupError('certificate-request', why);
@@ -155,7 +180,11 @@ function profileExtensions(subject: CertificateSubject): readonly Extension[] {
     extension(
       id_ce_subjectAltName,
       false,
-      new SubjectAlternativeName([new GeneralName({ uniformResourceIdentifier })]),
+      new SubjectAlternativeName([
+        new GeneralName({ uniformResourceIdentifier }),
+        ...(subject.servedAs?.dnsNames ?? []).map((dNSName) => new GeneralName({ dNSName })),
+        ...(subject.servedAs?.ipAddresses ?? []).map((iPAddress) => new GeneralName({ iPAddress })),
+      ]),
     ),
   ];
 }

@@ -14,3 +14,6 @@ function firstAddress(ipv6: boolean): string {
   const preferred = outside.find(({ family }) => (family === 'IPv6') === ipv6) ?? outside[0];
   return preferred?.address ?? 'localhost';
 }
+
+/** An IP address that nobody else reaches. */
+export const isLoopback = (address: string): boolean => /^(?:127\.|::1$|::ffff:127\.)/.test(address);

@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { TlsOptions } from 'node:tls';
 import rateLimit from '@fastify/rate-limit';
 import Fastify, {
   LogController,
@@ -12,6 +13,7 @@ import Fastify, {
   type FastifyInstance,
   type FastifyRequest,
   type onRequestAsyncHookHandler,
+  type FastifyServerOptions,
 } from 'fastify';
 import { LimitError } from '../../crypto/errors.js';
 import { limits as sizes } from '../../crypto/limits.js';
@@ -59,6 +61,17 @@ export interface HttpAppOptions {
   readonly observer?: HttpObserver;
   /** A problem's `type`, by its code. Default: `about:blank`. */
   readonly problemType?: (code: string) => string;
+  /** HTTPS in place of HTTP. */
+  readonly tls?: ServerTls;
+}
+
+interface ServerTls {
+  /** The chain, leaf first, PEM. */
+  readonly certificate: string;
+  /** PKCS #8, PEM. */
+  readonly key: string;
+  /** Roots of the certificates that callers may show, PEM; whether one must is decided by route. */
+  readonly clientRoots: readonly string[];
 }
 
 /**
@@ -69,7 +82,15 @@ export function makeHttpApp(options: HttpAppOptions = {}): FastifyInstance {
   const limits = { ...defaults, ...options.limits };
   const { observer } = options;
   const newest = new WeakMap<Socket, ServerResponse>();
-  const app = Fastify({
+  const server = {
+    maxHeaderSize: limits.headerBytes,
+    headersTimeout: limits.headersTimeoutMs,
+    requestTimeout: limits.requestTimeoutMs,
+    connectionsCheckingInterval: Math.ceil(limits.headersTimeoutMs / 4),
+    // Checked below instead, for an answer that is a problem document.
+    requireHostHeader: false,
+  };
+  const settings: FastifyServerOptions = {
     ...(options.log === undefined ? { logger: false } : { loggerInstance: options.log }),
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: limits.bodyBytes,
@@ -89,15 +110,13 @@ export function makeHttpApp(options: HttpAppOptions = {}): FastifyInstance {
       const response = newest.get(socket);
       answerOnSocket(error.code, socket, response?.headersSent === true && !response.writableFinished);
     },
-    http: {
-      maxHeaderSize: limits.headerBytes,
-      headersTimeout: limits.headersTimeoutMs,
-      requestTimeout: limits.requestTimeoutMs,
-      connectionsCheckingInterval: Math.ceil(limits.headersTimeoutMs / 4),
-      // Checked below instead, for an answer that is a problem document.
-      requireHostHeader: false,
-    },
-  });
+  };
+  const tls = options.tls && { ...tlsOptions(options.tls), handshakeTimeout: limits.headersTimeoutMs };
+  // The types tell an HTTPS server from others in what nobody here uses.
+  const app = Fastify({
+    ...settings,
+    ...(tls ? { https: { ...server, ...tls } } : { http: server }),
+  } as typeof settings);
   app.server.maxConnections = limits.connections;
   app.server.on('checkExpectation', refuseExpectation);
   closeInTime(app, limits.drainMs);
@@ -148,6 +167,15 @@ function traceOf({ headers }: IncomingMessage): { readonly traceId?: string } {
   return traceId === undefined ? {} : { traceId };
 }
 const traceparent = /^00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
+/** A caller that shows a certificate is verified where it says who it is: the library knows neither roles nor lists. */
+const tlsOptions = ({ certificate, key, clientRoots }: ServerTls): TlsOptions => ({
+  cert: certificate,
+  key,
+  ca: [...clientRoots],
+  requestCert: true,
+  rejectUnauthorized: false,
+  minVersion: 'TLSv1.3',
+});
 
 /** A caller's own id where it is harmless in a log. */
 function requestId(request: IncomingMessage): string {

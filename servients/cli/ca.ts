@@ -13,7 +13,7 @@ import { caFiles, initCa, issue, openCa } from '../ca.js';
 import { writeIdentity, writePublic } from '../identity-files.js';
 import { writeReaderFile } from '../reader-file.js';
 import { systemNowS } from '../runtime.js';
-import { baseUrl, suiteOption, wholeNumber } from './options.js';
+import { baseUrl, collect, ipAddress, suiteOption, wholeNumber } from './options.js';
 import { printJson, printLine } from './output.js';
 
 interface InitOptions {
@@ -32,6 +32,8 @@ interface IssueOptions {
   readonly days: number;
   readonly backend?: string;
   readonly audience: string;
+  readonly dns: readonly string[];
+  readonly ip: readonly string[];
   readonly json?: true;
 }
 
@@ -64,6 +66,8 @@ export function addCa(program: Command): void {
     )
     .option('--days <n>', 'how long the certificate is valid', wholeNumber(1, 3_650), 365)
     .option('--backend <url>', 'where a reader fetches what it reads', baseUrl)
+    .option('--dns <name>', 'of a backend: a name under which it serves HTTPS; may be given again', collect, [])
+    .option('--ip <address>', 'of a backend: an address under which it serves HTTPS; may be given again', ipAddress, [])
     .option('--audience <text>', "the backend's, as in its configuration", 'gridring-backend')
     .option('--json', 'print JSON')
     .action((options: IssueOptions) => {
@@ -104,10 +108,11 @@ function issueReader(options: IssueOptions): void {
   printLine(`Let it read: gridring membership add ${files.certificate} --reads all --hpke-key=${hpkeKey}`);
 }
 
-function issueFor({ dir, suite: name, role, id, days }: IssueOptions) {
+function issueFor({ dir, suite: name, role, id, days, dns, ip }: IssueOptions) {
   const suite = suiteByName(name);
   const ca = openCa(suite, dir);
-  const { chain, secret } = issue(ca, { role, id, days, nowS: systemNowS(), random: randomBytes });
+  const servedAs = { dnsNames: dns, ipAddresses: ip };
+  const { chain, secret } = issue(ca, { role, id, days, servedAs, nowS: systemNowS(), random: randomBytes });
   const { certHash } = parseCertificate(suite, chain[0] ?? new Uint8Array(0));
   return { chain, secret, certHash: toHex(certHash), root: ca.root.der };
 }

@@ -6,6 +6,7 @@ import { parseCertificate, type CaCertificate } from '../../crypto/certificate.j
 import { SetupError } from '../../crypto/errors.js';
 import { compareLists, findEntry, type AuthorityList, type Membership } from '../../crypto/membership.js';
 import { BackendClient } from '../backend-client.js';
+import { makeFetch } from '../bindings/tls-fetch.js';
 import { makeTokenSource } from '../bindings/token.js';
 import { readConfig, type GatewayConfig } from '../config.js';
 import { readValue } from '../consume.js';
@@ -101,11 +102,13 @@ async function highestEpoch(list: OpenList, { url, audience, authority }: Backen
     .filter((above): above is CaCertificate => above.role === 'ca');
   const token = makeTokenSource({ suite, secret, certificate, intermediates }, audience, systemNowS);
   const gid = toHex(membership.list.gid);
-  const { epochs } = (await new BackendClient({ suite, trustedRoots, url, token }).get(
+  const { certificates } = identity;
+  const send = makeFetch({ roots: trustedRoots.map(({ der }) => der), identity: { suite, certificates, secret } });
+  const { epochs } = (await new BackendClient({ suite, trustedRoots, url, token, fetch: send }).get(
     `groups/${gid}/epochs?limit=1`,
   )) as { readonly epochs: readonly { readonly epoch: number }[] };
   const recorded = Math.max(membership.list.policy.epochFloor ?? 0, epochs[0]?.epoch ?? 0);
-  const marks = await memberMarks(list, new DirectoryClient({ url }), gid);
+  const marks = await memberMarks(list, new DirectoryClient({ url, fetch: send }), gid);
   const answered = Math.max(recorded, ...marks.map((mark) => Math.min(mark ?? 0, recorded + believedAhead)));
   return marks.includes(undefined) ? answered + unknownEpochs : answered;
 }

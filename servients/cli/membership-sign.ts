@@ -12,6 +12,7 @@ import {
 } from '../../crypto/membership.js';
 import type { Suite } from '../../crypto/suite.js';
 import { BackendClient } from '../backend-client.js';
+import { makeFetch } from '../bindings/tls-fetch.js';
 import { makeTokenSource } from '../bindings/token.js';
 import { readIdentity } from '../identity-files.js';
 import { changesBetween, delegationLines, isoTime } from '../membership/changes.js';
@@ -138,7 +139,8 @@ export function report({ json }: Pick<FileOptions, 'json'>, result: Result): voi
 
 export async function publish(list: OpenList, url: string, json: true | undefined): Promise<void> {
   const { suite, trustedRoots, bundle, membership } = list;
-  await new BackendClient({ suite, trustedRoots, url }).publishMembership(bundle);
+  const send = makeFetch({ roots: trustedRoots.map(({ der }) => der) });
+  await new BackendClient({ suite, trustedRoots, url, fetch: send }).publishMembership(bundle);
   const { version, gid } = membership.list;
   if (json) printJson({ event: 'membership-published', gid: toHex(gid), version, url });
   else printLine(`published to ${url}: gateways take it from there, and members from their gateway`);
@@ -185,7 +187,9 @@ export async function fetchList(options: FileOptions & RemoteOptions): Promise<O
     .map((der) => parseCertificate(suite, der))
     .filter((above): above is CaCertificate => above.role === 'ca');
   const token = makeTokenSource({ suite, secret, certificate: leaf, intermediates }, audience, systemNowS);
-  const bundle = await new BackendClient({ suite, trustedRoots, url, token }).membership(membership.list.gid);
+  const send = makeFetch({ roots: trustedRoots.map(({ der }) => der), identity: { suite, certificates, secret } });
+  const backend = new BackendClient({ suite, trustedRoots, url, token, fetch: send });
+  const bundle = await backend.membership(membership.list.gid);
   if (!bundle) throw new NotFoundError('group-unknown', 'the backend has no list of that group');
   return openList(bundle, options.root, systemNowS());
 }

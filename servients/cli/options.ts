@@ -1,4 +1,5 @@
 /** Option values as they are parsed and checked, with errors that say what would be right. */
+import { isIP } from 'node:net';
 import { InvalidArgumentError, Option } from 'commander';
 import { parseDuration } from '../membership/durations.js';
 import type { Range } from '../sim/random.js';
@@ -87,3 +88,8 @@ export const collect = (value: string, all: readonly string[] = []): readonly st
 
 export const suiteOption = (): Option =>
   new Option('--suite <name>', 'key types').choices(['x25519', 'p256']).default('x25519');
+/** An IP address, for an option that may be given again. */
+export function ipAddress(text: string, before: readonly string[]): readonly string[] {
+  if (isIP(text) === 0) throw new InvalidArgumentError('an IP address is needed.');
+  return [...before, text];
+}

@@ -11,7 +11,7 @@ import {
   type MeterHostConfig,
   type OperationsConfig,
 } from '../config.js';
-import { readCertificates, readIdentity } from '../identity-files.js';
+import { readCertificates, readIdentity, readText } from '../identity-files.js';
 import type { Operations } from '../operations/operations.js';
 import type { SourceConfig } from '../sources/open-source.js';
 import { makeLog, Refusals, type Runtime, type RuntimeEvent } from '../runtime.js';
@@ -38,7 +38,7 @@ async function startBackend(config: BackendConfig, runtime: Runtime): Promise<St
     ...(database !== undefined && { database }),
     retention: config.retention,
     ...(config.publicOrigin !== undefined && { publicOrigin: config.publicOrigin }),
-    listen: config.listen,
+    listen: listenOf(config),
     embeddedIssuer: config.issuer.embedded,
     audience: config.audience,
     version: runtime.version,
@@ -56,16 +56,40 @@ async function startBackend(config: BackendConfig, runtime: Runtime): Promise<St
   };
 }
 
+/** With the files read, which are its own where it names no others. */
+function listenOf({ listen, certificate, key }: BackendConfig) {
+  const { tls, ...plain } = listen;
+  if (!tls) return plain;
+  return {
+    ...plain,
+    tls: {
+      certificate: readText(tls.certificate ?? certificate, 'TLS certificate'),
+      key: readText(tls.key ?? key, 'TLS key'),
+    },
+  };
+}
+
+/** What the command line says in place of the configuration. */
+interface Overrides {
+  /** Of a meter alone. */
+  readonly source?: string;
+  /** Of a backend alone. */
+  readonly dangerouslyServePlainHttp?: true;
+}
+
 /** Each role loads what it needs and no more: on a small computer that is seconds. */
 async function start(
   role: keyof Configs,
   configFile: string,
-  source: string | undefined,
+  { source, dangerouslyServePlainHttp }: Overrides,
   runtime: Runtime,
 ): Promise<Stop> {
   switch (role) {
-    case 'backend':
-      return startBackend(readConfig(role, configFile), runtime);
+    case 'backend': {
+      const config = readConfig(role, configFile);
+      const listen = { ...config.listen, ...(dangerouslyServePlainHttp && { dangerouslyServePlainHttp }) };
+      return startBackend({ ...config, listen }, runtime);
+    }
     case 'gateway': {
       const config = readConfig(role, configFile);
       const { runGateway } = await import('../gateway.js');
@@ -101,11 +125,9 @@ const descriptions: { readonly [Role in keyof Configs]: string } = {
   meter: 'run one or more meters',
 };
 
-interface Options {
+interface Options extends Overrides {
   readonly config?: string;
   readonly configSchema?: true;
-  /** Of a meter alone. */
-  readonly source?: string;
   readonly logLevel: string;
   readonly json?: true;
 }
@@ -123,7 +145,7 @@ export function addRoles(program: Command): void {
           .default('info'),
       )
       .option('--json', 'print events as JSON')
-      .action(async ({ config, configSchema: wantsSchema, source, logLevel, json }: Options) => {
+      .action(async ({ config, configSchema: wantsSchema, logLevel, json, ...overrides }: Options) => {
         if (wantsSchema) {
           printJson(configSchema(role));
           return;
@@ -135,8 +157,14 @@ export function addRoles(program: Command): void {
           );
         }
         const emit = eventPrinter(json ?? false, describe);
-        await runRole(role, config, source, { log: makeLog(logLevel), emit, version: softwareVersion() });
+        await runRole(role, config, overrides, { log: makeLog(logLevel), emit, version: softwareVersion() });
       });
+    if (role === 'backend') {
+      command.option(
+        '--dangerously-serve-plain-http',
+        'serve plain HTTP on an address that others reach: whoever is on the way reads tokens and metadata',
+      );
+    }
     if (role === 'meter') {
       command.option('--source <source>', 'p1:/dev/ttyUSB0, p1:tcp://host:port, csv:FILE or module:FILE instead');
       addMeterVerbs(command);
@@ -145,15 +173,10 @@ export function addRoles(program: Command): void {
   }
 }
 
-async function runRole(
-  role: keyof Configs,
-  configFile: string,
-  source: string | undefined,
-  runtime: Runtime,
-): Promise<void> {
+async function runRole(role: keyof Configs, configFile: string, overrides: Overrides, runtime: Runtime): Promise<void> {
   const stopped = stopRequested();
   const operations = await openOperations(role, readConfig(role, configFile).operations, runtime);
-  const stop = await start(role, configFile, source, { ...runtime, ...(operations && { operations }) });
+  const stop = await start(role, configFile, overrides, { ...runtime, ...(operations && { operations }) });
   operations?.readiness.started();
   await stopped;
   await operations?.leave();

@@ -7,6 +7,7 @@ import { scopesOfDevice, type Principal, type Reach } from '../auth/principal.js
 import type { Scope } from '../auth/roles.js';
 import { ScopeError } from '../auth/scope-error.js';
 import { bearerToken, type Caller } from '../bindings/token.js';
+import { assertShownCertificate } from './client-certificate.js';
 
 type Hook = (request: FastifyRequest) => Promise<void>;
 
@@ -99,6 +100,7 @@ export class Access {
       this.#nowS(),
     );
     await this.#backend.refresh();
+    assertShownCertificate(request, certificate);
     this.#backend.requireNotRemoved(certificate);
     const scopes = scopesOfDevice(certificate);
     const principal: Principal = { kind: 'device', subject, certificate, scopes, expiresS };

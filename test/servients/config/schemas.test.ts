@@ -47,7 +47,7 @@ describe('what a configuration leaves out has a default', () => {
   });
 
   test('of a backend', () => {
-    const listen = { address: '127.0.0.1', port: 8081 };
+    const listen = { address: '127.0.0.1', port: 8081, dangerouslyServePlainHttp: false };
     expect(judge('backend', backend)).toEqual({
       ...{ ...backend, suite: 'x25519', listen, retention: {} },
       issuer: { embedded: false },
