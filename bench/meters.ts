@@ -77,8 +77,8 @@ async function fill(town: readonly Deployment[], database: BackendDatabase): Pro
     await stores.backend.saveMembership(group.gid, row, group.membershipBundle);
     await stores.backend.accept(new Load(group).next(group.meters.length), nowS());
     for (const { id } of group.meters) {
-      const entry = { id: urnOf(id), td: tdOf(id), modifiedS: nowS(), ttlS: null, owner: group.gateway.id };
-      await stores.directory.putEntry(entry);
+      const entry = { td: tdOf(id), modifiedS: nowS(), ttlS: null, expiresS: null, owner: group.gateway.id };
+      await stores.directory.changeEntry(urnOf(id), () => entry);
     }
   }
   await stores.close();

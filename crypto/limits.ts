@@ -45,6 +45,8 @@ export const limits = {
   readingsBatch: 64_000,
   /** A Thing Description, as JSON. */
   thingDescription: 32_000,
+  /** What an event of a directory keeps of a change, in characters. */
+  directoryChange: 4_000,
   /** Anything that arrives over CoAP or HTTP, unless a route says less. */
   requestBody: 256_000,
   /** One record of a backup: a file, or some rows of a table. */

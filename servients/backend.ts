@@ -251,7 +251,7 @@ async function registerOwnTds(context: RestContext, url: string): Promise<void> 
   const { directory, identity, suite, version } = context;
   const owner = backendUrn(context);
   const common = { version, base: `${url}/`, tokenAlgorithm: suite.id === 1 ? 'EdDSA' : 'ES256' } as const;
-  await directory.put(owner, makeTd('backend', { ...common, id: owner, title: `Backend ${identity.id}` }), owner);
+  await directory.put(owner, makeTd('backend', { ...common, id: owner, title: `Backend ${identity.id}` }), { owner });
   const id = directoryUrn(context);
-  await directory.put(id, makeTd('directory', { ...common, id, title: `Directory of ${identity.id}` }), owner);
+  await directory.put(id, makeTd('directory', { ...common, id, title: `Directory of ${identity.id}` }), { owner });
 }

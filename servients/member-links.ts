@@ -8,7 +8,7 @@ import { compareBytes } from '../crypto/bytes.js';
 import { UnavailableError } from '../crypto/errors.js';
 import { validateTd } from '../td/validate-td.js';
 import type { MemberAction, Members } from '../things/epoch-run.js';
-import { discoveryContext } from '../things/directory.js';
+import { discoveryContext } from '../things/directory-entry.js';
 import type { Log } from '../things/parts.js';
 import type { EnrolledMeter } from '../things/stores.js';
 import { invokeMessage } from './consume.js';

@@ -1,19 +1,17 @@
-/** The registry of Things (WoT Discovery §7.3, as far as it is built): validated TDs, their owners, and their expiry. */
+/** The registry of Things (WoT Discovery §7.3): validated TDs, their owners, and their expiry. */
 import { MalformedError, NotFoundError, VerificationError } from '../crypto/errors.js';
 import { uint32Max } from '../crypto/fields.js';
 import { limits } from '../crypto/limits.js';
 import type { FieldError } from '../td/schema-errors.js';
 import { validateTd } from '../td/validate-td.js';
-import type { DirectoryEntry, DirectoryStore } from './stores.js';
+import { enrich, expiryOf, type EnrichedTd } from './directory-entry.js';
+import { mergePatch } from './merge-patch.js';
+import type { DirectoryEntry, DirectoryEvent, DirectoryStore, EntryContent } from './stores.js';
 
 export interface DirectoryParts {
   readonly store: DirectoryStore;
   readonly nowS: () => number;
-  /** An identifier for a TD that has none, never the same twice: `urn:uuid:…` (WoT Discovery §7.3.1.2). */
 }
-
-/** A TD with the directory's registration information (WoT Discovery §7.3.1, `registration`). */
-export type EnrichedTd = Readonly<Record<string, unknown>>;
 
 /** Not a Thing Description that can be registered; says which fields are wrong (WoT Discovery §7.3.2.1.6). */
 export class TdInvalidError extends MalformedError {
@@ -25,8 +23,17 @@ export class TdInvalidError extends MalformedError {
   }
 }
 
-/** Of every TD that a directory gives out. */
-export const discoveryContext = 'https://www.w3.org/2022/wot/discovery';
+/** Who changes an entry, and what it must be like before; `admit` throws where it is not. */
+export interface Change {
+  /** URN of whoever registers; only the same may change or remove the entry. */
+  readonly owner: string;
+  readonly admit?: (known: DirectoryEntry | undefined) => void;
+}
+
+export interface DirectoryPage {
+  readonly entries: readonly DirectoryEntry[];
+  readonly total: number;
+}
 
 export class Directory {
   readonly #parts: DirectoryParts;
@@ -35,21 +42,30 @@ export class Directory {
     this.#parts = parts;
   }
 
+  /** Of the event positions, as `DirectoryStore.life`. */
+  get life(): string {
+    return this.#parts.store.life;
+  }
+
   /** Another one whenever entries have come, gone or changed. */
-  revision(): Promise<string> {
-    return this.#parts.store.revision();
+  position(): Promise<number> {
+    return this.#parts.store.position();
+  }
+
+  /** As `DirectoryStore.eventsAfter`. */
+  eventsAfter(position: number, limit: number): Promise<readonly DirectoryEvent[]> {
+    return this.#parts.store.eventsAfter(position, limit);
   }
 
   /**
-   * Creates or replaces the entry `id`; `owner` is the URN of whoever registers it, and only the same may replace it.
+   * Creates or replaces the entry `id`.
    * @returns whether it was created
-   * @throws TdInvalidError; MalformedError `too-large`; VerificationError `td-of-another`
+   * @throws TdInvalidError; MalformedError `too-large`; VerificationError `td-of-another`; what `admit` throws
    */
-  async put(id: string, td: unknown, owner: string): Promise<boolean> {
+  async put(id: string, td: unknown, change: Change): Promise<boolean> {
     const described = validTd(td);
     if (described['id'] !== id) throw invalid('id', 'is not the one in the address');
-    await this.#requireOwner(id, owner);
-    return this.#save(id, described, owner);
+    return this.#save(id, described, change);
   }
 
   /**
@@ -57,32 +73,54 @@ export class Directory {
    * @returns the identifier
    * @throws TdInvalidError; MalformedError `too-large`
    */
-  async add(id: string, td: unknown, owner: string): Promise<string> {
+  async add(id: string, td: unknown, change: Change): Promise<string> {
     const described = validTd(td);
     if ('id' in described) throw invalid('id', 'a TD with an id is put under that id');
-    await this.#save(id, { ...described, id }, owner);
+    await this.#save(id, { ...described, id }, change);
     return id;
   }
 
+  /**
+   * Changes parts of an entry by a JSON merge patch (RFC 7396). Where the entry has a ttl, it begins anew.
+   * @throws NotFoundError `td-unknown`; MalformedError `patch-malformed`; and as `put`
+   */
+  async patch(id: string, patch: unknown, change: Change): Promise<void> {
+    assertPatch(patch);
+    await this.purge();
+    await this.#parts.store.changeEntry(id, (known) => {
+      if (!known) throw unknownTd(id);
+      assertAdmitted(known, change);
+      const patched = validTd(mergePatch(registeredTd(known), patch));
+      if (patched['id'] !== id) throw invalid('id', 'cannot be changed');
+      return this.#contentOf(patched, change.owner);
+    });
+  }
+
   /** @throws NotFoundError `td-unknown` */
-  async get(id: string): Promise<EnrichedTd> {
+  async entry(id: string): Promise<DirectoryEntry> {
     const entry = await this.#parts.store.entry(id);
     if (!entry || this.#isExpired(entry)) throw unknownTd(id);
-    return enrich(entry);
+    return entry;
   }
 
-  /** @throws NotFoundError `td-unknown`; VerificationError `td-of-another` */
-  async delete(id: string, owner: string): Promise<void> {
-    await this.purge();
-    await this.#requireOwner(id, owner);
-    if (!(await this.#parts.store.deleteEntry(id))) throw unknownTd(id);
+  /** The entry as it is retrieved now. */
+  retrieved(entry: DirectoryEntry): EnrichedTd {
+    return enrich(entry, this.#parts.nowS());
   }
 
-  /** One page, ascending by id, and how many there are in all. */
-  async list(offset: number, limit: number): Promise<{ readonly tds: readonly EnrichedTd[]; readonly total: number }> {
+  /** @throws NotFoundError `td-unknown`; VerificationError `td-of-another`; what `admit` throws */
+  async delete(id: string, change: Change): Promise<void> {
     await this.purge();
-    const { entries, total } = await this.#parts.store.listEntries(offset, limit);
-    return { tds: entries.map(enrich), total };
+    const isGone = await this.#parts.store.deleteEntry(id, (known) => {
+      assertAdmitted(known, change);
+    });
+    if (!isGone) throw unknownTd(id);
+  }
+
+  /** One page, ascending by id, of the ids where any are given. */
+  async list(offset: number, limit: number, ids?: readonly string[]): Promise<DirectoryPage> {
+    await this.purge();
+    return this.#parts.store.listEntries(offset, limit, ids);
   }
 
   /** Removes what has outlived its time to live. @returns the ids */
@@ -90,30 +128,50 @@ export class Directory {
     return this.#parts.store.purgeExpired(this.#parts.nowS());
   }
 
-  async #save(id: string, { registration, ...described }: EnrichedTd, owner: string): Promise<boolean> {
-    const { store, nowS } = this.#parts;
-    const text = JSON.stringify(described);
-    if (text.length > limits.thingDescription) {
-      throw new MalformedError('too-large', `a TD has at most ${limits.thingDescription} characters`);
-    }
-    const ttlS = ttlOf(registration, nowS());
+  async #save(id: string, td: EnrichedTd, change: Change): Promise<boolean> {
+    const content = this.#contentOf(td, change.owner);
     await this.purge();
-    // Whoever has registered it since the owner was looked up is not overwritten.
-    const outcome = await store.putEntry({ id, td: text, modifiedS: nowS(), ttlS, owner });
-    if (outcome === 'of-another') throw tdOfAnother(id);
+    const outcome = await this.#parts.store.changeEntry(id, (known) => {
+      assertAdmitted(known, change);
+      return content;
+    });
     return outcome === 'created';
   }
 
-  #isExpired({ modifiedS, ttlS }: DirectoryEntry): boolean {
-    return ttlS !== null && modifiedS + ttlS <= this.#parts.nowS();
+  #contentOf({ registration, ...described }: EnrichedTd, owner: string): EntryContent {
+    const td = JSON.stringify(described);
+    if (td.length > limits.thingDescription) {
+      throw new MalformedError('too-large', `a TD has at most ${limits.thingDescription} characters`);
+    }
+    const nowS = this.#parts.nowS();
+    return { td, modifiedS: nowS, owner, ...expiryAsked(registration, nowS) };
   }
 
-  async #requireOwner(id: string, owner: string): Promise<void> {
-    const known = await this.#parts.store.entry(id);
-    if (known && !this.#isExpired(known) && known.owner !== owner) {
-      throw tdOfAnother(id);
-    }
+  #isExpired(entry: DirectoryEntry): boolean {
+    const expiry = expiryOf(entry);
+    return expiry !== null && expiry <= this.#parts.nowS();
   }
+}
+
+function assertAdmitted(known: DirectoryEntry | undefined, { owner, admit }: Change): void {
+  if (known && known.owner !== owner) {
+    throw new VerificationError('td-of-another', `the entry ${known.id} belongs to someone else`);
+  }
+  admit?.(known);
+}
+
+/** The TD with what its owner said of its registration, and nothing that the directory adds. */
+function registeredTd({ td, ttlS, expiresS }: DirectoryEntry): EnrichedTd {
+  const described = JSON.parse(td) as EnrichedTd;
+  if (ttlS !== null) return { ...described, registration: { ttl: ttlS } };
+  if (expiresS === null) return described;
+  return { ...described, registration: { expires: new Date(expiresS * 1000).toISOString() } };
+}
+
+/** A merge patch of a TD is a part of one. */
+function assertPatch(patch: unknown): void {
+  if (typeof patch === 'object' && patch !== null && !Array.isArray(patch)) return;
+  throw new MalformedError('patch-malformed', 'a merge patch of a Thing Description is a JSON object');
 }
 
 function validTd(td: unknown): EnrichedTd {
@@ -122,42 +180,27 @@ function validTd(td: unknown): EnrichedTd {
   return verdict.td;
 }
 
-/** In seconds from now: `registration.ttl`, or else what is left until `registration.expires`; null for neither. */
-function ttlOf(registration: unknown, nowS: number): number | null {
-  if (registration === undefined) return null;
+/** `registration.ttl`, or else `registration.expires` (WoT Discovery §7.3.1.1). */
+function expiryAsked(registration: unknown, nowS: number): Pick<EntryContent, 'ttlS' | 'expiresS'> {
+  if (registration === undefined) return { ttlS: null, expiresS: null };
   if (typeof registration !== 'object' || registration === null) throw invalid('registration', 'must be an object');
   const { ttl, expires } = registration as EnrichedTd;
-  if (ttl !== undefined) return checkedTtl('registration.ttl', ttl);
-  if (expires === undefined) return null;
-  return checkedTtl('registration.expires', secondsOf(expires) - nowS);
+  if (ttl !== undefined) return { ttlS: secondsAhead('registration.ttl', ttl), expiresS: null };
+  if (expires === undefined) return { ttlS: null, expiresS: null };
+  return { ttlS: null, expiresS: nowS + secondsAhead('registration.expires', secondsOf(expires) - nowS) };
 }
 
-/** RFC 3339; NaN for what is no time. */
+/** RFC 3339, whose offset from UTC is not optional; NaN for what is no such time. */
 const secondsOf = (time: unknown): number =>
-  typeof time === 'string' && /^\d{4}-\d{2}-\d{2}T/.test(time) ? Date.parse(time) / 1000 : Number.NaN;
+  typeof time === 'string' && /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:\d{2})$/i.test(time)
+    ? Date.parse(time) / 1000
+    : Number.NaN;
 
-function checkedTtl(field: string, ttlS: unknown): number {
-  if (typeof ttlS === 'number' && ttlS > 0 && ttlS <= uint32Max) return Math.ceil(ttlS);
+function secondsAhead(field: string, seconds: unknown): number {
+  if (typeof seconds === 'number' && seconds > 0 && seconds <= uint32Max) return Math.ceil(seconds);
   throw invalid(field, `must be a time ahead, of at most ${uint32Max} seconds`);
 }
 
-function enrich({ td, createdS, modifiedS, ttlS }: DirectoryEntry): EnrichedTd {
-  const described = JSON.parse(td) as EnrichedTd;
-  const context = [described['@context']].flat();
-  return {
-    ...described,
-    '@context': context.includes(discoveryContext) ? context : [...context, discoveryContext],
-    registration: {
-      created: isoTime(createdS),
-      modified: isoTime(modifiedS),
-      ...(ttlS !== null && { ttl: ttlS, expires: isoTime(modifiedS + ttlS) }),
-    },
-  };
-}
-
 const invalid = (field: string, description: string): TdInvalidError => new TdInvalidError([{ field, description }]);
-const isoTime = (timeS: number): string => new Date(timeS * 1000).toISOString();
-const tdOfAnother = (id: string): VerificationError =>
-  new VerificationError('td-of-another', `the entry ${id} belongs to someone else`);
 const unknownTd = (id: string): NotFoundError =>
   new NotFoundError('td-unknown', `no Thing ${JSON.stringify(id.slice(0, 128))} here`);

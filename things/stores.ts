@@ -449,26 +449,51 @@ export interface DirectoryEntry {
   readonly td: string;
   readonly createdS: number;
   readonly modifiedS: number;
-  /** Seconds the registration lasts from `modifiedS`; null: until removed. */
+  /** Seconds the registration lasts from `modifiedS`; null where none were given. */
   readonly ttlS: number | null;
+  /** Where there is no ttl: when it ends, Unix seconds; null for never. */
+  readonly expiresS: number | null;
   /** Who registered it (a certificate's URN); only the same may change it. */
   readonly owner: string;
+  /** Position of its last event. */
+  readonly revision: number;
 }
 
+/** What becomes of an entry: its id stays, and the time of its creation. */
+export type EntryContent = Omit<DirectoryEntry, 'id' | 'createdS' | 'revision'>;
+
+export interface DirectoryEvent {
+  readonly position: number;
+  readonly kind: 'created' | 'updated' | 'deleted';
+  readonly id: string;
+  /** Of an update: a merge patch (RFC 7396) as JSON text, where it was kept. */
+  readonly change: string | null;
+}
+
+/** Entries, and beside them the events that tell of their changes: numbered in the order of the commits. */
 export interface DirectoryStore {
-  /** Creates, or replaces what has the same owner or has expired by `modifiedS`; what is another's is left as it is. */
-  putEntry(entry: Omit<DirectoryEntry, 'createdS'>): Promise<'created' | 'replaced' | 'of-another'>;
+  /**
+   * Makes what `step` says of the entry, or of nothing, while nobody else changes it. `step` may be called more than once.
+   * @throws what `step` throws; then nothing has changed
+   */
+  changeEntry(id: string, step: (known: DirectoryEntry | undefined) => EntryContent): Promise<'created' | 'replaced'>;
   entry(id: string): Promise<DirectoryEntry | undefined>;
-  deleteEntry(id: string): Promise<boolean>;
-  /** Ascending by id. */
+  /** @throws what `admit` throws at the entry; then it stays. @returns whether there was one */
+  deleteEntry(id: string, admit: (known: DirectoryEntry) => void): Promise<boolean>;
+  /** Ascending by id; of the ids where any are given. */
   listEntries(
     offset: number,
     limit: number,
+    ids?: readonly string[],
   ): Promise<{ readonly entries: readonly DirectoryEntry[]; readonly total: number }>;
-  /** Removes what has outlived its ttl. @returns the ids */
+  /** Removes what has expired. @returns the ids */
   purgeExpired(nowS: number): Promise<readonly string[]>;
-  /** Another one whenever entries have come, gone or changed. */
-  revision(): Promise<string>;
+  /** Random, of this database: positions of another mean nothing here. */
+  readonly life: string;
+  /** Of the newest event: another one whenever entries have come, gone or changed. */
+  position(): Promise<number>;
+  /** Ascending, at most `limit` after the position. The oldest are forgotten: then the first does not follow it. */
+  eventsAfter(position: number, limit: number): Promise<readonly DirectoryEvent[]>;
 }
 
 /** A person, as an issuer names it: `subject` is the issuer's name for it, never to be given to another. */

@@ -116,6 +116,7 @@ export const problemCodes: Readonly<Record<string, ProblemCode>> = {
   'membership-malformed': code(400, 'The list is not one.', build),
   'members-too-many': code(400, 'More members than a list may have.', 'Make two groups.'),
   'message-malformed': code(400, 'The message does not have the fields of its type.', build),
+  'patch-malformed': code(400, 'A merge patch of a Thing Description is a JSON object.', mend),
   'td-invalid': code(400, 'The Thing Description is not valid; validationErrors says where.', mend),
   'chain-broken': code(409, 'The entry does not continue the chain of its meter.', 'Upload what is missing before it.'),
   'command-conflict': code(

@@ -8,6 +8,7 @@ import { addEtags } from './conditional.js';
 import type { RestContext } from './context.js';
 import { auditRoutes } from './audit.js';
 import { auditRefusals } from './audit-trail.js';
+import { directoryRoutes } from './directory.js';
 import { epochRoutes } from './epochs.js';
 import { errorRoutes } from './errors.js';
 import { eventRoutes } from './events.js';
@@ -20,7 +21,7 @@ import { meterRoutes } from './meters.js';
 import { describeApi, openApiRoutes } from './openapi.js';
 import { policyRoutes } from './policies.js';
 import { readingRoutes } from './readings.js';
-import { thingRoutes } from './things.js';
+
 import { validateStrictly } from './validation.js';
 
 const api = [
@@ -63,6 +64,6 @@ export function mountRoutes(app: FastifyInstance, context: RestContext): void {
     validateStrictly(scope);
     healthRoutes(scope, context);
     addEtags(scope);
-    thingRoutes(scope, context);
+    directoryRoutes(scope, context);
   });
 }

@@ -1,55 +1,82 @@
-/** The directory's Things API (WoT Discovery §7.3.2.1): reading is open, writing is for gateways. */
+/** The directory's Things API (WoT Discovery §7.3.2.1): create, retrieve, update, delete, list. */
+import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { limits } from '../../crypto/limits.js';
-import { TdInvalidError } from '../../things/directory.js';
+import type { Change } from '../../things/directory.js';
 import { jsonType } from '../bindings/media-types.js';
-import { negotiate } from '../bindings/http-negotiate.js';
-import { HttpRefusal } from '../bindings/http-problem.js';
+import type { DirectoryEntry } from '../../things/stores.js';
 import { open } from './access.js';
-import { assertIfMatch, etagOf } from './conditional.js';
+import { assertIfMatch } from './conditional.js';
 import { directoryUrn, type RestContext } from './context.js';
+import { accepted, ldType, patchType, sendJson, tdType } from './directory-media.js';
 import { creations } from './idempotency.js';
-import { parseJson } from './messages.js';
 import { noContent, operation } from './operation.js';
+import { discoveryContext } from '../../things/directory-entry.js';
 
-const tdType = 'application/td+json';
-const ldType = 'application/ld+json';
-const tdSchema = { type: 'object', description: 'A Thing Description 1.1' };
+const tdSchema = { type: 'object', description: 'A Thing Description' };
+const etag = { etag: { type: 'string' } };
 const thing = {
-  description: 'The Thing Description',
+  description: 'The Thing Description, with its registration information',
   content: { [tdType]: { schema: tdSchema }, [jsonType]: { schema: tdSchema } },
+  headers: etag,
 };
-const tdList = { type: 'array', items: tdSchema };
+const tdList = {
+  oneOf: [
+    { type: 'array', items: tdSchema },
+    {
+      type: 'object',
+      description: 'A ThingCollection',
+      required: ['total', 'members'],
+      properties: { total: { type: 'integer' }, members: { type: 'array', items: tdSchema }, next: { type: 'string' } },
+    },
+  ],
+};
 const things = {
-  description: 'A page, with a Link to the next one',
+  description: 'All of them, or a page with a Link to the next one',
   content: { [ldType]: { schema: tdList }, [jsonType]: { schema: tdList } },
+  headers: { link: { type: 'string' }, ...etag },
 };
+const bodyOf = (types: readonly string[], description: string): object => ({
+  content: Object.fromEntries(types.map((type) => [type, { schema: { description } }])),
+});
 /** Whether it is a valid one is the directory's matter. */
-const body = {
-  content: Object.fromEntries(
-    [tdType, ldType, jsonType].map((type) => [type, { schema: { description: 'A Thing Description 1.1' } }]),
-  ),
-};
-/** More are given on the next page, whatever limit was asked for. */
-const pageMaximum = 100;
+const tdBody = bodyOf([tdType, ldType, jsonType], 'A Thing Description 1.0 or 1.1');
+const patchBody = bodyOf([patchType], 'A JSON merge patch (RFC 7396)');
+const params = { id: { type: 'string', minLength: 1 } };
 
-interface PageQuery {
+/** More are given on the next page, whatever limit was asked for. */
+const pageMaximum = 1_000;
+/** Read at once of a list that is asked for without a limit. */
+const chunk = 200;
+
+interface ListQuery {
   readonly offset: number;
-  readonly limit: number;
+  readonly limit?: number;
+  readonly format: 'array' | 'collection';
+}
+interface OfThing {
+  readonly Params: { readonly id: string };
+}
+interface OfList {
+  readonly Querystring: ListQuery;
 }
 
 export function thingRoutes(scope: FastifyInstance, context: RestContext): void {
-  const { directory, access } = context;
-  parseTds(scope);
-  nameInvalidFields(scope);
-  const params = { id: { type: 'string', minLength: 1 } };
-  const write = { onRequest: access.needs('things:write'), bodyLimit: limits.thingDescription };
-  const ownerOf = (request: FastifyRequest): string => access.principalOf(request).subject;
+  readRoutes(scope, context);
+  writeRoutes(scope, context);
+}
+
+/** Of an entry: another one whenever it is registered anew. */
+const etagOf = ({ directory }: RestContext, { revision }: Pick<DirectoryEntry, 'revision'>): string =>
+  `"${directory.life}-${revision}"`;
+
+function readRoutes(scope: FastifyInstance, context: RestContext): void {
+  const { directory } = context;
   const sendTd = async (id: string, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     const type = accepted(request, [tdType, jsonType]);
-    return sendJson(reply, type, await directory.get(id));
+    const entry = await directory.entry(id);
+    return sendJson(reply.header('etag', etagOf(context, entry)), type, directory.retrieved(entry));
   };
-
   const ofDirectory = operation({
     id: 'getDirectory',
     tag: 'Directory',
@@ -57,62 +84,9 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
     gives: { 200: thing },
     refuses: [406],
   });
-  // Only the gateway that registered a Thing changes it: nobody comes between.
-  const assertAsRead = async (request: FastifyRequest<{ Params: { id: string } }>): Promise<void> => {
-    if (request.headers['if-match'] === undefined) return;
-    assertIfMatch(request, etagOf(JSON.stringify(await directory.get(request.params.id))), false);
-  };
-
   scope.get('/.well-known/wot', { onRequest: open, schema: ofDirectory }, (request, reply) =>
     sendTd(directoryUrn(context), request, reply),
   );
-
-  const page = {
-    offset: { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER, default: 0 },
-    limit: { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER, default: pageMaximum },
-  };
-  scope.get<{ Querystring: PageQuery }>(
-    '/things',
-    {
-      onRequest: open,
-      schema: operation({
-        id: 'listThings',
-        tag: 'Directory',
-        summary: 'The Thing Descriptions, page by page',
-        query: page,
-        gives: { 200: things },
-        refuses: [406],
-      }),
-    },
-    async (request, reply) => {
-      const type = accepted(request, [ldType, jsonType]);
-      const { offset, limit } = request.query;
-      const { tds, total } = await directory.list(offset, Math.min(limit, pageMaximum));
-      const canonical = `</things>; rel="canonical"; etag="${await directory.revision()}"`;
-      const nextOffset = offset + tds.length;
-      const isLast = tds.length === 0 || nextOffset >= total;
-      const next = `</things?offset=${nextOffset}&limit=${limit}>; rel="next"`;
-      reply.header('link', isLast ? canonical : `${next}, ${canonical}`);
-      return sendJson(reply, type, tds);
-    },
-  );
-
-  const ofCreate = operation({
-    id: 'createThing',
-    tag: 'Directory',
-    summary: 'Register a Thing Description without an id, as a gateway',
-    body,
-    creates: true,
-    gives: { 201: { ...noContent('Registered'), headers: { location: { type: 'string' } } } },
-  });
-  const creation = creations(context);
-  scope.post('/things', { ...write, ...creation.hooks, schema: ofCreate }, async (request, reply) => {
-    const id = await directory.add(`urn:uuid:${creation.newId(request)}`, request.body, ownerOf(request));
-    return reply
-      .code(201)
-      .header('location', `/things/${encodeURIComponent(id)}`)
-      .send();
-  });
 
   const ofThing = operation({
     id: 'getThing',
@@ -122,65 +96,140 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
     gives: { 200: thing },
     refuses: [406],
   });
-  scope.get<{ Params: { id: string } }>('/things/:id', { onRequest: open, schema: ofThing }, (request, reply) =>
+  scope.get<OfThing>('/things/:id', { onRequest: open, schema: ofThing }, (request, reply) =>
     sendTd(request.params.id, request, reply),
   );
+
+  const ofList = operation({
+    id: 'listThings',
+    tag: 'Directory',
+    summary: 'The Thing Descriptions, ascending by id: all, or page by page',
+    query: {
+      offset: { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER, default: 0 },
+      limit: { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER },
+      format: { type: 'string', enum: ['array', 'collection'], default: 'array' },
+    },
+    gives: { 200: things },
+    refuses: [406],
+  });
+  scope.get<OfList>('/things', { onRequest: open, schema: ofList }, (request, reply) =>
+    sendList(context, request, reply),
+  );
+}
+
+async function sendList(
+  context: RestContext,
+  request: FastifyRequest<OfList>,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  const { directory } = context;
+  const type = accepted(request, [ldType, jsonType]);
+  const { offset, limit, format } = request.query;
+  await directory.purge();
+  const state = etagOf(context, { revision: await directory.position() });
+  const canonical = `</things>; rel="canonical"; etag=${state}`;
+  reply.header('etag', state);
+  if (limit === undefined && format === 'array') {
+    void reply.header('link', canonical).type(type);
+    return reply.send(request.method === 'HEAD' ? Buffer.alloc(0) : Readable.from(jsonArray(context, offset)));
+  }
+  const { entries, total } = await directory.list(offset, Math.min(limit ?? pageMaximum, pageMaximum));
+  const members = entries.map((entry) => directory.retrieved(entry));
+  const addressOf = (start: number): string =>
+    `/things?offset=${start}&limit=${limit ?? pageMaximum}${format === 'array' ? '' : '&format=collection'}`;
+  const isLast = entries.length === 0 || offset + entries.length >= total;
+  const next = addressOf(offset + entries.length);
+  reply.header('link', isLast ? canonical : `<${next}>; rel="next", ${canonical}`);
+  if (format === 'array') return sendJson(reply, type, members);
+  return sendJson(reply, type, {
+    '@context': discoveryContext,
+    '@type': 'ThingCollection',
+    '@id': addressOf(offset),
+    total,
+    members,
+    ...(!isLast && { next }),
+  });
+}
+
+/** A list of any length is written as it is read: neither the database nor this process holds all of it. */
+async function* jsonArray({ directory }: RestContext, start: number): AsyncGenerator<string> {
+  let lead = '[';
+  for (let offset = start; ; offset += chunk) {
+    const { entries } = await directory.list(offset, chunk);
+    for (const entry of entries) {
+      yield lead + JSON.stringify(directory.retrieved(entry));
+      lead = ',\n';
+    }
+    if (entries.length < chunk) break;
+  }
+  yield lead === '[' ? '[]' : ']';
+}
+
+function writeRoutes(scope: FastifyInstance, context: RestContext): void {
+  const { directory, access } = context;
+  const write = { onRequest: access.needs('things:write'), bodyLimit: limits.thingDescription };
+  const changeBy = (request: FastifyRequest): Change => ({
+    owner: access.principalOf(request).subject,
+    admit: (known) => {
+      assertIfMatch(request, known === undefined ? '' : etagOf(context, known), false);
+    },
+  });
+
+  const ofCreate = operation({
+    id: 'createThing',
+    tag: 'Directory',
+    summary: 'Register a Thing Description without an id',
+    body: tdBody,
+    creates: true,
+    gives: { 201: { ...noContent('Registered'), headers: { location: { type: 'string' } } } },
+  });
+  const creation = creations(context);
+  scope.post('/things', { ...write, ...creation.hooks, schema: ofCreate }, async (request, reply) => {
+    const id = await directory.add(`urn:uuid:${creation.newId(request)}`, request.body, changeBy(request));
+    return reply
+      .code(201)
+      .header('location', `/things/${encodeURIComponent(id)}`)
+      .send();
+  });
 
   const ofPut = operation({
     id: 'putThing',
     tag: 'Directory',
-    summary: 'Register or replace a Thing Description, as a gateway',
+    summary: 'Register or replace a Thing Description',
     params,
-    body,
+    body: tdBody,
     gives: { 201: noContent('Registered'), 204: noContent('Replaced') },
     refuses: [412],
   });
-  scope.put<{ Params: { id: string } }>('/things/:id', { ...write, schema: ofPut }, async (request, reply) => {
-    await assertAsRead(request);
-    const created = await directory.put(request.params.id, request.body, ownerOf(request));
+  scope.put<OfThing>('/things/:id', { ...write, schema: ofPut }, async (request, reply) => {
+    const created = await directory.put(request.params.id, request.body, changeBy(request));
     return reply.code(created ? 201 : 204).send();
+  });
+
+  const ofPatch = operation({
+    id: 'patchThing',
+    tag: 'Directory',
+    summary: 'Change parts of a Thing Description, as who registered it; an empty patch renews a time to live',
+    params,
+    body: patchBody,
+    gives: { 204: noContent('Changed') },
+    refuses: [412],
+  });
+  scope.patch<OfThing>('/things/:id', { ...write, schema: ofPatch }, async (request, reply) => {
+    await directory.patch(request.params.id, request.body, changeBy(request));
+    return reply.code(204).send();
   });
 
   const ofDelete = operation({
     id: 'deleteThing',
     tag: 'Directory',
-    summary: 'Remove a Thing Description, as the gateway that registered it',
+    summary: 'Remove a Thing Description, as who registered it',
     params,
     gives: { 204: noContent('Removed') },
     refuses: [412],
   });
-  scope.delete<{ Params: { id: string } }>('/things/:id', { ...write, schema: ofDelete }, async (request, reply) => {
-    await assertAsRead(request);
-    await directory.delete(request.params.id, ownerOf(request));
+  scope.delete<OfThing>('/things/:id', { ...write, schema: ofDelete }, async (request, reply) => {
+    await directory.delete(request.params.id, changeBy(request));
     return reply.code(204).send();
   });
-}
-
-/** A TD is JSON under any of its three names; validating it is the directory's matter. */
-function parseTds(scope: FastifyInstance): void {
-  scope.removeContentTypeParser('text/plain');
-  scope.addContentTypeParser([jsonType, tdType, ldType], { parseAs: 'buffer' }, parseJson);
-}
-
-/** As bytes, for Fastify adds a charset to text, which no JSON type has (RFC 8259 §11). */
-const sendJson = (reply: FastifyReply, type: string, value: unknown): FastifyReply =>
-  reply.type(type).send(Buffer.from(JSON.stringify(value)));
-
-/** WoT Discovery §7.3.2.1.6: the problem document says what is wrong with each field. */
-function nameInvalidFields(scope: FastifyInstance): void {
-  const invalid = new WeakMap<FastifyRequest, TdInvalidError>();
-  scope.addHook('onError', async (request, _reply, error) => {
-    if (error instanceof TdInvalidError) invalid.set(request, error);
-  });
-  scope.addHook('onSend', async (request, _reply, payload) => {
-    const error = invalid.get(request);
-    if (!error || typeof payload !== 'string') return payload;
-    return JSON.stringify({ ...(JSON.parse(payload) as object), validationErrors: error.validationErrors });
-  });
-}
-
-function accepted({ headers }: FastifyRequest, offered: readonly string[]): string {
-  const type = negotiate(headers.accept, offered);
-  if (type === undefined) throw new HttpRefusal(406, 'not-acceptable', `offered here: ${offered.join(', ')}`);
-  return type;
 }

@@ -1,6 +1,8 @@
+import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { limits } from '../../crypto/limits.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
+import { openBackendStores } from '../../servients/stores/backend.js';
 import { validateTd } from '../../td/validate-td.js';
 import { makeNeighbourhood, nowS, type Principal } from '../support/neighbourhood.js';
 import { expectFits, expectProblem, startBackend, tokenFor, type Answer, type TestBackend } from './rest-server.js';
@@ -46,7 +48,11 @@ describe('a Thing Description', () => {
     expect(body).toEqual({
       ...lamp('a'),
       '@context': ['https://www.w3.org/2022/wot/td/v1.1', discoveryContext],
-      registration: { created: '2026-01-01T00:00:00.000Z', modified: '2026-01-01T00:00:00.000Z' },
+      registration: {
+        created: '2026-01-01T00:00:00.000Z',
+        modified: '2026-01-01T00:00:00.000Z',
+        retrieved: '2026-01-01T00:00:00.000Z',
+      },
     });
     backend.clockS += 60;
     expect((await put(lamp('a', { title: 'Lamp 2' }))).status).toBe(204);
@@ -153,16 +159,128 @@ describe('what is refused, with the fields that are wrong', () => {
     expectProblem(await backend.call('PUT', pathOf('urn:example:a'), { as: n.gateway }), 400, 'td-invalid');
   });
 
-  it('a partial update, which is not built yet', async () => {
-    await put(lamp('a'));
-    const answer = await write('PATCH', pathOf('urn:example:a'), { title: 'x' });
-    expectProblem(answer, 405, 'method-not-allowed');
-    expect(answer.headers.get('allow')).toBe('GET, HEAD, PUT, DELETE');
+  it('questions that the directory does not understand', async () => {
+    for (const query of ['sort_by=title', 'format=xml', 'limit=0', 'limit=x', 'offset=-1', 'limit=1&limit=2']) {
+      expectProblem(await get(`/things?${query}`), 400, 'input-invalid');
+    }
+  });
+});
+
+describe('a partial update', () => {
+  const patch = (id: string, body: unknown, headers: Readonly<Record<string, string>> = {}, as = n.gateway) =>
+    backend.call('PATCH', pathOf(id), {
+      as,
+      body,
+      headers: { 'content-type': 'application/merge-patch+json', ...headers },
+    });
+  const titleOf = async () => ((await get(pathOf('urn:example:a'))).body as Td)['title'];
+
+  it('replaces, adds and removes what a merge patch names, deep inside as well, and leaves the rest', async () => {
+    const links = [{ href: 'https://a.example/' }];
+    await put(lamp('a', { support: 'https://s.example/', version: { instance: '1', model: '2' }, links }));
+    const change = { title: 'Lantern', description: 'New', support: null, version: { model: null } };
+    expect((await patch('urn:example:a', change)).status).toBe(204);
+    const { body } = await get(pathOf('urn:example:a'));
+    expect(body).toMatchObject({ title: 'Lantern', description: 'New', links });
+    expect(body).toMatchObject({ version: { instance: '1' } });
+    expect(body).not.toHaveProperty('support');
+    expect(body).not.toHaveProperty('version.model');
   });
 
-  it('questions that the directory does not understand', async () => {
-    for (const query of ['sort_by=title', 'format=collection', 'limit=0', 'limit=x', 'offset=-1', 'limit=1&limit=2']) {
-      expectProblem(await get(`/things?${query}`), 400, 'input-invalid');
+  it('that is empty renews a time to live, and leaves an absolute end as it is', async () => {
+    await put(lamp('a', { registration: { ttl: 90 } }));
+    await put(lamp('b', { registration: { expires: '2026-01-01T00:01:30+00:00' } }));
+    backend.clockS += 60;
+    for (const id of ['urn:example:a', 'urn:example:b']) expect((await patch(id, {})).status).toBe(204);
+    const registrationOf = async (name: string) => ((await get(pathOf(name))).body as Td)['registration'];
+    expect(await registrationOf('urn:example:a')).toMatchObject({ ttl: 90, expires: '2026-01-01T00:02:30.000Z' });
+    expect(await registrationOf('urn:example:b')).toMatchObject({ expires: '2026-01-01T00:01:30.000Z' });
+    expect(await registrationOf('urn:example:b')).not.toHaveProperty('ttl');
+    await patch('urn:example:b', { registration: { expires: '2026-01-01T01:00:00Z' } });
+    await patch('urn:example:a', { registration: { expires: '2026-01-02T00:00:00Z' } });
+    expect(await registrationOf('urn:example:a')).toMatchObject({ expires: '2026-01-01T00:02:30.000Z' });
+    expect(await registrationOf('urn:example:b')).toMatchObject({ expires: '2026-01-01T01:00:00.000Z' });
+    await patch('urn:example:a', { registration: { ttl: null } });
+    expect(await registrationOf('urn:example:a')).not.toHaveProperty('expires');
+  });
+
+  it('that would spoil the TD is refused, with the fields, and changes nothing', async () => {
+    await put(lamp('a'));
+    for (const [change, field] of [
+      [{ title: null }, '(root)'],
+      [{ security: 'basic_sc' }, 'security'],
+      [{ id: 'urn:example:b' }, 'id'],
+      [{ id: null }, 'id'],
+      [{ registration: { ttl: -1 } }, 'registration.ttl'],
+    ] as const) {
+      const answer = await patch('urn:example:a', change);
+      expectProblem(answer, 400, 'td-invalid');
+      expect(answer.body).toMatchObject({ validationErrors: [{ field }] });
+    }
+    for (const body of ['[]', '"x"', 'null']) {
+      expectProblem(await patch('urn:example:a', body), 400, 'patch-malformed');
+    }
+    expectProblem(await patch('urn:example:a', '{"x":'.repeat(5_000)), 400, 'body-malformed');
+    expectProblem(
+      await patch('urn:example:a', { title: 'x' }, { 'content-type': 'application/json-patch+json' }),
+      415,
+      'media-type-unsupported',
+    );
+    expectProblem(await patch('urn:example:nobody', {}), 404, 'td-unknown');
+    expectProblem(await patch('urn:example:a', { title: 'Mine' }, {}, otherGateway), 403, 'refused');
+    expect(await titleOf()).toBe('Lamp');
+  });
+
+  it('is made to what was read, where it says so', async () => {
+    await put(lamp('a'));
+    const tag = (await get(pathOf('urn:example:a'))).headers.get('etag')!;
+    expect((await patch('urn:example:a', { title: 'One' }, { 'if-match': tag })).status).toBe(204);
+    expectProblem(await patch('urn:example:a', { title: 'Two' }, { 'if-match': tag }), 412, 'precondition-failed');
+    expect(await titleOf()).toBe('One');
+  });
+});
+
+describe('other representations', () => {
+  const large = lamp('a', { description: 'x'.repeat(2_000) });
+
+  it('are compressed TDs, both ways, for who says so', async () => {
+    const headers = { 'content-type': 'application/td+json', 'content-encoding': 'gzip' };
+    const compressed = (td: unknown) => ({
+      as: n.gateway,
+      headers,
+      body: new Uint8Array(gzipSync(JSON.stringify(td))),
+    });
+    expect((await backend.call('PUT', pathOf('urn:example:a'), compressed(large))).status).toBe(201);
+    const answer = await backend.request('GET', pathOf('urn:example:a'), { headers: { 'accept-encoding': 'gzip' } });
+    expect(answer.headers.get('content-encoding')).toBe('gzip');
+    expect(await answer.json()).toMatchObject({ description: large['description'] });
+    const plain = await get(pathOf('urn:example:a'), { 'accept-encoding': 'identity' });
+    expect([plain.headers.get('content-encoding'), plain.body]).toMatchObject([
+      null,
+      { description: large['description'] },
+    ]);
+  });
+
+  it('are refused where they are none, or too much', async () => {
+    const call = (body: Uint8Array, encoding: string) =>
+      backend.call('PUT', pathOf('urn:example:a'), {
+        as: n.gateway,
+        body,
+        headers: { 'content-type': 'application/td+json', 'content-encoding': encoding },
+      });
+    const bomb = new Uint8Array(gzipSync(' '.repeat(20_000_000)));
+    expectProblem(await call(bomb, 'gzip'), 413, 'too-large');
+    expectProblem(await call(new Uint8Array(10), 'gzip'), 400, 'body-malformed');
+    expectProblem(await call(new Uint8Array(10), 'br'), 415, 'media-type-unsupported');
+  });
+
+  it('of problems are in UTF-8, and in the caller’s language', async () => {
+    const german = await get(pathOf('urn:example:none'), { 'accept-language': 'de-AT, en;q=0.5' });
+    expect(german.headers.get('content-type')).toBe('application/problem+json; charset=utf-8');
+    expect([german.headers.get('content-language'), german.body]).toMatchObject(['de', { title: 'Nicht gefunden' }]);
+    for (const language of ['fr', '*', 'en-GB', 'de;q=0', ';;,x']) {
+      const other = await get(pathOf('urn:example:none'), { 'accept-language': language });
+      expect([other.headers.get('content-language'), other.body]).toMatchObject(['en', { title: 'Not Found' }]);
     }
   });
 });
@@ -259,6 +377,40 @@ describe('the list', () => {
     }
     expect([found, pages]).toEqual([all, 3]);
     expect(await idsOf('/things?offset=100')).toEqual([]);
+    expect(await idsOf('/things?offset=100&limit=1')).toEqual([]);
+    expect(await idsOf('/things?offset=4')).toEqual(all.slice(4));
+  });
+
+  it('is a collection with its pages inside, for who asks for that', async () => {
+    for (const name of ['a', 'b']) await put(lamp(name));
+    const first = (await get('/things?limit=3&format=collection')).body as Td;
+    expect(first).toMatchObject({
+      '@context': discoveryContext,
+      '@type': 'ThingCollection',
+      '@id': '/things?offset=0&limit=3&format=collection',
+      total: 4,
+      next: '/things?offset=3&limit=3&format=collection',
+    });
+    const rest = (await get(String(first['next']))).body as Td;
+    expect(rest).not.toHaveProperty('next');
+    expect([...(first['members'] as Td[]), ...(rest['members'] as Td[])].map((td) => td['id'])).toEqual(await idsOf());
+    expect((await get('/things?format=collection')).body).toMatchObject({ total: 4 });
+  });
+
+  it('without a limit is whole, however long it is', async () => {
+    const names = Array.from({ length: 450 }, (_, i) => `many-${String(i).padStart(3, '0')}`);
+    const { folder } = backend;
+    await backend.close();
+    const stores = await openBackendStores({ dataDir: folder, suite: 'x25519' });
+    const content = { modifiedS: nowS, ttlS: null, expiresS: null, owner: 'urn:x' };
+    for (const name of names) {
+      await stores.directory.changeEntry(`urn:example:${name}`, () => ({ ...content, td: JSON.stringify(lamp(name)) }));
+    }
+    await stores.close();
+    backend = await startBackend(n, {}, folder);
+    expect((await idsOf()).slice(0, -2)).toEqual(names.map((name) => `urn:example:${name}`));
+    const { headers, body } = await backend.call('HEAD', '/things');
+    expect([headers.get('content-type'), body]).toEqual(['application/ld+json', new Uint8Array(0)]);
   });
 
   it('has another etag after every change', async () => {

@@ -4,7 +4,7 @@ import { describe, expect, it, vi } from 'vitest';
 import { UnavailableError } from '../../crypto/errors.js';
 import { MemberLinks } from '../../servients/member-links.js';
 import { makeUncallableTd } from '../../td/make-td.js';
-import { discoveryContext } from '../../things/directory.js';
+import { discoveryContext } from '../../things/directory-entry.js';
 
 const id = 'urn:gridring:meter:meter-01';
 const instance = { id, title: 'meter-01', version: '0.1.0' };

@@ -49,7 +49,7 @@ export async function openPostgresBackendStore(url: string, suite: SuiteName): P
       commands: new PostgresCommandStore(database),
       pool: () => database.pool,
       assertCurrent: () => assertCurrent(database, suite),
-      directory: new PostgresDirectoryStore(database),
+      directory: new PostgresDirectoryStore(database, events.life),
       accounts: new PostgresAccountsStore(database),
       events,
       idempotency: new PostgresIdempotencyStore(database),

@@ -50,7 +50,7 @@ export const openBackendStore = (path: string, options: StoreOptions = {}): Open
       commands: new SqliteCommandStore(database, () => {
         events.wake();
       }),
-      directory: new SqliteDirectoryStore(database),
+      directory: new SqliteDirectoryStore(database, events),
       accounts: new SqliteAccountsStore(database, events),
       events,
       idempotency: new SqliteIdempotencyStore(database),

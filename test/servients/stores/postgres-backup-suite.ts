@@ -36,7 +36,8 @@ export function describePostgresBackups(server: PostgresServer): void {
       const role = makeRole(n, 'backend', backups.newPath());
       const sqlite = openBackendStore(role.database);
       await fillBackend(sqlite);
-      await sqlite.directory.putEntry({ id: 'urn:x', td: '{"ü":1}', modifiedS: 1, ttlS: null, owner: 'urn:o' });
+      const thing = { td: '{"ü":1}', modifiedS: 1, ttlS: null, expiresS: null, owner: 'urn:o' };
+      await sqlite.directory.changeEntry('urn:x', () => thing);
       await sqlite.accounts.createAccount(account('a', { certHashes: [new Uint8Array(32)] }));
       const before = await contentsOf(sqlite);
       const file = await backups.backUp('backend', role);

@@ -1,0 +1,12 @@
+/** The W3C WoT Thing Description Directory of the backend, over HTTP (WoT Discovery §7.3.2). */
+import type { FastifyInstance } from 'fastify';
+import type { RestContext } from './context.js';
+import { compressAnswers, describeProblems, parseTds } from './directory-media.js';
+import { thingRoutes } from './things.js';
+
+export function directoryRoutes(scope: FastifyInstance, context: RestContext): void {
+  parseTds(scope);
+  compressAnswers(scope);
+  describeProblems(scope);
+  thingRoutes(scope, context);
+}
