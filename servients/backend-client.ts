@@ -1,5 +1,5 @@
 /** The backend's REST API as gateways and readers use it. */
-import { fromBase64Url, toHex } from '../crypto/bytes.js';
+import { fromBase64Url, fromHex, toHex } from '../crypto/bytes.js';
 import { parseCertificate, verifyChain, type Certificate, type VerifiedCertificate } from '../crypto/certificate.js';
 import { MalformedError, UnavailableError } from '../crypto/errors.js';
 import type { Suite } from '../crypto/suite.js';
@@ -18,6 +18,20 @@ export interface BackendClientOptions {
   readonly token?: () => Promise<string>;
   /** Default: Node's. One that authorizes requests itself needs no `token`. */
   readonly fetch?: Fetch;
+}
+
+interface ShownCommand {
+  readonly id: string;
+  readonly message: string;
+  readonly targets: readonly string[];
+}
+
+/** A command that the backend keeps for a gateway's members. */
+export interface BackendCommand {
+  readonly id: Uint8Array;
+  readonly message: Uint8Array;
+  /** certHashes of those whose receipt the backend lacks. */
+  readonly targets: readonly Uint8Array[];
 }
 
 export class BackendClient {
@@ -66,18 +80,38 @@ export class BackendClient {
     return response.status === 304 ? undefined : new Uint8Array(await response.arrayBuffer());
   }
 
+  /** Commands of a group that members have not answered, unverified. @throws PeerRefusal `group-unknown`, UnavailableError */
+  async waitingCommands(gid: Uint8Array): Promise<readonly BackendCommand[]> {
+    const { commands } = (await this.get(`groups/${toHex(gid)}/commands/waiting`)) as { readonly commands?: unknown };
+    try {
+      return (commands as readonly ShownCommand[]).map(({ id, message, targets }) => ({
+        ...{ id: fromHex(id), message: fromBase64Url(message), targets: targets.map(fromHex) },
+      }));
+    } catch (cause) {
+      throw new MalformedError('message-malformed', 'the backend shows no commands', cause);
+    }
+  }
+
+  /** Brings a member's receipt. @throws PeerRefusal `command-unknown`, UnavailableError */
+  async commandReceipt(commandId: Uint8Array, receipt: Uint8Array): Promise<void> {
+    await this.#post(`commands/${toHex(commandId)}/receipts`, receipt);
+  }
+
   /**
-   * Listens for lists that are published, until the backend ends it, as it does with the token. What an event tells is to
-   * be asked for.
+   * Listens for what happens, until the backend ends it, as it does with the token. What an event tells is to be asked for.
    * @throws PeerRefusal, UnavailableError
    */
-  async listenForMemberships(onPublished: () => void, signal: AbortSignal): Promise<void> {
+  async listenFor(
+    what: 'memberships' | 'commands' | 'receipts',
+    onEvent: () => void,
+    signal: AbortSignal,
+  ): Promise<void> {
     const headers = { ...(await this.#authorization()), accept: 'text/event-stream' };
-    const { body } = await this.#fetch('events/memberships', { headers, signal });
+    const { body } = await this.#fetch(`events/${what}`, { headers, signal });
     if (!body) return;
     const text = new TextDecoder();
     for await (const chunk of body as AsyncIterable<Uint8Array>) {
-      if (text.decode(chunk).includes('data:')) onPublished();
+      if (text.decode(chunk).includes('data:')) onEvent();
     }
   }
 

@@ -5,10 +5,12 @@ import type { CaCertificate, Certificate } from '../crypto/certificate.js';
 import { toPem } from '../crypto/certificate/pem.js';
 import { CertificateCache } from '../crypto/certificate/cache.js';
 import { SetupError } from '../crypto/errors.js';
+import type { Membership } from '../crypto/membership.js';
 import type { Suite } from '../crypto/suite.js';
 import { makeTd } from '../td/make-td.js';
 import { AuditLog } from '../things/audit-log.js';
 import { Backend } from '../things/backend.js';
+import { CommandRelay } from '../things/command-relay.js';
 import { Directory } from '../things/directory.js';
 import type { Identity } from '../things/parts.js';
 import type { EpochRow } from '../things/stores.js';
@@ -116,7 +118,7 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
       options.http?.observer?.refused('slow-reader');
       options.log.warn('a reader of events did not read and was cut off');
     });
-    const { topics, end } = eventTopics(hub, store.events, (error) => {
+    const { topics, end } = eventTopics(hub, store.events, store.commands, (error) => {
       options.log.warn({ err: error }, 'events could not be read');
     });
     app.addHook('preClose', async () => {
@@ -150,7 +152,7 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
 
 async function makeContext(
   { identity, suite, trustedRoots, audience, version, log, onEpochEndorsed, nowS = systemNowS }: BackendOptions,
-  { backend: store, directory: directoryStore, events, audit: auditStore, idempotency }: BackendStores,
+  { backend: store, commands: commandStore, directory: directoryStore, events, audit: auditStore, idempotency }: BackendStores,
 ): Promise<Omit<RestContext, 'hub' | 'readiness' | keyof EventTopics>> {
   const onEpochRecorded = onEpochEndorsed ?? (() => undefined);
   const backend = await Backend.load({
@@ -167,9 +169,11 @@ async function makeContext(
   });
   const directory = new Directory({ store: directoryStore, nowS });
   const audit = new AuditLog(auditStore, { suite, identity, nowS });
+  const membershipsOf = (gid: Uint8Array): readonly Membership[] => backend.listsOf(gid);
+  const commands = new CommandRelay({ suite, nowS, store: commandStore, membershipsOf });
   const roots = caCertificates(trustedRoots);
   const access = new Access(makeTokenVerifier({ suite, trustedRoots: roots, audience }), backend, nowS);
-  return { backend, directory, store, access, audit, idempotency, identity, suite, version, nowS };
+  return { backend, commands, commandStore, directory, store, access, audit, idempotency, identity, suite, version, nowS };
 }
 
 /** Logs start and stop, with what was configured. @returns what logs the stop, and signs how far the log has come */

@@ -34,7 +34,7 @@ export class ListExchange {
         const wake = (): void => {
           this.wake();
         };
-        await this.#backend.listenForMemberships(wake, signal);
+        await this.#backend.listenFor('memberships', wake, signal);
         failures = 0;
       } catch (error) {
         this.#runtime.log.info({ code: codeOf(error) }, 'no events of the backend now; its lists are polled');

@@ -27,6 +27,7 @@ import { DirectoryClient } from './directory-client.js';
 import { exposeThing } from './expose.js';
 import { readCertificates, readIdentity } from './identity-files.js';
 import { Delivery } from './gateway-delivery.js';
+import { CommandExchange } from './gateway-commands.js';
 import { ListExchange } from './gateway-lists.js';
 import { MemberLinks } from './member-links.js';
 import { operateOutbox } from './operations/outbox.js';
@@ -100,6 +101,9 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
         sleep,
         ...config.group,
         settled: () => registrations.pending === 0,
+        onCommandReceipt: () => {
+          commands.wake();
+        },
         onEnrolled: ({ id, td }) => {
           members.forget(id);
           registrations.add(id, td);
@@ -135,6 +139,7 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
       });
     await putBack();
     const lists = new ListExchange(gateway.groups, backend, runtime);
+    const commands = new CommandExchange({ gateway, backend, runtime });
     const delivery = new Delivery({ gateway, store, backend, runtime });
     const watch = new OutboxWatch({
       ...{ id: config.id, outbox: store, runtime },
@@ -157,7 +162,7 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
     return new GatewayProcess({
       gateway,
       store,
-      loops: [registrations, delivery, lists, watch, ...(config.summons ? [summons] : [])],
+      loops: [registrations, delivery, lists, commands, watch, ...(config.summons ? [summons] : [])],
       release,
     });
   } catch (error) {

@@ -2,7 +2,7 @@
  * What a gateway and a backend do with operators' commands alike: they check who commands, keep what waits for whom, and
  * keep the receipts that the members sign. They can read neither.
  */
-import { toHex } from '../crypto/bytes.js';
+import { equalBytes, toHex } from '../crypto/bytes.js';
 import {
   isCommandOver,
   parseCommand,
@@ -100,3 +100,6 @@ export class CommandRelay {
     return this.#parts.store.commandReceipts(id);
   }
 }
+
+export const isTarget = (targets: readonly Uint8Array[], member: Uint8Array): boolean =>
+  targets.some((target) => equalBytes(target, member));

@@ -72,9 +72,3 @@ export interface CommandStore {
   commandsAfter(position: number, limit: number): Promise<readonly KeptCommand[]>;
   commandReceiptsAfter(position: number, limit: number): Promise<readonly KeptCommandReceipt[]>;
 }
-
-/** The next station has the receipts up to this position; kept by a gateway. */
-export interface CommandCursor {
-  reportedReceipts(): Promise<number>;
-  saveReportedReceipts(position: number): Promise<void>;
-}

@@ -19,6 +19,7 @@ import { contextOf, parseRekeyRequest } from '../crypto/ring/messages.js';
 import { parseLeaveRequest, parseRevokeRequest } from '../crypto/ring/requests.js';
 import { assertEndorses } from './active-epoch.js';
 import type { ActionHandler, PropertyReader, ThingBehaviour, ThingEmitter } from './behaviour.js';
+import type { KeptCommandReceipt } from './command-store.js';
 import { CommandDelivery } from './command-delivery.js';
 import { CommandRelay } from './command-relay.js';
 import { Coordination, type CoordinationParts } from './coordination.js';
@@ -355,6 +356,11 @@ export class Gateway implements ThingBehaviour {
     verifyReceipt(suite, backend, identity.certHash, upload.message, receipt);
     await store.acknowledge(upload.positions);
     this.#delivery = { lastS: nowS() };
+  }
+
+  /** Receipts of a command that are here. */
+  commandReceipts(id: Uint8Array): Promise<readonly KeptCommandReceipt[]> {
+    return this.#relay.receipts(id);
   }
 
   /** The room for the outbox has become scarce, or is no longer. */

@@ -6,7 +6,7 @@
 import type { AuditEntry, AuditFacts, AuditOutcome, AuditPlace } from '../crypto/audit/entry.js';
 import type { EntryKind } from '../crypto/envelope/chain.js';
 import type { ListOrder } from '../crypto/membership.js';
-import type { CommandCursor, CommandStore } from './command-store.js';
+import type { CommandStore } from './command-store.js';
 
 /** A grant or an entry of a meter's chain, as COSE bytes, on its way. */
 export interface OutboxItem {
@@ -221,7 +221,7 @@ export interface GroupStore {
   saveQuarantine(gid: Uint8Array, state: Uint8Array): Promise<void>;
 }
 
-export interface GatewayStore extends Outbox, GroupStore, CommandCursor {
+export interface GatewayStore extends Outbox, GroupStore {
   readonly commands: CommandStore;
   /** 16 random bytes, made with the database. */
   custodian(): Promise<Uint8Array>;

@@ -10,7 +10,7 @@ import { arrayOf, bytesOf, uint32Max, uintOf } from '../fields.js';
 import { hash } from '../hash.js';
 import { deriveKeyPair, hpkeOpen, hpkeSeal } from '../hpke.js';
 import { limits } from '../limits.js';
-import { certificateOf, findEntry, type Membership } from '../membership.js';
+import { assertListValid, certificateOf, findEntry, type Membership } from '../membership.js';
 import type { KeyName } from '../ring/schedule.js';
 import type { AgreementKey, Random, Signer, Suite } from '../suite.js';
 import { encodeOperation, parseOperation, type Operation, type Unsupported } from './operation.js';
@@ -131,14 +131,15 @@ export interface VerifiedCommand extends Command {
 
 /**
  * What anybody with the current list checks, and all that a relay can: an operator of the list signed it.
- * @throws MalformedError, ConflictError `wrong-group`, VerificationError `not-listed`, `certificate-expired`,
- * `wrong-signer`, `signature-invalid`, `operator-keyless`
+ * @throws MalformedError, ConflictError `wrong-group`, VerificationError `membership-expired`, `not-listed`,
+ * `certificate-expired`, `wrong-signer`, `signature-invalid`, `operator-keyless`
  */
 export function verifyCommand({ suite, membership, nowS }: CommandCheck, bytes: Uint8Array): VerifiedCommand {
   const message = parseSign1(bytes, limits.command);
   const command = commandIn(suite, message);
   const { list } = membership;
   if (!equalBytes(command.name.gid, list.gid)) throw new ConflictError('wrong-group', 'a command to another group');
+  assertListValid(list, nowS);
   const operator = certificateOf(membership, command.operator, 'operator', nowS);
   if (!equalBytes(operator.kid, message.kid))
     throw new VerificationError('wrong-signer', 'a command of another signer');

@@ -5,6 +5,8 @@ import type { Backend } from '../../things/backend.js';
 import type { Directory } from '../../things/directory.js';
 import type { IdempotencyStore } from '../../things/idempotency-store.js';
 import type { Identity } from '../../things/parts.js';
+import type { CommandRelay } from '../../things/command-relay.js';
+import type { CommandStore } from '../../things/command-store.js';
 import type { BackendStore } from '../../things/stores.js';
 import type { SseHub } from '../bindings/sse.js';
 import type { Readiness } from '../operations/readiness.js';
@@ -15,6 +17,8 @@ export interface RestContext extends EventTopics {
   readonly backend: Backend;
   readonly directory: Directory;
   readonly store: BackendStore;
+  readonly commands: CommandRelay;
+  readonly commandStore: CommandStore;
   readonly access: Access;
   readonly audit: AuditLog;
   readonly readiness: Readiness;

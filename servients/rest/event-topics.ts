@@ -1,4 +1,6 @@
 /** The event streams of the backend, fed from the outbox in its database: any process of a deployment serves all of them. */
+import { toBase64Url, toHex } from '../../crypto/bytes.js';
+import type { CommandStore, KeptCommandReceipt } from '../../things/command-store.js';
 import type { BackendEvents } from '../../things/stores.js';
 import type { LogTopic, SseHub } from '../bindings/sse.js';
 import { epochJson } from './epoch-json.js';
@@ -7,6 +9,8 @@ import { publishedJson } from './memberships.js';
 export interface EventTopics {
   readonly epochRecorded: LogTopic;
   readonly membershipPublished: LogTopic;
+  readonly commandTaken: LogTopic;
+  readonly commandReceipt: LogTopic;
 }
 
 /** Readers are told at once when the outbox wakes us, and at the latest after this time. */
@@ -16,6 +20,7 @@ const pollMs = 2_000;
 export function eventTopics(
   hub: SseHub,
   events: BackendEvents,
+  commands: CommandStore,
   onError: (error: unknown) => void,
 ): { readonly topics: EventTopics; readonly end: () => void } {
   const topics: EventTopics = {
@@ -37,9 +42,27 @@ export function eventTopics(
           data: JSON.stringify(publishedJson(row)),
         })),
     }),
+    commandTaken: hub.follow({
+      life: events.life,
+      position: async () => (await commands.commandPositions()).commands,
+      after: async (position, limit) =>
+        (await commands.commandsAfter(position, limit)).map(({ position: at, gid, id }) => ({
+          position: at,
+          data: JSON.stringify({ gid: toHex(gid), id: toHex(id) }),
+        })),
+    }),
+    commandReceipt: hub.follow({
+      life: events.life,
+      position: async () => (await commands.commandPositions()).receipts,
+      after: async (position, limit) =>
+        (await commands.commandReceiptsAfter(position, limit)).map((row) => ({
+          position: row.position,
+          data: JSON.stringify(commandReceiptJson(row)),
+        })),
+    }),
   };
   const tell = (): void => {
-    for (const topic of [topics.epochRecorded, topics.membershipPublished]) {
+    for (const topic of Object.values(topics) as readonly LogTopic[]) {
       if (topic.readers.size > 0) topic.tell().catch(onError);
     }
   };
@@ -53,3 +76,11 @@ export function eventTopics(
     },
   };
 }
+
+/** As td/schemas/command-receipt.schema.json describes it. */
+const commandReceiptJson = ({ gid, id, meter, message }: KeptCommandReceipt): object => ({
+  gid: toHex(gid),
+  id: toHex(id),
+  meter: toHex(meter),
+  message: toBase64Url(message),
+});

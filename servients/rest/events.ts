@@ -27,6 +27,20 @@ export function eventRoutes(scope: FastifyInstance, context: RestContext): void 
       id: 'followMemberships',
       summary: 'The membership lists that are published, as they are',
     },
+    {
+      path: '/events/commands',
+      topic: context.commandTaken,
+      needed: 'gateway',
+      id: 'followCommands',
+      summary: 'The commands that are taken, as they are, for gateways to fetch',
+    },
+    {
+      path: '/events/receipts',
+      topic: context.commandReceipt,
+      needed: 'command',
+      id: 'followReceipts',
+      summary: 'The receipts of commands, as they come',
+    },
   ] as const) {
     const schema = operation({
       id,

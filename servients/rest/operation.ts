@@ -19,6 +19,7 @@ export const tags = {
     'Chains of meters: sealed readings, gap reports, checkpoints and grants. What a caller may not read does not exist for it.',
   Groups: 'Groups, their signed membership lists and policies.',
   Epochs: 'Recorded epochs with their records and proofs. Metadata only: no key is here.',
+  Commands: 'Signed commands of operators to members of a group, and their receipts. Both are sealed.',
   Audit: 'Who did what, or was refused it: a hash chain, with checkpoints that the backend signs.',
   Events: 'Server-sent events, resumable with Last-Event-ID.',
   Directory: 'The Things API of W3C WoT Discovery.',

@@ -10,12 +10,16 @@ export const payloadNames = [
   'backend-groups',
   'backend-identity',
   'chain',
+  'command',
+  'command-page',
   'dropped',
   'epoch-page',
   'grants',
   'health',
   'lists',
   'membership-published',
+  'message.command',
+  'message.commandReceipt',
   'message.endorsement',
   'message.membership',
   'message.proof',
@@ -26,6 +30,7 @@ export const payloadNames = [
   'policies',
   'problem',
   'readings',
+  'waiting-commands',
 ] as const;
 
 export type PayloadName = (typeof payloadNames)[number];

@@ -97,6 +97,7 @@ export const problemCodes: Readonly<Record<string, ProblemCode>> = {
     'No meter of that name that the caller may read.',
     'The list of meters has those that are there.',
   ),
+  'command-unknown': code(404, 'No command of that id.', 'The list of commands has those that are kept.'),
   'td-unknown': code(404, 'No Thing of that id.', 'The list of Things has those that are there.'),
 
   // People.
@@ -121,13 +122,15 @@ export const problemCodes: Readonly<Record<string, ProblemCode>> = {
   'chain-broken': code(409, 'The entry does not continue the chain of its meter.', 'Upload what is missing before it.'),
   'command-conflict': code(
     409,
-    'Another command of this operator has that number.',
-    'Sign it again with the next number.',
+    'Another command of this operator has the same number.',
+    'The operator signs it anew; two programs use its key at once.',
   ),
+  'command-early': code(409, 'The command was issued in the future.', 'Set the clock of the operator.'),
+  'command-expired': code(409, 'The command has ended.', 'The operator signs it anew.'),
   'commands-waiting': code(
     429,
-    'As many commands wait for meters as may.',
-    'Wait until some are answered or have expired.',
+    'As many commands of the group wait for members as may.',
+    'Try again when some are answered or have ended.',
   ),
   'delegation-absent': code(
     409,
@@ -151,9 +154,16 @@ export const problemCodes: Readonly<Record<string, ProblemCode>> = {
     'Publish the list, then the record.',
   ),
   'request-under-way': code(409, 'The request with this Idempotency-Key is being done.', later),
+  'receipt-mismatch': code(409, 'The receipt is of another command, or of no target of it.', mend),
   'sequence-conflict': code(
     409,
     'Another entry of that sequence is kept.',
     'Two meters use one identity, or one was restored wrongly.',
   ),
+  'target-unknown': code(
+    409,
+    'The command names somebody who is no member of the group.',
+    'Fetch the newest list, and sign the command anew.',
+  ),
+  'wrong-group': code(409, 'No list of that group is known here.', 'Publish the list first.'),
 };

@@ -9,6 +9,7 @@ import type { RestContext } from './context.js';
 import { auditRoutes } from './audit.js';
 import { auditRefusals } from './audit-trail.js';
 import { directoryRoutes } from './directory.js';
+import { commandRoutes } from './commands.js';
 import { epochRoutes } from './epochs.js';
 import { errorRoutes } from './errors.js';
 import { eventRoutes } from './events.js';
@@ -21,7 +22,6 @@ import { meterRoutes } from './meters.js';
 import { describeApi, openApiRoutes } from './openapi.js';
 import { policyRoutes } from './policies.js';
 import { readingRoutes } from './readings.js';
-
 import { validateStrictly } from './validation.js';
 
 const api = [
@@ -32,6 +32,7 @@ const api = [
   epochRoutes,
   readingRoutes,
   meterRoutes,
+  commandRoutes,
   eventRoutes,
   auditRoutes,
 ];

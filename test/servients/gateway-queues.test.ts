@@ -55,7 +55,7 @@ it('compares the lists of every other group while the backend refuses that of on
     publishMembership: async () => {
       throw new PeerRefusal(403, 'refused', 'it has ended');
     },
-    listenForMemberships: () => new Promise(() => undefined),
+    listenFor: () => new Promise(() => undefined),
   };
   void new ListExchange(groups, backend as unknown as BackendClient, runtime).run(running.signal);
   await vi.advanceTimersByTimeAsync(1_000);

@@ -82,6 +82,7 @@ function databaseOf(role: StoreRole, version: number, path: string) {
 
 /** What a migration works out anew from the rest; everything else must come through as it was. */
 const derived: ReadonlySet<string> = new Set(['outbox_state', 'backend_state']);
+const dropped: ReadonlySet<string> = new Set(['command_reported']);
 
 describe.each(versions)('a database of a $role, schema $version', ({ role, version }) => {
   it('comes forward with every row as it was, and refuses to go back', () => {
@@ -94,6 +95,7 @@ describe.each(versions)('a database of a $role, schema $version', ({ role, versi
     expect(database.prepare('PRAGMA user_version').get()).toEqual({ user_version: migrationsOf(role).length });
     expect(tablesOf(database)).toEqual(newestTables(role).map(({ name }) => name));
     for (const [table, row] of before) {
+      if (dropped.has(table)) continue;
       const { count } = database.prepare(`SELECT count(*) AS count FROM ${table}`).get() as { readonly count: number };
       expect(count, table).toBe(1);
       if (!derived.has(table)) expect(database.prepare(`SELECT * FROM ${table}`).get(), table).toMatchObject(row);

@@ -9,6 +9,7 @@ import { startPostgres } from '../support/postgres.js';
 import { describeAudit } from './stores/audit-suite.js';
 import { describeAccountsStore } from './stores/accounts-suite.js';
 import { describeBackendStore } from './stores/backend-suite.js';
+import { describeCommandStore } from './stores/commands-suite.js';
 import { describeDirectoryStore } from './stores/directory-suite.js';
 import { describeEnrolmentStore } from './stores/enrolment-suite.js';
 import { describeEvents } from './stores/events-suite.js';
@@ -20,6 +21,7 @@ import {
   postgresAudit,
   postgresAccounts,
   postgresBackendStores,
+  postgresCommandStores,
   postgresDirectoryStores,
   postgresEnrolments,
   postgresEvents,
@@ -37,6 +39,7 @@ if (server === undefined) {
   it.skip('PostgreSQL is not here', () => undefined);
 } else {
   describeBackendStore('a PostgreSQL backend store', postgresBackendStores(server));
+  describeCommandStore('a PostgreSQL store of commands', postgresCommandStores(server));
   describeDirectoryStore('a PostgreSQL directory store', postgresDirectoryStores(server));
   describeIdempotencyStore('a PostgreSQL store of requests', postgresIdempotencyStores(server));
   describeIssuerStore('a PostgreSQL issuer store', postgresIssuerStores(server));

@@ -2,6 +2,7 @@
 import { describeAudit } from './stores/audit-suite.js';
 import { describeAccountsStore } from './stores/accounts-suite.js';
 import { describeBackendStore } from './stores/backend-suite.js';
+import { describeCommandStore } from './stores/commands-suite.js';
 import { describeDirectoryStore } from './stores/directory-suite.js';
 import { describeEnrolmentStore } from './stores/enrolment-suite.js';
 import { describeEvents } from './stores/events-suite.js';
@@ -13,6 +14,7 @@ import {
   sqliteAudit,
   sqliteAccounts,
   sqliteBackendStores,
+  sqliteCommandStores,
   sqliteDirectoryStores,
   sqliteEnrolments,
   sqliteEvents,
@@ -32,3 +34,4 @@ describeAccountsStore('a SQLite store of accounts', sqliteAccounts);
 describeIdempotencyStore('a SQLite store of requests', sqliteIdempotencyStores);
 describeIssuerStore('a SQLite issuer store', sqliteIssuerStores);
 describeEnrolmentStore('a SQLite store of enrolments', sqliteEnrolments);
+describeCommandStore('a SQLite store of commands', sqliteCommandStores);

@@ -97,11 +97,13 @@ describe('a Thing behind plain routes', () => {
         'GET /api/v1/groups',
         'GET /api/v1/policies',
         'GET /health',
+        'POST /api/v1/commands',
         'POST /api/v1/epochs',
         'POST /api/v1/readings',
         'POST /api/v1/memberships',
         'SSE /api/v1/events',
         'SSE /api/v1/events/memberships',
+        'SSE /api/v1/events/receipts',
       ]),
     );
   });

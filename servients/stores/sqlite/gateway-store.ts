@@ -31,8 +31,6 @@ class SqliteGatewayStore extends SqliteGroups implements GatewayStore, Closable 
   >;
   readonly #refusedRecords: Statement<[], SetAside>;
   readonly #reportAgain: Statement<[]>;
-  readonly #reportedReceipts: Statement<[], { readonly position: number }>;
-  readonly #saveReportedReceipts: Statement<[position: number]>;
   readonly commands: CommandStore;
 
   constructor(database: Database) {
@@ -61,8 +59,6 @@ class SqliteGatewayStore extends SqliteGroups implements GatewayStore, Closable 
        FROM record WHERE refused IS NOT NULL`,
     );
     this.commands = new SqliteCommandStore(database);
-    this.#reportedReceipts = database.prepare('SELECT position FROM command_reported');
-    this.#saveReportedReceipts = database.prepare('UPDATE command_reported SET position = ?');
     this.#reportAgain = database.prepare('UPDATE record SET refused = NULL WHERE refused IS NOT NULL');
   }
 
@@ -124,16 +120,6 @@ class SqliteGatewayStore extends SqliteGroups implements GatewayStore, Closable 
     await super.putBack();
     this.#database.transaction(() => {
       this.#reportAgain.run();
-    });
-  }
-
-  async reportedReceipts(): Promise<number> {
-    return this.#database.read(() => onlyRow(this.#reportedReceipts.get())).position;
-  }
-
-  async saveReportedReceipts(position: number): Promise<void> {
-    this.#database.transaction(() => {
-      this.#saveReportedReceipts.run(position);
     });
   }
 

@@ -2,6 +2,7 @@ import { openPostgresBackendStore } from '../../../servients/stores/postgres/bac
 import type { BackendStores } from '../../../servients/stores/backend.js';
 import type { EnrolmentStore } from '../../../things/enrolment-store.js';
 import type { IdempotencyStore } from '../../../things/idempotency-store.js';
+import type { CommandStore } from '../../../things/command-store.js';
 import type { IssuerStore, LoginStore } from '../../../things/issuer-store.js';
 import type { BackendStore, DirectoryStore } from '../../../things/stores.js';
 import type { PostgresServer } from '../../support/postgres.js';
@@ -38,3 +39,5 @@ export const postgresEvents = (server: PostgresServer): StoreFactory<StoreWithEv
 export const postgresAudit = (server: PostgresServer): StoreFactory<StoreWithAudit> => postgresPlaces(server, (o) => o);
 export const postgresAccounts = (server: PostgresServer): StoreFactory<StoreOfAccounts> =>
   postgresPlaces(server, (o) => o);
+export const postgresCommandStores = (server: PostgresServer): StoreFactory<CommandStore> =>
+  postgresPlaces(server, ({ commands }) => commands);

@@ -7,6 +7,7 @@ import { openGatewayStore } from '../../../servients/stores/sqlite/gateway-store
 import { openMeterStore } from '../../../servients/stores/sqlite/meter-store.js';
 import type { EnrolmentStore } from '../../../things/enrolment-store.js';
 import type { IdempotencyStore } from '../../../things/idempotency-store.js';
+import type { CommandStore } from '../../../things/command-store.js';
 import type { IssuerStore, LoginStore } from '../../../things/issuer-store.js';
 import type { BackendStore, DirectoryStore, GatewayStore, MeterStore } from '../../../things/stores.js';
 import type { StoreWithAudit } from './audit-suite.js';
@@ -62,3 +63,4 @@ export const sqliteIdempotencyStores: StoreFactory<IdempotencyStore> = sqlitePla
 export const sqliteEvents: StoreFactory<StoreWithEvents> = sqlitePlaces(openBackendStore, (o) => o);
 export const sqliteAudit: StoreFactory<StoreWithAudit> = sqlitePlaces(openBackendStore, (o) => o);
 export const sqliteAccounts: StoreFactory<StoreOfAccounts> = sqlitePlaces(openBackendStore, (o) => o);
+export const sqliteCommandStores: StoreFactory<CommandStore> = sqlitePlaces(openBackendStore, (o) => o.commands);

@@ -1,0 +1,2 @@
+-- The backend says itself whose receipts it lacks.
+DROP TABLE command_reported;
