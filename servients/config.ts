@@ -5,6 +5,7 @@ import { Ajv, type ValidateFunction } from 'ajv';
 import addFormats from 'ajv-formats';
 import { SetupError } from '../crypto/errors.js';
 import type { SuiteName } from '../crypto/suite.js';
+import { applyEnvironment } from './config-environment.js';
 import { isUrl } from './database-url.js';
 import { readText } from './identity-files.js';
 import type { SourceConfig } from './sources/open-source.js';
@@ -92,15 +93,44 @@ export interface Configs {
 /** Fields that name a file or folder, relative to the configuration file. */
 const pathFields = new Set(['root', 'dataDir', 'certificate', 'key', 'membership', 'path', 'database']);
 
+const allRoles = ['backend', 'gateway', 'meter'] as const;
+
+/**
+ * What a role is configured with: its file, and what the environment says in its place.
+ * @throws SetupError `config-missing` where neither is there, `environment-unknown`, and as `readConfig`
+ */
+export function runningConfig<Role extends keyof Configs>(
+  role: Role,
+  path: string | undefined,
+  environment: Readonly<Record<string, string | undefined>>,
+): Configs[Role] {
+  const applied = applyEnvironment(path === undefined ? {} : parseConfig(role, path), {
+    schema: configSchema(role),
+    others: allRoles.filter((other) => other !== role).map(configSchema),
+    environment,
+    isPath: (field) => pathFields.has(field),
+  });
+  if (path === undefined && Object.keys(applied as object).length === 0) {
+    const advice = '--config-schema says what goes into it, and which environment variables may take its place';
+    throw new SetupError('config-missing', `a ${role} needs --config FILE; ${advice}`);
+  }
+  return checkedConfig(role, path ?? 'the environment', applied);
+}
+
 /** @throws SetupError `file-unreadable`, `config-invalid` naming every field that is wrong and why */
-export function readConfig<Role extends keyof Configs>(role: Role, path: string): Configs[Role] {
-  let config: unknown;
+export const readConfig = <Role extends keyof Configs>(role: Role, path: string): Configs[Role] =>
+  checkedConfig(role, path, parseConfig(role, path));
+
+function parseConfig(role: keyof Configs, path: string): unknown {
   try {
-    config = JSON.parse(readText(path, `configuration of a ${role}`));
+    return JSON.parse(readText(path, `configuration of a ${role}`));
   } catch (cause) {
     if (cause instanceof SetupError) throw cause;
     throw new SetupError('config-invalid', `${path} is not JSON: ${(cause as Error).message}`, cause);
   }
+}
+
+function checkedConfig<Role extends keyof Configs>(role: Role, path: string, config: unknown): Configs[Role] {
   const validate = validatorOf(role);
   if (!validate(config)) {
     const faults = (validate.errors ?? []).map(({ instancePath, message, params }) => {

@@ -5,12 +5,13 @@ import { SetupError } from '../../crypto/errors.js';
 import { suiteByName } from '../../crypto/suite-node.js';
 import {
   configSchema,
-  readConfig,
+  runningConfig,
   type BackendConfig,
   type Configs,
   type MeterHostConfig,
   type OperationsConfig,
 } from '../config.js';
+import { optionVariables, withEnvironment } from '../config-environment.js';
 import { readCertificates, readIdentity, readText } from '../identity-files.js';
 import type { Operations } from '../operations/operations.js';
 import type { SourceConfig } from '../sources/open-source.js';
@@ -80,24 +81,24 @@ interface Overrides {
 /** Each role loads what it needs and no more: on a small computer that is seconds. */
 async function start(
   role: keyof Configs,
-  configFile: string,
+  configFile: string | undefined,
   { source, dangerouslyServePlainHttp }: Overrides,
   runtime: Runtime,
 ): Promise<Stop> {
   switch (role) {
     case 'backend': {
-      const config = readConfig(role, configFile);
+      const config = runningConfig(role, configFile, process.env);
       const listen = { ...config.listen, ...(dangerouslyServePlainHttp && { dangerouslyServePlainHttp }) };
       return startBackend({ ...config, listen }, runtime);
     }
     case 'gateway': {
-      const config = readConfig(role, configFile);
+      const config = runningConfig(role, configFile, process.env);
       const { runGateway } = await import('../gateway.js');
       const gateway = await runGateway(config, runtime);
       return () => gateway.close(drainMs);
     }
     case 'meter': {
-      const config = readConfig(role, configFile);
+      const config = runningConfig(role, configFile, process.env);
       const { parseSource } = await import('../sources/open-source.js');
       const { runMeterHost } = await import('../meter-host.js');
       const asked = source === undefined ? config : withSource(config, parseSource(source));
@@ -137,24 +138,23 @@ export function addRoles(program: Command): void {
     const command = program
       .command(role)
       .description(descriptions[role])
-      .option('--config <file>', 'configuration, JSON')
-      .option('--config-schema', 'print the JSON Schema of the configuration and exit')
+      .addOption(
+        new Option('--config <file>', 'configuration, JSON; GRIDRING_… variables take the place of its fields').env(
+          optionVariables.config,
+        ),
+      )
+      .option('--config-schema', 'print the JSON Schema of the configuration, with the environment variables, and exit')
       .addOption(
         new Option('--log-level <level>', 'least level of the log on standard error')
           .choices(['debug', 'info', 'warn', 'error', 'silent'])
+          .env(optionVariables.logLevel)
           .default('info'),
       )
       .option('--json', 'print events as JSON')
       .action(async ({ config, configSchema: wantsSchema, logLevel, json, ...overrides }: Options) => {
         if (wantsSchema) {
-          printJson(configSchema(role));
+          printJson(withEnvironment(configSchema(role)));
           return;
-        }
-        if (config === undefined) {
-          throw new SetupError(
-            'config-missing',
-            `a ${role} needs --config FILE; --config-schema says what goes into it`,
-          );
         }
         const emit = eventPrinter(json ?? false, describe);
         await runRole(role, config, overrides, { log: makeLog(logLevel), emit, version: softwareVersion() });
@@ -173,9 +173,14 @@ export function addRoles(program: Command): void {
   }
 }
 
-async function runRole(role: keyof Configs, configFile: string, overrides: Overrides, runtime: Runtime): Promise<void> {
+async function runRole(
+  role: keyof Configs,
+  configFile: string | undefined,
+  overrides: Overrides,
+  runtime: Runtime,
+): Promise<void> {
   const stopped = stopRequested();
-  const operations = await openOperations(role, readConfig(role, configFile).operations, runtime);
+  const operations = await openOperations(role, runningConfig(role, configFile, process.env).operations, runtime);
   const stop = await start(role, configFile, overrides, { ...runtime, ...(operations && { operations }) });
   operations?.readiness.started();
   await stopped;
