@@ -15,7 +15,7 @@ interface Schema {
   readonly anyOf?: readonly Schema[];
 }
 
-export interface Variable {
+interface Variable {
   /** With `<n>` where an index stands. */
   readonly name: string;
   /** Field names; `<n>` for any index. */
