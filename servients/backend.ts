@@ -12,6 +12,7 @@ import { AuditLog } from '../things/audit-log.js';
 import { Backend } from '../things/backend.js';
 import { CommandRelay } from '../things/command-relay.js';
 import { Directory } from '../things/directory.js';
+import { Enrolments } from '../things/enrolments.js';
 import type { Identity } from '../things/parts.js';
 import type { EpochRow } from '../things/stores.js';
 import { makeHttpApp, type HttpAppOptions } from './bindings/http-app.js';
@@ -152,7 +153,15 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
 
 async function makeContext(
   { identity, suite, trustedRoots, audience, version, log, onEpochEndorsed, nowS = systemNowS }: BackendOptions,
-  { backend: store, commands: commandStore, directory: directoryStore, events, audit: auditStore, idempotency }: BackendStores,
+  {
+    backend: store,
+    commands: commandStore,
+    directory: directoryStore,
+    events,
+    audit: auditStore,
+    idempotency,
+    enrolments: kept,
+  }: BackendStores,
 ): Promise<Omit<RestContext, 'hub' | 'readiness' | keyof EventTopics>> {
   const onEpochRecorded = onEpochEndorsed ?? (() => undefined);
   const backend = await Backend.load({
@@ -173,7 +182,22 @@ async function makeContext(
   const commands = new CommandRelay({ suite, nowS, store: commandStore, membershipsOf });
   const roots = caCertificates(trustedRoots);
   const access = new Access(makeTokenVerifier({ suite, trustedRoots: roots, audience }), backend, nowS);
-  return { backend, commands, commandStore, directory, store, access, audit, idempotency, identity, suite, version, nowS };
+  const enrolments = new Enrolments({ suite, trustedRoots, store: kept, nowS });
+  return {
+    backend,
+    commands,
+    commandStore,
+    directory,
+    store,
+    access,
+    audit,
+    idempotency,
+    enrolments,
+    identity,
+    suite,
+    version,
+    nowS,
+  };
 }
 
 /** Logs start and stop, with what was configured. @returns what logs the stop, and signs how far the log has come */

@@ -4,6 +4,7 @@ import type { Log } from '../things/parts.js';
 import type { Directory } from '../things/directory.js';
 import type { AuditLog } from '../things/audit-log.js';
 import type { IdempotencyStore } from '../things/idempotency-store.js';
+import type { Enrolments } from '../things/enrolments.js';
 import type { IssuerStore } from '../things/issuer-store.js';
 import type { BackendStore } from '../things/stores.js';
 import { idempotencyS } from './rest/idempotency.js';
@@ -13,6 +14,7 @@ export interface HousekeepingParts {
   readonly store: BackendStore;
   readonly issuerStore: IssuerStore;
   readonly idempotency: IdempotencyStore;
+  readonly enrolments: Enrolments;
   readonly nowS: () => number;
   readonly log: Log;
   /** Undefined: readings are kept. */
@@ -40,12 +42,13 @@ export function startHousekeeping(parts: HousekeepingParts): () => Promise<void>
 }
 
 async function round(parts: HousekeepingParts, stopping: AbortSignal): Promise<void> {
-  const { directory, issuerStore, idempotency, nowS, log } = parts;
+  const { directory, issuerStore, idempotency, enrolments, nowS, log } = parts;
   try {
     const ids = await directory.purge();
     if (ids.length > 0) log.info({ ids }, 'Thing Descriptions have expired');
     await issuerStore.purgeIssuer(nowS());
     await idempotency.purgeIdempotency(nowS() - idempotencyS);
+    await enrolments.purge();
     const entries = await dropOldEntries(parts, stopping);
     if (entries > 0) log.info({ entries }, 'entries that are older than the retention policy says were given up');
     await parts.audit.checkpointIfDue();

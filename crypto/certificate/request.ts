@@ -63,7 +63,7 @@ export function makeRequest(
 
 /**
  * Checks form, key and the proof that whoever asks has it.
- * @throws MalformedError `too-large`, `certificate-malformed`, `request-malformed`; VerificationError
+ * @throws MalformedError `too-large`, `certificate-malformed`, `csr-malformed`; VerificationError
  * `certificate-key-type`, `key-invalid`, `certificate-signature`
  */
 export function verifyRequest(suite: Suite, der: Uint8Array): VerifiedRequest {
@@ -99,6 +99,6 @@ function requestedNames({ version, attributes }: CertificationRequestInfo): Subj
 }
 
 const malformed = (why: string): MalformedError =>
-  new MalformedError('request-malformed', `request for a certificate: ${why}`);
+  new MalformedError('csr-malformed', `request for a certificate: ${why}`);
 
 const toBuffer = (bytes: Uint8Array): ArrayBuffer => new Uint8Array(bytes).buffer;

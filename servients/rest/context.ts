@@ -4,6 +4,7 @@ import type { AuditLog } from '../../things/audit-log.js';
 import type { Backend } from '../../things/backend.js';
 import type { Directory } from '../../things/directory.js';
 import type { IdempotencyStore } from '../../things/idempotency-store.js';
+import type { Enrolments } from '../../things/enrolments.js';
 import type { Identity } from '../../things/parts.js';
 import type { CommandRelay } from '../../things/command-relay.js';
 import type { CommandStore } from '../../things/command-store.js';
@@ -20,6 +21,7 @@ export interface RestContext extends EventTopics {
   readonly commands: CommandRelay;
   readonly commandStore: CommandStore;
   readonly access: Access;
+  readonly enrolments: Enrolments;
   readonly audit: AuditLog;
   readonly readiness: Readiness;
   readonly idempotency: IdempotencyStore;

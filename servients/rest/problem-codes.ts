@@ -166,4 +166,14 @@ export const problemCodes: Readonly<Record<string, ProblemCode>> = {
     'Fetch the newest list, and sign the command anew.',
   ),
   'wrong-group': code(409, 'No list of that group is known here.', 'Publish the list first.'),
+
+  // Enrolments.
+  'csr-malformed': code(
+    400,
+    'The request for a certificate asks for something else than one name.',
+    'Make it with `gridring meter enrol`.',
+  ),
+  'enrolment-changed': code(409, 'The device has asked anew meanwhile.', 'Read the request again, then decide.'),
+  'enrolment-unknown': code(404, 'No such invitation or request.', 'The list of enrolments has those that are there.'),
+  'invitation-time': code(400, 'The invitation would end too late, or has ended.', 'Let it end within seven days.'),
 };

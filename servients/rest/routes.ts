@@ -10,6 +10,7 @@ import { auditRoutes } from './audit.js';
 import { auditRefusals } from './audit-trail.js';
 import { directoryRoutes } from './directory.js';
 import { commandRoutes } from './commands.js';
+import { enrolmentRoutes } from './enrolments.js';
 import { epochRoutes } from './epochs.js';
 import { errorRoutes } from './errors.js';
 import { eventRoutes } from './events.js';
@@ -35,6 +36,7 @@ const api = [
   commandRoutes,
   eventRoutes,
   auditRoutes,
+  enrolmentRoutes,
 ];
 
 const prefix = '/api/v1';

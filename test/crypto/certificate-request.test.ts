@@ -27,7 +27,7 @@ describe.each([suiteX25519, suiteP256])('a request in suite $name', (suite) => {
       expect(
         refusal(() => verifyRequest(suite, altered)),
         `byte ${i}`,
-      ).toMatch(/^(certificate|request|key)-/);
+      ).toMatch(/^(certificate|csr|key)-/);
     }
   });
 
@@ -71,6 +71,6 @@ describe.each([suiteX25519, suiteP256])('a request in suite $name', (suite) => {
       '-out',
       theirs,
     );
-    expect(refusal(() => verifyRequest(suite, new Uint8Array(readFileSync(theirs))))).toBe('request-malformed');
+    expect(refusal(() => verifyRequest(suite, new Uint8Array(readFileSync(theirs))))).toBe('csr-malformed');
   });
 });

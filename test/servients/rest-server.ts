@@ -134,11 +134,13 @@ export function expectProblem({ status, headers, body }: Answer, expected: numbe
   expect(body).toMatchObject({ type: `/api/v1/errors#${code}`, status: expected });
 }
 
-/** That a value is what a payload schema of td/schemas allows. */
+/** That a value is what a payload schema of td/schemas allows: a file, or a definition in one. */
 export function expectFits(schema: string, value: unknown): void {
+  const [file = '', definition] = schema.split('.');
+  const fragment = definition === undefined ? '' : `#/definitions/${definition}`;
   const ajv = new Ajv();
   addFormats.default(ajv);
-  const validate = ajv.compile(resolveReference(`schemas/${schema}.schema.json`) as SchemaObject);
+  const validate = ajv.compile(resolveReference(`schemas/${file}.schema.json${fragment}`) as SchemaObject);
   const fits = validate(value);
   expect([fits, validate.errors]).toEqual([true, null]);
 }

@@ -1,0 +1,111 @@
+/** Enrolments over the API: a code lets one device ask once, and nobody but the CA's holder answers. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { sha256 } from '@noble/hashes/sha2.js';
+import { toBase64Url, toHex, utf8 } from '../../crypto/bytes.js';
+import { makeRequest } from '../../crypto/certificate/request.js';
+import { generateSigner } from '../../crypto/keys.js';
+import { suiteX25519 as suite } from '../../crypto/suite-node.js';
+import { at } from '../support/forge.js';
+import { makeNeighbourhood, seededRandom } from '../support/neighbourhood.js';
+import { expectFits, expectProblem, startBackend, type TestBackend } from './rest-server.js';
+
+const n = makeNeighbourhood(suite, 3);
+const device = 'urn:gridring:meter:kitchen';
+const path = `/api/v1/enrolments/${encodeURIComponent(device)}`;
+const code = 'ABCDEFGHJKMNPQRSTVWX';
+const requestOf = (seed: string, id = 'kitchen'): string =>
+  toBase64Url(makeRequest(suite, generateSigner(suite, seededRandom(seed)).signer, { role: 'meter', id }));
+const csr = requestOf('kitchen');
+
+let backend: TestBackend;
+beforeAll(async () => {
+  backend = await startBackend(n);
+  await backend.call('POST', '/api/v1/memberships', { body: n.bundle(n.list(), []) });
+});
+afterAll(() => backend.remove());
+
+const inS = (seconds: number): string => new Date((backend.clockS + seconds) * 1_000).toISOString();
+const invite = (as = n.authority, expiresAt = inS(3_600)) =>
+  backend.call('PUT', `${path}/invitation`, { as, body: { codeHash: toHex(sha256(utf8(code))), expiresAt } });
+const ask = (body: object) =>
+  backend.call('POST', '/api/v1/enrolments/requests', { body: { device, code, request: csr, ...body } });
+const answer = (chain: readonly Uint8Array[], kind = 'invitation', as = n.authority) =>
+  backend.call('PUT', `${path}/${kind}/certificates`, { as, body: { certificates: chain.map(toBase64Url) } });
+const listed = async () => (await backend.call('GET', '/api/v1/enrolments', { as: n.authority })).body;
+/** What the CA would sign for a key that is made from the seed. */
+const chainFor = (seed: string, id = 'kitchen'): readonly Uint8Array[] => [
+  n.certify('meter', id, { seed }).certificate.der,
+  at(n.certificates, 0),
+];
+
+describe('an invitation', () => {
+  it('is made by whoever may manage enrolments, for some days at most', async () => {
+    expectProblem(await invite(n.utility), 403, 'refused');
+    expectProblem(await backend.call('GET', '/api/v1/enrolments', { as: n.gateway }), 403, 'refused');
+    expectProblem(await invite(n.authority, inS(8 * 86_400)), 400, 'invitation-time');
+    expect((await invite()).status).toBe(204);
+    expect(await listed()).toMatchObject({ enrolments: [{ device, kind: 'invitation', state: 'invited' }] });
+  });
+
+  it('tells who has no code, or another’s, nothing', async () => {
+    const wrong = [
+      { code: 'ABCDEFGHJKMNPQRSTVWZ' },
+      { device: 'urn:gridring:meter:cellar' },
+      { request: requestOf('k', 'cellar') },
+    ];
+    const answers = await Promise.all(wrong.map(ask));
+    for (const refused of answers) expectProblem(refused, 403, 'refused');
+    const texts = answers.map(({ body }) => (body as { readonly detail: string }).detail);
+    expect(new Set(texts).size).toBe(1);
+  });
+
+  it('lets the device ask once, and again with the same request; a stolen code comes too late', async () => {
+    const first = await ask({});
+    expect([first.status, first.body]).toEqual([200, { state: 'waiting' }]);
+    expectFits('enrolment.answer', first.body);
+    expect((await ask({})).body).toEqual({ state: 'waiting' });
+    expectProblem(await ask({ request: requestOf('thief') }), 403, 'refused');
+    const page = await listed();
+    expectFits('enrolment.page', page);
+    expect(page).toMatchObject({ enrolments: [{ state: 'waiting', request: csr }] });
+  });
+
+  it('is answered by the CA’s holder with a certificate for that key and name, and with no other', async () => {
+    expectProblem(await answer(chainFor('thief')), 403, 'refused');
+    expectProblem(await answer(chainFor('kitchen', 'cellar')), 403, 'refused');
+    expectProblem(await answer(chainFor('kitchen'), 'invitation', n.utility), 403, 'refused');
+    expectProblem(await answer(chainFor('kitchen'), 'renewal'), 404, 'enrolment-unknown');
+    const chain = chainFor('kitchen');
+    expect((await answer(chain)).status).toBe(204);
+    expect((await ask({})).body).toEqual({ state: 'issued', certificates: chain.map(toBase64Url) });
+  });
+
+  it('ends, and can be withdrawn', async () => {
+    await invite();
+    backend.clockS += 3_601;
+    expectProblem(await ask({}), 403, 'refused');
+    await invite();
+    expect((await backend.call('DELETE', `${path}/invitation`, { as: n.authority })).status).toBe(204);
+    expectProblem(await backend.call('DELETE', `${path}/invitation`, { as: n.authority }), 404, 'enrolment-unknown');
+    expectProblem(await ask({}), 403, 'refused');
+  });
+});
+
+describe('a renewal', () => {
+  const renew = (request: string, as = at(n.meters, 0)) =>
+    backend.call('POST', '/api/v1/enrolments/renewals', { as, body: { request } });
+
+  it('is asked for with a certificate that is valid, for its own name', async () => {
+    const meter = at(n.meters, 0);
+    const mine = requestOf('new key', meter.certificate.id);
+    expect((await renew(mine)).body).toEqual({ state: 'waiting' });
+    expectProblem(await renew(mine, at(n.meters, 1)), 403, 'refused');
+    expectProblem(
+      await backend.call('POST', '/api/v1/enrolments/renewals', { body: { request: mine } }),
+      401,
+      'token-missing',
+    );
+    const { enrolments } = (await listed()) as { readonly enrolments: readonly object[] };
+    expect(enrolments).toContainEqual(expect.objectContaining({ kind: 'renewal', replaces: toHex(meter.certHash) }));
+  });
+});
