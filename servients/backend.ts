@@ -18,9 +18,8 @@ import type { EpochRow } from '../things/stores.js';
 import { makeHttpApp, type HttpAppOptions } from './bindings/http-app.js';
 import { hostOf, isLoopback } from './bindings/host.js';
 import { SseHub, sseDefaults } from './bindings/sse.js';
-import { scopesOfPerson } from './auth/principal.js';
-import type { PersonRole } from './auth/roles.js';
 import { makeTokenVerifier } from './bindings/token.js';
+import type { Passwords } from './issuer/password.js';
 import { makeEmbeddedIssuer, type EmbeddedIssuer } from './issuer/embedded.js';
 import { operateBackend } from './operations/backend.js';
 import type { Operations } from './operations/operations.js';
@@ -60,6 +59,8 @@ export interface BackendOptions {
   readonly log: FastifyBaseLogger;
   /** Whether it issues tokens itself, under `<origin>/oidc`. */
   readonly embeddedIssuer?: boolean;
+  /** Of those who log in there. Default: hashed with the usual cost. */
+  readonly passwords?: Passwords;
   /** How TDs name this server where that is not its address and port, e.g. `https://backend.example`. */
   readonly publicOrigin?: string;
   /** Hears of every epoch that was verified and endorsed. */
@@ -75,6 +76,8 @@ export interface RunningBackend {
   /** Origin of the server as its TDs name it, without a slash at the end. */
   readonly url: string;
   readonly port: number;
+  /** Where the first administrator sets a password, while nobody has one; usable once, for a day. */
+  readonly firstLogin?: string;
   /** Takes no more requests, ends event streams, lets requests under way end for five seconds, and closes the database. */
   close(): Promise<void>;
 }
@@ -134,6 +137,7 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
     const port = await listen(app, options.listen);
     const url = options.publicOrigin ?? `${tls ? 'https' : 'http'}://${hostOf(options.listen.address)}:${port}`;
     issuer?.begin(url);
+    const firstCode = await issuer?.logins.firstCode();
     await registerOwnTds(context, url);
     endAudit = await auditRun(context, options);
     endHousekeeping = startHousekeeping({
@@ -144,7 +148,8 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
       auditDays: options.retention?.auditDays,
     });
     readiness.started();
-    return { url, port, close };
+    const firstLogin = firstCode === undefined ? undefined : `${url}/oidc/link/${firstCode}`;
+    return { url, port, close, ...(firstLogin !== undefined && { firstLogin }) };
   } catch (cause) {
     await close();
     throw cause;
@@ -235,17 +240,13 @@ async function auditRun(
 }
 
 const embeddedIssuer = (
-  { suite, trustedRoots, audience, log }: BackendOptions,
+  { suite, trustedRoots, audience, log, passwords }: BackendOptions,
   { backend, nowS }: Pick<RestContext, 'backend' | 'nowS'>,
   { issuer: store, accounts }: BackendStores,
 ): EmbeddedIssuer =>
   makeEmbeddedIssuer({
-    ...{ store, suite, trustedRoots: caCertificates(trustedRoots), backend, audience, nowS, log },
-    findAccount: async (id) => {
-      const account = await accounts.account(id);
-      if (!account || account.disabled) return undefined;
-      return { subject: id, scopes: [...scopesOfPerson(account.roles as readonly PersonRole[]).keys()] };
-    },
+    ...{ store, accounts, suite, trustedRoots: caCertificates(trustedRoots), backend, audience, nowS, log },
+    ...(passwords && { passwords }),
   });
 
 const caCertificates = (certificates: readonly Certificate[]): readonly CaCertificate[] =>

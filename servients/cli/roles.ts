@@ -50,7 +50,8 @@ async function startBackend(config: BackendConfig, runtime: Runtime): Promise<St
     http: { observer: new Refusals(runtime.log, runtime.operations?.metrics).http },
     ...(runtime.operations && { operations: runtime.operations }),
   });
-  runtime.emit({ event: 'backend-started', url: backend.url });
+  const { url, firstLogin } = backend;
+  runtime.emit({ event: 'backend-started', url, ...(firstLogin !== undefined && { firstLogin }) });
   return async () => {
     await backend.close();
     return {};

@@ -6,21 +6,27 @@ import type { CaCertificate, Role, VerifiedCertificate } from '../../crypto/cert
 import { VerificationError } from '../../crypto/errors.js';
 import type { Suite } from '../../crypto/suite.js';
 import type { Backend } from '../../things/backend.js';
-import type { IssuerStore } from '../../things/issuer-store.js';
+import type { IssuerStore, LoginStore } from '../../things/issuer-store.js';
 import type { Log } from '../../things/parts.js';
-import { scopes } from '../auth/roles.js';
+import type { AccountsStore } from '../../things/stores.js';
+import { scopesOfPerson } from '../auth/principal.js';
+import { scopes, type PersonRole } from '../auth/roles.js';
 import { keyLifetimeS, makeKeyLookup, makeSigningKey } from './keys.js';
+import { Logins } from './logins.js';
 import { issuerPath, issuerRoutes } from './mount.js';
+import type { Passwords } from './password.js';
 import type { IssuerAccount } from './provider.js';
 
 export interface EmbeddedIssuerParts {
-  readonly store: IssuerStore;
+  readonly store: IssuerStore & LoginStore;
+  readonly accounts: AccountsStore;
+  /** Default: as costly as `defaultCost`. */
+  readonly passwords?: Passwords;
   readonly suite: Suite;
   readonly trustedRoots: readonly CaCertificate[];
   readonly backend: Pick<Backend, 'refresh' | 'requireNotRemoved'>;
   /** `aud` of the tokens. */
   readonly audience: string;
-  readonly findAccount: (subject: string) => Promise<IssuerAccount | undefined>;
   readonly nowS: () => number;
   readonly log: Log;
 }
@@ -30,6 +36,7 @@ export interface EmbeddedIssuer {
   readonly keys: JWTVerifyGetKey;
   /** `iss` of its tokens; once `begin` has been called. */
   readonly url: () => string;
+  readonly logins: Logins;
   mount(app: FastifyInstance): void;
   /** @param origin of the server as others name it, without a slash at the end */
   begin(origin: string): void;
@@ -41,6 +48,7 @@ const served: ReadonlySet<Role> = new Set<Role>(['gateway', 'operator', 'reader'
 
 export function makeEmbeddedIssuer(parts: EmbeddedIssuerParts): EmbeddedIssuer {
   const { store, nowS, log } = parts;
+  const logins = new Logins(parts);
   let origin = '';
   let republishing: NodeJS.Timeout | undefined;
   let provider: Promise<Provider> | undefined;
@@ -60,6 +68,7 @@ export function makeEmbeddedIssuer(parts: EmbeddedIssuerParts): EmbeddedIssuer {
     return makeProvider({
       ...parts,
       scopes: Object.keys(scopes),
+      findAccount: (subject) => accountOf(parts.accounts, subject),
       key,
       issuer: origin + issuerPath,
       findClient: makeDeviceLookup({ ...parts, assertNotRemoved }),
@@ -68,9 +77,10 @@ export function makeEmbeddedIssuer(parts: EmbeddedIssuerParts): EmbeddedIssuer {
   return {
     keys: makeKeyLookup(store, nowS),
     url: () => origin + issuerPath,
+    logins,
     mount: (app) => {
       issuerRoutes(app, {
-        ...{ store, nowS, origin: () => origin },
+        ...{ store, nowS, logins, origin: () => origin },
         provider: () => {
           provider ??= load().catch((error: unknown) => {
             provider = undefined;
@@ -87,6 +97,12 @@ export function makeEmbeddedIssuer(parts: EmbeddedIssuerParts): EmbeddedIssuer {
       clearInterval(republishing);
     },
   };
+}
+
+async function accountOf(accounts: AccountsStore, id: string): Promise<IssuerAccount | undefined> {
+  const account = await accounts.account(id);
+  if (!account || account.disabled) return undefined;
+  return { subject: id, scopes: [...scopesOfPerson(account.roles as readonly PersonRole[]).keys()] };
 }
 
 async function notRemoved({ backend }: EmbeddedIssuerParts, certificate: VerifiedCertificate): Promise<void> {

@@ -3,6 +3,9 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type Provider from 'oidc-provider';
 import type { IssuerStore } from '../../things/issuer-store.js';
 import { publicKeys } from './keys.js';
+import { loginRoutes } from './login-routes.js';
+import type { Logins } from './logins.js';
+import { pageHeaders } from './page-headers.js';
 
 export const issuerPath = '/oidc';
 
@@ -11,34 +14,29 @@ export interface MountedIssuer {
   readonly nowS: () => number;
   /** Of the issuer; known when the server listens. */
   readonly origin: () => string;
+  readonly logins: Logins;
   readonly provider: () => Promise<Provider>;
 }
-
-/**
- * RFC 9700 §4.16: nothing of it may be framed or scripted. After a login browsers hold redirects to `form-action` too:
- * the way back to a command line is one to the loopback address.
- */
-const pageHeaders = {
-  'content-security-policy':
-    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self' http://127.0.0.1:*; frame-ancestors 'none'; base-uri 'none'",
-  'referrer-policy': 'no-referrer',
-  'x-frame-options': 'DENY',
-};
 
 export function issuerRoutes(app: FastifyInstance, issuer: MountedIssuer): void {
   void app.register(
     async (scope) => {
-      // oidc-provider reads bodies itself, with a limit of its own.
-      scope.removeAllContentTypeParsers();
-      scope.addContentTypeParser('*', (_request, _payload, done) => {
-        done(null);
-      });
       scope.get('/jwks', async (_request, reply) =>
         reply.header('cache-control', 'public, max-age=60').send(await publicKeys(issuer.store, issuer.nowS())),
       );
-      scope.all('/*', { config: { anyMethod: true } }, async (request, reply) => {
-        const provider = await issuer.provider();
-        passOn(provider, issuer.origin(), request, reply);
+      void scope.register(async (pages) => {
+        loginRoutes(pages, issuer);
+      });
+      void scope.register(async (rest) => {
+        // oidc-provider reads bodies itself, with a limit of its own.
+        rest.removeAllContentTypeParsers();
+        rest.addContentTypeParser('*', (_request, _payload, done) => {
+          done(null);
+        });
+        rest.all('/*', { config: { anyMethod: true } }, async (request, reply) => {
+          const provider = await issuer.provider();
+          passOn(provider, issuer.origin(), request, reply);
+        });
       });
     },
     { prefix: issuerPath },

@@ -1,5 +1,7 @@
 /** The issuer's pages: plain HTML without scripts, for every browser and screen reader. */
 
+import { shortestPassword } from './logins.js';
+
 /** No script, frame or foreign resource; forms go nowhere but here. */
 const style =
   'body{font:1rem/1.5 system-ui,sans-serif;max-width:26rem;margin:3rem auto;padding:0 1rem;color:#1b1b1b;background:#fff}' +
@@ -42,6 +44,49 @@ const alert = (fault: string | undefined): string =>
 
 /** `description` is shown as text. */
 export const errorPage = (description: string): string => document('This did not work', alert(description));
+
+export const loginPage = (fault?: string, username = ''): string =>
+  document(
+    'Log in',
+    `${alert(fault)}
+<form method="post">
+<label for="username">User name</label>
+<input id="username" name="username" value="${escaped(username)}" autocomplete="username" autocapitalize="none" maxlength="64" required${username === '' ? ' autofocus' : ''}>
+<label for="password">Password</label>
+<input id="password" name="password" type="password" autocomplete="current-password" maxlength="256" required${username === '' ? '' : ' autofocus'}>
+<button type="submit">Log in</button>
+</form>`,
+  );
+
+/** Of a person who is logged in already: a program of somebody else's must not get tokens unseen (RFC 8252 §8.6). */
+export const consentPage = (client: string): string =>
+  document(
+    'Go on?',
+    `<p>${escaped(client)} asks to act for you. If you did not start this yourself, stop it.</p>
+<form method="post">
+<button type="submit">Go on</button>
+<button type="submit" name="stop" value="yes">Stop it</button>
+</form>`,
+  );
+
+/** Where a one-time link leads. */
+export const linkPage = (username: string, fault?: string): string =>
+  document(
+    'Choose a password',
+    `${alert(fault)}
+<form method="post">
+<label for="username">User name</label>
+<input id="username" name="username" value="${escaped(username)}" autocomplete="username" readonly>
+<label for="password">Password, of at least ${shortestPassword} characters</label>
+<input id="password" name="password" type="password" autocomplete="new-password" minlength="${shortestPassword}" maxlength="256" required autofocus>
+<label for="again">The same again</label>
+<input id="again" name="password" type="password" autocomplete="new-password" maxlength="256" required>
+<button type="submit">Set it</button>
+</form>`,
+  );
+
+export const linkUsedPage = (username: string): string =>
+  document('The password is set', `<p>Log in as ${escaped(username)} now. This page can be closed.</p>`);
 
 /** Of the device flow; `form` is oidc-provider's. */
 export const userCodePage = (form: string, isWrong: boolean): string =>

@@ -59,6 +59,7 @@ function configurationOf(parts: ProviderParts): Configuration {
     extraClientMetadata: { properties: [certificatesClaim] },
     responseTypes: ['code'],
     scopes: ['openid', 'offline_access'],
+    clientBasedCORS: () => false,
     pkce: { required: () => true },
     enabledJWA: {
       clientAuthSigningAlgValues: [...callerAlgorithms],
@@ -103,7 +104,8 @@ function featuresOf({ issuer, audience, scopes }: ProviderParts): NonNullable<Co
     userinfo: { enabled: false },
     clientCredentials: { enabled: true },
     dPoP: { enabled: true },
-    revocation: { enabled: true },
+    // Both clients prove who they are, or have no secret to do so with: a token is revoked by whose it is.
+    revocation: { enabled: true, allowedPolicy: (_ctx, client, token) => token.clientId === client.clientId },
     deviceFlow: {
       enabled: true,
       userCodeInputSource: (ctx, form, _out, error) => {
@@ -147,16 +149,19 @@ function page(ctx: KoaContextWithOIDC, html: string): void {
   ctx.body = html;
 }
 
-/** Nobody is asked for consent: the clients are the deployment's own. A grant has what the account's roles allow, no more. */
-async function grantOf(ctx: KoaContextWithOIDC, { issuer, findAccount }: ProviderParts) {
+/**
+ * Nobody is asked which scopes: the clients are the deployment's own. Each login has a grant of its own with what the
+ * account's roles allow then; whatever else was asked for is refused in silence.
+ */
+async function grantOf(ctx: KoaContextWithOIDC, { issuer, scopes, findAccount }: ProviderParts) {
   const { session, client, provider } = ctx.oidc;
   const account = session?.accountId === undefined ? undefined : await findAccount(session.accountId);
   if (!account || !client) return undefined;
-  const grantId = session?.grantIdFor(client.clientId);
-  const known = grantId === undefined ? undefined : await provider.Grant.find(grantId);
-  const grant = known ?? new provider.Grant({ accountId: account.subject, clientId: client.clientId });
+  const grant = new provider.Grant({ accountId: account.subject, clientId: client.clientId });
+  const others = scopes.filter((scope) => !account.scopes.includes(scope));
   grant.addOIDCScope('openid offline_access');
   grant.addResourceScope(resourceOf(issuer), account.scopes.join(' '));
+  if (others.length > 0) grant.rejectResourceScope(resourceOf(issuer), others.join(' '));
   await grant.save();
   return grant;
 }

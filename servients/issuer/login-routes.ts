@@ -1,0 +1,115 @@
+/** The pages where people log in, and where one-time links set passwords. */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { default as Provider, InteractionResults } from 'oidc-provider';
+import { GridringError, LimitError, UnavailableError } from '../../crypto/errors.js';
+import type { Logins } from './logins.js';
+import { pageHeaders } from './page-headers.js';
+import { consentPage, errorPage, linkPage, linkUsedPage, loginPage } from './pages.js';
+
+export interface LoginPages {
+  readonly logins: Logins;
+  readonly provider: () => Promise<Provider>;
+}
+
+interface OfInteraction {
+  readonly Params: { readonly uid: string };
+}
+interface OfLink {
+  readonly Params: { readonly code: string };
+}
+interface Form {
+  readonly Body: URLSearchParams;
+}
+type Interaction = Awaited<ReturnType<Provider['interactionDetails']>>;
+
+const formBytes = 4_096;
+
+export function loginRoutes(scope: FastifyInstance, { logins, provider }: LoginPages): void {
+  scope.addContentTypeParser(
+    'application/x-www-form-urlencoded',
+    { parseAs: 'string', bodyLimit: formBytes },
+    (_request, body, done) => {
+      done(null, new URLSearchParams(String(body)));
+    },
+  );
+  scope.setErrorHandler((error, request, reply) => {
+    request.log.info({ code: codeOf(error), reason: (error as Error).message }, 'a page could not be shown');
+    const [status, text] =
+      error instanceof GridringError
+        ? [400, error.message]
+        : [404, 'This page has ended. Begin anew where you came from.'];
+    return send(reply.code(status), errorPage(text));
+  });
+
+  scope.get<OfInteraction>('/login/:uid', async (request, reply) => {
+    const { prompt, clientName } = await interaction(await provider(), request, reply);
+    return send(reply, prompt === 'login' ? loginPage() : consentPage(clientName));
+  });
+  scope.post<OfInteraction & Form>('/login/:uid', async (request, reply) => {
+    const oidc = await provider();
+    const { prompt } = await interaction(oidc, request, reply);
+    const resume = async (result: InteractionResults): Promise<FastifyReply> => {
+      const to = await oidc.interactionResult(request.raw, reply.raw, result, { mergeWithLastSubmission: true });
+      return reply.headers(pageHeaders).redirect(to, 303);
+    };
+    if (request.body.get('stop') !== null) {
+      return resume({ error: 'access_denied', error_description: 'the person has stopped it' });
+    }
+    if (prompt !== 'login') return resume({ consent: {} });
+    const username = (request.body.get('username') ?? '').trim().toLowerCase();
+    try {
+      const accountId = await logins.logIn(username, request.body.get('password') ?? '', request.ip);
+      request.log.info({ account: accountId }, 'logged in');
+      // Whoever has just typed a password for this client has agreed to it.
+      return await resume({ login: { accountId, amr: ['pwd'] }, consent: {} });
+    } catch (error) {
+      if (!(error instanceof GridringError)) throw error;
+      request.log.info({ code: error.code }, 'a login was refused');
+      return send(reply.code(statusOf(error)), loginPage(error.message, username));
+    }
+  });
+
+  scope.get<OfLink>('/link/:code', async (request, reply) => {
+    const { username } = await logins.linked(request.params.code);
+    return send(reply, linkPage(username));
+  });
+  scope.post<OfLink & Form>('/link/:code', async (request, reply) => {
+    const { code } = request.params;
+    const { username } = await logins.linked(code);
+    const [password = '', again] = request.body.getAll('password');
+    if (password !== again) return send(reply.code(400), linkPage(username, 'The two are not the same.'));
+    try {
+      await logins.useLink(code, password);
+    } catch (error) {
+      if (codeOf(error) !== 'password-unfit') throw error;
+      return send(reply.code(400), linkPage(username, (error as Error).message));
+    }
+    return send(reply, linkUsedPage(username));
+  });
+}
+
+/** @throws Error of oidc-provider where the browser has not begun it, or it has ended */
+async function interaction(
+  provider: Provider,
+  request: FastifyRequest<OfInteraction>,
+  reply: FastifyReply,
+): Promise<{ readonly prompt: string; readonly clientName: string }> {
+  const { uid, prompt, params }: Interaction = await provider.interactionDetails(request.raw, reply.raw);
+  // The address alone gives nothing: the cookie names the login of this browser.
+  if (uid !== request.params.uid) throw new Error('another login of this browser');
+  const client = await provider.Client.find(String(params['client_id']));
+  return { prompt: prompt.name, clientName: client?.clientName ?? '' };
+}
+
+const send = (reply: FastifyReply, html: string): FastifyReply =>
+  reply
+    .headers({ ...pageHeaders, 'cache-control': 'no-store' })
+    .type('text/html; charset=utf-8')
+    .send(html);
+
+const codeOf = (error: unknown): string => (error instanceof GridringError ? error.code : 'page-ended');
+
+function statusOf(error: GridringError): number {
+  if (error instanceof LimitError) return 429;
+  return error instanceof UnavailableError ? 503 : 401;
+}

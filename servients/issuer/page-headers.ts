@@ -1,0 +1,10 @@
+/**
+ * RFC 9700 §4.16: no page of the issuer may be framed or scripted. After a login browsers hold redirects to `form-action`
+ * too: the way back to a command line is one to the loopback address.
+ */
+export const pageHeaders = {
+  'content-security-policy':
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self' http://127.0.0.1:*; frame-ancestors 'none'; base-uri 'none'",
+  'referrer-policy': 'no-referrer',
+  'x-frame-options': 'DENY',
+};
