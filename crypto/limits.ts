@@ -74,6 +74,14 @@ export const limits = {
    * lasts that it may have answered before (with the default time for sleepers), and the clock difference twice.
    */
   restoredSilenceS: 1_400,
+  /** A token of an issuer, with three certificates of the largest size. */
+  accessToken: 12_000,
+  /** The longest life of one, in seconds. */
+  accessTokenLifetimeS: 86_400,
+  /** A proof that a token's holder has its key (RFC 9449). */
+  possessionProof: 4_096,
+  /** What an issuer says of itself, and its keys. */
+  issuerDocument: 64_000,
   /** Clock difference that is forgiven, in seconds (protocol §7). */
   clockSkewS: 300,
 } as const;

@@ -14,17 +14,18 @@ import { CommandRelay } from '../things/command-relay.js';
 import { Directory } from '../things/directory.js';
 import { Enrolments } from '../things/enrolments.js';
 import type { Identity } from '../things/parts.js';
-import type { EpochRow } from '../things/stores.js';
+import type { BackendEvents, EpochRow } from '../things/stores.js';
+import { embeddedIssuerName } from './auth/access-token.js';
+import { trustIssuer, type IssuerConfig } from './auth/issuers.js';
 import { makeHttpApp, type HttpAppOptions } from './bindings/http-app.js';
 import { hostOf, isLoopback } from './bindings/host.js';
 import { SseHub, sseDefaults } from './bindings/sse.js';
-import { makeTokenVerifier } from './bindings/token.js';
 import type { Passwords } from './issuer/password.js';
 import { makeEmbeddedIssuer, type EmbeddedIssuer } from './issuer/embedded.js';
 import { operateBackend } from './operations/backend.js';
 import type { Operations } from './operations/operations.js';
 import { Readiness } from './operations/readiness.js';
-import { Access } from './rest/access.js';
+import { Access, type AccessParts, type GuardedRoute } from './rest/access.js';
 import { backendUrn, directoryUrn, type RestContext } from './rest/context.js';
 import { isPostgresUrl } from './database-url.js';
 import { problemType } from './rest/errors.js';
@@ -61,6 +62,10 @@ export interface BackendOptions {
   readonly embeddedIssuer?: boolean;
   /** Of those who log in there. Default: hashed with the usual cost. */
   readonly passwords?: Passwords;
+  /** Whether reading the directory needs no token. Default: while it listens on loopback alone. */
+  readonly directory?: { readonly open?: boolean };
+  /** Others whose tokens count. */
+  readonly issuers?: readonly IssuerConfig[];
   /** How TDs name this server where that is not its address and port, e.g. `https://backend.example`. */
   readonly publicOrigin?: string;
   /** Hears of every epoch that was verified and endorsed. */
@@ -78,6 +83,8 @@ export interface RunningBackend {
   readonly port: number;
   /** Where the first administrator sets a password, while nobody has one; usable once, for a day. */
   readonly firstLogin?: string;
+  /** Of the API and the directory, each with whom it lets in. */
+  readonly routes: readonly GuardedRoute[];
   /** Takes no more requests, ends event streams, lets requests under way end for five seconds, and closes the database. */
   close(): Promise<void>;
 }
@@ -98,6 +105,7 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
   let endAudit: (() => Promise<void>) | undefined;
   let issuer: EmbeddedIssuer | undefined;
   const readiness = options.operations?.readiness ?? new Readiness();
+  let endStreams: (() => void) | undefined;
   const close = async (): Promise<void> => {
     readiness.drain();
     await app?.close();
@@ -126,16 +134,26 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
       options.log.warn({ err: error }, 'events could not be read');
     });
     app.addHook('preClose', async () => {
+      endStreams?.();
       end();
       hub.close();
     });
-    const context: RestContext = { ...(await makeContext(options, store)), ...topics, hub, readiness };
+    let url = options.publicOrigin ?? '';
+    const issuers = (options.issuers ?? []).map((each) => trustIssuer(each, options.audience));
+    const context: RestContext = {
+      ...(await makeContext(options, store, { issuers, origins: () => namesOf(url) })),
+      ...topics,
+      hub,
+      readiness,
+    };
     operateBackend(options, store, context);
-    mountRoutes(app, context);
+    endStreams = endStreamsInTime(context.access, store.events, options.log);
+    const routes = mountRoutes(app, context);
     issuer = options.embeddedIssuer === true ? embeddedIssuer(options, context, store) : undefined;
+    if (issuer) issuers.push({ ...issuer, name: embeddedIssuerName, audience: options.audience });
     issuer?.mount(app);
     const port = await listen(app, options.listen);
-    const url = options.publicOrigin ?? `${tls ? 'https' : 'http'}://${hostOf(options.listen.address)}:${port}`;
+    url = options.publicOrigin ?? `${tls ? 'https' : 'http'}://${hostOf(options.listen.address)}:${port}`;
     issuer?.begin(url);
     const firstCode = await issuer?.logins.firstCode();
     await registerOwnTds(context, url);
@@ -149,7 +167,7 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
     });
     readiness.started();
     const firstLogin = firstCode === undefined ? undefined : `${url}/oidc/link/${firstCode}`;
-    return { url, port, close, ...(firstLogin !== undefined && { firstLogin }) };
+    return { url, port, routes, close, ...(firstLogin !== undefined && { firstLogin }) };
   } catch (cause) {
     await close();
     throw cause;
@@ -157,7 +175,7 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
 }
 
 async function makeContext(
-  { identity, suite, trustedRoots, audience, version, log, onEpochEndorsed, nowS = systemNowS }: BackendOptions,
+  options: BackendOptions,
   {
     backend: store,
     commands: commandStore,
@@ -166,8 +184,12 @@ async function makeContext(
     audit: auditStore,
     idempotency,
     enrolments: kept,
+    accounts,
   }: BackendStores,
+  callers: Pick<AccessParts, 'issuers' | 'origins'>,
 ): Promise<Omit<RestContext, 'hub' | 'readiness' | keyof EventTopics>> {
+  const { identity, suite, trustedRoots, audience, version, log, onEpochEndorsed, nowS = systemNowS } = options;
+  const directoryIsOpen = options.directory?.open ?? isLoopback(options.listen.address);
   const onEpochRecorded = onEpochEndorsed ?? (() => undefined);
   const backend = await Backend.load({
     suite,
@@ -186,23 +208,48 @@ async function makeContext(
   const membershipsOf = (gid: Uint8Array): readonly Membership[] => backend.listsOf(gid);
   const commands = new CommandRelay({ suite, nowS, store: commandStore, membershipsOf });
   const roots = caCertificates(trustedRoots);
-  const access = new Access(makeTokenVerifier({ suite, trustedRoots: roots, audience }), backend, nowS);
   const enrolments = new Enrolments({ suite, trustedRoots, store: kept, nowS });
+  const access = new Access({ suite, trustedRoots: roots, audience, backend, accounts, ...callers, nowS });
   return {
     backend,
     commands,
     commandStore,
+    enrolments,
     directory,
+    directoryIsOpen,
     store,
+    accounts,
     access,
     audit,
     idempotency,
-    enrolments,
     identity,
     suite,
     version,
     nowS,
   };
+}
+
+/** Streams of whoever lost rights end at once where that is told, and at the latest after this. */
+const recheckMs = 2_000;
+
+function endStreamsInTime(access: Access, events: BackendEvents, log: FastifyBaseLogger): () => void {
+  const recheck = (): void => {
+    access.recheckStreams().catch((error: unknown) => {
+      log.warn({ err: error }, 'whether event streams may go on could not be found out');
+    });
+  };
+  const asleep = events.onWake(recheck);
+  const timer = setInterval(recheck, recheckMs).unref();
+  return () => {
+    asleep();
+    clearInterval(timer);
+  };
+}
+
+/** On this machine alone both names mean the same. */
+function namesOf(url: string): readonly string[] {
+  const byName = url.replace(/^(https?:\/\/)(?:127\.0\.0\.1|\[::1\])(?=:|$)/, '$1localhost');
+  return byName === url ? [url] : [url, byName];
 }
 
 /** Logs start and stop, with what was configured. @returns what logs the stop, and signs how far the log has come */

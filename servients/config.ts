@@ -7,6 +7,7 @@ import { SetupError } from '../crypto/errors.js';
 import type { SuiteName } from '../crypto/suite.js';
 import { applyEnvironment } from './config-environment.js';
 import { isUrl } from './database-url.js';
+import type { IssuerConfig } from './auth/issuers.js';
 import { readText } from './identity-files.js';
 import type { SourceConfig } from './sources/open-source.js';
 
@@ -41,6 +42,8 @@ export interface BackendConfig extends CommonConfig, ServerFiles {
   readonly database?: string;
   readonly publicOrigin?: string;
   readonly retention: { readonly readingsDays?: number; readonly auditDays?: number };
+  readonly directory: { readonly open?: boolean };
+  readonly issuers: readonly IssuerConfig[];
   readonly issuer: { readonly embedded: boolean };
 }
 

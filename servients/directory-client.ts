@@ -12,7 +12,7 @@ const pageSize = 100;
 export interface DirectoryClientOptions {
   /** Base URL of the directory's host, without a slash at its end. */
   readonly url: string;
-  /** Gives a bearer token; only registering needs one. */
+  /** Gives a bearer token; reading needs one where the directory is not open. */
   readonly token?: () => Promise<string>;
   /** Default: Node's. One that authorizes requests itself needs no `token`. */
   readonly fetch?: Fetch;
@@ -27,12 +27,10 @@ export class DirectoryClient {
 
   /** Creates or replaces the entry of a TD, given as JSON text. @throws PeerRefusal, UnavailableError */
   async register(id: string, td: string): Promise<void> {
-    const token = await this.#options.token?.();
     await this.#fetch(`/things/${encodeURIComponent(id)}`, {
       method: 'PUT',
       headers: {
         'content-type': 'application/td+json',
-        ...(token !== undefined && { authorization: `Bearer ${token}` }),
       },
       body: td,
     });
@@ -57,9 +55,12 @@ export class DirectoryClient {
 
   async #fetch(path: string, init: RequestInit): Promise<Response> {
     const { url, fetch: send = fetch } = this.#options;
+    const token = await this.#options.token?.();
+    const headers = new Headers(init.headers);
+    if (token !== undefined) headers.set('authorization', `Bearer ${token}`);
     let response: Response;
     try {
-      response = await send(`${url}${path}`, { ...init, signal: AbortSignal.timeout(requestTimeoutMs) });
+      response = await send(`${url}${path}`, { ...init, headers, signal: AbortSignal.timeout(requestTimeoutMs) });
     } catch (cause) {
       throw new UnavailableError('directory-unreachable', `the directory at ${url} does not answer`, cause);
     }

@@ -6,7 +6,7 @@ import type { AuditLog } from '../things/audit-log.js';
 import type { IdempotencyStore } from '../things/idempotency-store.js';
 import type { Enrolments } from '../things/enrolments.js';
 import type { IssuerStore } from '../things/issuer-store.js';
-import type { BackendStore } from '../things/stores.js';
+import type { AccountsStore, BackendStore } from '../things/stores.js';
 import { idempotencyS } from './rest/idempotency.js';
 
 export interface HousekeepingParts {
@@ -15,6 +15,7 @@ export interface HousekeepingParts {
   readonly issuerStore: IssuerStore;
   readonly idempotency: IdempotencyStore;
   readonly enrolments: Enrolments;
+  readonly accounts: AccountsStore;
   readonly nowS: () => number;
   readonly log: Log;
   /** Undefined: readings are kept. */
@@ -42,13 +43,14 @@ export function startHousekeeping(parts: HousekeepingParts): () => Promise<void>
 }
 
 async function round(parts: HousekeepingParts, stopping: AbortSignal): Promise<void> {
-  const { directory, issuerStore, idempotency, enrolments, nowS, log } = parts;
+  const { directory, issuerStore, idempotency, enrolments, accounts, nowS, log } = parts;
   try {
     const ids = await directory.purge();
     if (ids.length > 0) log.info({ ids }, 'Thing Descriptions have expired');
     await issuerStore.purgeIssuer(nowS());
     await idempotency.purgeIdempotency(nowS() - idempotencyS);
     await enrolments.purge();
+    await accounts.purgeAccess(nowS());
     const entries = await dropOldEntries(parts, stopping);
     if (entries > 0) log.info({ entries }, 'entries that are older than the retention policy says were given up');
     await parts.audit.checkpointIfDue();

@@ -202,5 +202,5 @@ function secondsAhead(field: string, seconds: unknown): number {
 }
 
 const invalid = (field: string, description: string): TdInvalidError => new TdInvalidError([{ field, description }]);
-const unknownTd = (id: string): NotFoundError =>
+export const unknownTd = (id: string): NotFoundError =>
   new NotFoundError('td-unknown', `no Thing ${JSON.stringify(id.slice(0, 128))} here`);

@@ -18,7 +18,7 @@ interface EnrolmentParts {
 
 const dayS = 86_400;
 /** The longest life of a code. */
-export const invitationLimitS = 7 * dayS;
+const invitationLimitS = 7 * dayS;
 /** How long a request waits for an answer, and an answer for being fetched. */
 const waitsS = 30 * dayS;
 

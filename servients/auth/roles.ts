@@ -42,6 +42,8 @@ export const personRoles = {
 
 export type PersonRole = keyof typeof personRoles;
 
+export const isPersonRole = (name: string): name is PersonRole => Object.hasOwn(personRoles, name);
+
 /**
  * Of devices, readers and operators with a certificate of the deployment, who show it instead of an account. What they see
  * of meters the signed lists say.

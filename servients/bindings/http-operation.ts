@@ -80,7 +80,7 @@ function actionOperation(
 function streamOperation({ topic }: HttpStream, hub: SseHub, currentState?: () => Promise<string>): Operation {
   return async (request, reply) => {
     if (request.method === 'HEAD') return reply.type(eventStreamType).send();
-    await hub.serve(topic, request, reply, currentState);
+    await hub.serve(topic, request, reply, { ...(currentState && { currentState }) });
     return reply;
   };
 }

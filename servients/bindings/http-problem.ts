@@ -32,24 +32,25 @@ interface HttpAnswer {
   readonly headers?: Headers;
 }
 
-function toHttpAnswer(error: unknown): HttpAnswer {
+function toHttpAnswer(error: unknown, scheme: 'Bearer' | 'DPoP'): HttpAnswer {
   if (error instanceof HttpRefusal) {
     return { problem: problemOf(error.status, error.code, error.message), headers: error.headers };
   }
   if (error instanceof ScopeError) {
     return {
       problem: { ...toPeerError(error).problem, detail: `a token with the scope ${error.scope} is required` },
-      headers: { 'www-authenticate': `Bearer realm="gridring", error="insufficient_scope", scope="${error.scope}"` },
+      headers: { 'www-authenticate': `${scheme} realm="gridring", error="insufficient_scope", scope="${error.scope}"` },
     };
   }
   if (error instanceof VerificationError && error.code.startsWith('token-')) {
-    return unauthenticated(error.code);
+    return unauthenticated(error.code, scheme);
   }
+  if (error instanceof VerificationError && error.code.startsWith('proof-')) return proofRefused;
   return (error instanceof GridringError ? undefined : fastifyAnswer(error)) ?? { problem: toPeerError(error).problem };
 }
 
 /** RFC 6750 §3. A caller can mend a missing or an expired token; of any other it learns only that it is refused. */
-function unauthenticated(code: string): HttpAnswer {
+function unauthenticated(code: string, scheme: string): HttpAnswer {
   if (code === 'token-missing') {
     return {
       problem: problemOf(401, code, 'a bearer token is required'),
@@ -63,9 +64,19 @@ function unauthenticated(code: string): HttpAnswer {
       expired ? code : 'token-invalid',
       expired ? 'the token has expired' : 'the token is refused',
     ),
-    headers: { 'www-authenticate': 'Bearer realm="gridring", error="invalid_token"' },
+    headers: { 'www-authenticate': `${scheme} realm="gridring", error="invalid_token"` },
   };
 }
+
+/** RFC 9449 §7.1. */
+const proofRefused: HttpAnswer = {
+  problem: problemOf(
+    401,
+    'proof-invalid',
+    'the proof of possession is refused: one that is new, by the key of the token, for this method and address is required',
+  ),
+  headers: { 'www-authenticate': 'DPoP realm="gridring", error="invalid_dpop_proof", algs="ES256 EdDSA"' },
+};
 
 const fastifyCodes: Readonly<Record<string, string>> = {
   FST_ERR_BAD_URL: 'target-malformed',
@@ -95,7 +106,7 @@ export function sendProblem(
   reply: FastifyReply,
   { observer, problemType = () => 'about:blank' }: Pick<HttpAppOptions, 'observer' | 'problemType'>,
 ): void {
-  const { problem, headers } = toHttpAnswer(error);
+  const { problem, headers } = toHttpAnswer(error, schemeOf(request));
   const code = error instanceof GridringError ? error.code : problem.code;
   observer?.refused(code);
   if (problem.status === 500) request.log.error({ err: error }, 'request failed');
@@ -108,6 +119,10 @@ export function sendProblem(
     .type('application/problem+json')
     .send(JSON.stringify({ ...problem, type: problemType(problem.code), requestId: request.id }));
 }
+
+/** In which the caller has shown a token. */
+const schemeOf = ({ headers }: FastifyRequest): 'Bearer' | 'DPoP' =>
+  /^DPoP /i.test(headers.authorization ?? '') ? 'DPoP' : 'Bearer';
 
 /** What is left of a short body is read and dropped; a long one is not waited for. */
 const hasLongRest = ({ complete, headers }: IncomingMessage): boolean =>

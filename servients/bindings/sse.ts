@@ -33,20 +33,24 @@ export const sseDefaults: SseLimits = {
 
 type Send = (reader: ServerResponse, text: string) => void;
 
+/** Whether a reader is told of an event, by its data. */
+type Sees = (data: string) => boolean;
+const seesAll: Sees = () => true;
+
 /** One sequence of events, whose ids are `<life>.<position>`: those of another life are recognised. */
 export interface SseTopic {
-  readonly readers: Set<ServerResponse>;
+  readonly readers: Map<ServerResponse, Sees>;
   latestId(): Promise<string>;
   /**
    * Gives `join` the frames after the given id, preceded by an event `gap` when some are no longer there. Whoever is a
    * reader when `join` returns gets all that follows.
    */
-  catchUp(lastEventId: string, join: (frames: string) => void): Promise<void>;
+  catchUp(lastEventId: string, join: (frames: string) => void, sees: Sees): Promise<void>;
 }
 
 /** The events of one process, which are gone with it. */
 export class MemoryTopic implements SseTopic {
-  readonly readers = new Set<ServerResponse>();
+  readonly readers = new Map<ServerResponse, Sees>();
   readonly #limits: SseLimits;
   readonly #send: Send;
   readonly #life = randomBytes(6).toString('base64url');
@@ -71,12 +75,12 @@ export class MemoryTopic implements SseTopic {
     this.#latest++;
     const text = frame(`${this.#life}.${this.#latest}`, data);
     this.#hold(text);
-    for (const reader of this.readers) this.#send(reader, text);
+    for (const reader of this.readers.keys()) this.#send(reader, text);
   }
 
   /** Ends the streams of all readers. */
   end(): void {
-    for (const reader of this.readers) reader.end();
+    for (const reader of this.readers.keys()) reader.end();
   }
 
   #replay(lastEventId: string): string {
@@ -108,7 +112,7 @@ export interface EventLog {
 
 /** The events of a log that other processes write to and read from as well: a reader resumes at any of them. */
 export class LogTopic implements SseTopic {
-  readonly readers = new Set<ServerResponse>();
+  readonly readers = new Map<ServerResponse, Sees>();
   readonly #limits: SseLimits;
   readonly #log: EventLog;
   readonly #send: Send;
@@ -131,7 +135,7 @@ export class LogTopic implements SseTopic {
     return this.#steps.run(() => this.#tellReaders());
   }
 
-  catchUp(lastEventId: string, join: (frames: string) => void): Promise<void> {
+  catchUp(lastEventId: string, join: (frames: string) => void, sees: Sees): Promise<void> {
     return this.#steps.run(async () => {
       await this.#tellReaders();
       const [sent, { replayEvents }] = [this.#sent, this.#limits];
@@ -140,7 +144,8 @@ export class LogTopic implements SseTopic {
       const events = (await this.#log.after(from, replayEvents)).filter((event) => event.position <= sent);
       const missed = (events[0]?.position ?? sent + 1) - 1 - (position ?? 0);
       const lead = position === undefined ? gap() : missed > 0 ? gap(missed) : '';
-      join(lead + events.map((event) => this.#frame(event)).join(''));
+      const seen = events.filter(({ data }) => sees(data));
+      join(lead + seen.map((event) => this.#frame(event)).join(''));
     });
   }
 
@@ -153,7 +158,7 @@ export class LogTopic implements SseTopic {
       const events = await this.#log.after(this.#sent, this.#limits.replayEvents);
       for (const event of events) {
         const text = this.#frame(event);
-        for (const reader of this.readers) this.#send(reader, text);
+        for (const [reader, sees] of this.readers) if (sees(event.data)) this.#send(reader, text);
         this.#sent = event.position;
       }
       if (events.length < this.#limits.replayEvents) return;
@@ -208,14 +213,14 @@ export class SseHub {
 
   /**
    * Answers the request with the topic's stream: what a returning reader has missed, or for a new one the current
-   * state where there is one, then everything that follows.
+   * state where there is one, then everything that follows and that the reader sees.
    * @throws LimitError `too-many-streams`; UnavailableError `stopping`
    */
   async serve(
     topic: SseTopic,
     request: FastifyRequest,
     reply: FastifyReply,
-    currentState?: () => Promise<string>,
+    { currentState, sees = seesAll }: { readonly currentState?: () => Promise<string>; readonly sees?: Sees } = {},
   ): Promise<void> {
     this.#admit(request.ip);
     const returning = request.headers['last-event-id'];
@@ -223,12 +228,13 @@ export class SseHub {
     const since = typeof returning === 'string' ? returning : await topic.latestId();
     const state = returning === undefined && currentState !== undefined ? await currentState() : undefined;
     const start = state === undefined ? `id: ${since}\n\n` : frame(since, state);
-    await topic.catchUp(since, (frames) => {
+    const join = (frames: string): void => {
       this.#admit(request.ip);
-      const response = this.#start(topic, request.ip, reply);
+      const response = this.#start(topic, sees, request.ip, reply);
       const opening = (returning === undefined ? start : '') + frames;
       this.#sendOrCut(response, `retry: ${this.#limits.retryMs}\n\n${opening}`);
-    });
+    };
+    await topic.catchUp(since, join, sees);
   }
 
   /** Ends every stream and admits no more. */
@@ -246,7 +252,7 @@ export class SseHub {
     }
   }
 
-  #start(topic: SseTopic, address: string, reply: FastifyReply): ServerResponse {
+  #start(topic: SseTopic, sees: Sees, address: string, reply: FastifyReply): ServerResponse {
     reply.hijack();
     const response = reply.raw;
     response.on('error', () => response.destroy());
@@ -264,7 +270,7 @@ export class SseHub {
       'x-accel-buffering': 'no',
     });
     this.#open.set(response, address);
-    topic.readers.add(response);
+    topic.readers.set(response, sees);
     this.#heartbeat ??= setInterval(() => {
       this.#beat();
     }, this.#limits.heartbeatMs).unref();

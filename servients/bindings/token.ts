@@ -131,11 +131,19 @@ export function makeTokenVerifier(verifier: TokenVerifier): (token: string, nowS
   };
 }
 
+export interface Authorization {
+  /** RFC 6750 or RFC 9449. */
+  readonly scheme: 'bearer' | 'dpop';
+  readonly token: string;
+}
+
 /** @throws VerificationError `token-missing` when the header is absent or of another scheme */
-export function bearerToken(authorization: string | undefined): string {
-  const token = /^Bearer +([\w.~+/-]+=*) *$/i.exec(authorization ?? '')?.[1];
-  if (token === undefined) throw new VerificationError('token-missing', 'no bearer token in Authorization');
-  return token;
+export function parseAuthorization(authorization: string | undefined): Authorization {
+  const [, scheme, token] = /^(Bearer|DPoP) +([\w.~+/-]+=*) *$/i.exec(authorization ?? '') ?? [];
+  if (scheme === undefined || token === undefined) {
+    throw new VerificationError('token-missing', 'no token in Authorization');
+  }
+  return { scheme: scheme.toLowerCase() === 'dpop' ? 'dpop' : 'bearer', token };
 }
 
 function trustedSigner(verifier: TokenVerifier, token: string, nowS: number): VerifiedCertificate {

@@ -40,6 +40,8 @@ async function startBackend(config: BackendConfig, runtime: Runtime): Promise<St
     retention: config.retention,
     ...(config.publicOrigin !== undefined && { publicOrigin: config.publicOrigin }),
     listen: listenOf(config),
+    directory: config.directory,
+    issuers: config.issuers,
     embeddedIssuer: config.issuer.embedded,
     audience: config.audience,
     version: runtime.version,

@@ -4,6 +4,7 @@ import Provider, { type AdapterPayload, type ClientMetadata } from 'oidc-provide
 import type { CaCertificate, VerifiedCertificate } from '../../crypto/certificate.js';
 import { GridringError } from '../../crypto/errors.js';
 import type { Suite } from '../../crypto/suite.js';
+import { certificatesClaim } from '../auth/certificates-claim.js';
 import { certificateOf, identityOf, jwk } from '../bindings/token.js';
 
 /** The client that `gridring login` is: a program on somebody's machine, which keeps no secret (RFC 8252). */
@@ -18,12 +19,6 @@ export const commandLineClient: ClientMetadata = {
   token_endpoint_auth_method: 'none',
   dpop_bound_access_tokens: true,
 };
-
-/**
- * The claim of a device's token, and the field of its client's metadata, with its certificate: an array of base64, leaf
- * first, without the root, as in `x5c`. The API verifies the chain again, for the certificate may have ended meanwhile.
- */
-export const certificatesClaim = 'certificates';
 
 export interface DeviceClients {
   readonly suite: Suite;

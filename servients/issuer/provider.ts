@@ -2,7 +2,8 @@
 import Provider, { errors, type Configuration, type KoaContextWithOIDC } from 'oidc-provider';
 import type { AdapterParts } from './adapter.js';
 import { makeAdapter } from './adapter.js';
-import { certificatesClaim, commandLineClient } from './clients.js';
+import { certificatesClaim } from '../auth/certificates-claim.js';
+import { commandLineClient } from './clients.js';
 import type { SigningKey } from './keys.js';
 import { errorPage, loggedOutPage, logoutPage, userCodeConfirmPage, userCodePage, userCodeDonePage } from './pages.js';
 

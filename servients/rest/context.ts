@@ -8,7 +8,7 @@ import type { Enrolments } from '../../things/enrolments.js';
 import type { Identity } from '../../things/parts.js';
 import type { CommandRelay } from '../../things/command-relay.js';
 import type { CommandStore } from '../../things/command-store.js';
-import type { BackendStore } from '../../things/stores.js';
+import type { AccountsStore, BackendStore } from '../../things/stores.js';
 import type { SseHub } from '../bindings/sse.js';
 import type { Readiness } from '../operations/readiness.js';
 import type { Access } from './access.js';
@@ -20,8 +20,11 @@ export interface RestContext extends EventTopics {
   readonly store: BackendStore;
   readonly commands: CommandRelay;
   readonly commandStore: CommandStore;
-  readonly access: Access;
   readonly enrolments: Enrolments;
+  readonly accounts: AccountsStore;
+  readonly access: Access;
+  /** Whether reading the directory needs no token. */
+  readonly directoryIsOpen: boolean;
   readonly audit: AuditLog;
   readonly readiness: Readiness;
   readonly idempotency: IdempotencyStore;

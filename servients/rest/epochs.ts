@@ -1,6 +1,6 @@
 /** Epochs: POST of a record by a gateway, answered with the endorsement; the epochs of a group, their records and proofs. */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { equalBytes, fromHex, toHex } from '../../crypto/bytes.js';
+import { equalBytes, fromHex } from '../../crypto/bytes.js';
 import { NotFoundError } from '../../crypto/errors.js';
 import { encodeProof } from '../../crypto/ring/proof.js';
 import { recordFacts } from './audit-trail.js';
@@ -10,7 +10,7 @@ import { unknownGroup } from './groups.js';
 import { answerMessage, messageOf, sendMessage } from './messages.js';
 import { json, messageAnswer, messageBody, operation, storedMessage } from './operation.js';
 import { gidParam, pageLimit } from './validation.js';
-import { mayAudit } from './visible-meters.js';
+import { mayAudit, seesEpoch, seesGroup } from './visible-meters.js';
 
 const epochKey = { type: 'string', pattern: '^[0-9]{1,10}\\.[0-9]{1,3}$' };
 
@@ -57,9 +57,13 @@ export function epochRoutes(scope: FastifyInstance, context: RestContext): void 
         gives: { 200: json('epoch-page', 'The epochs') },
       }),
     },
-    async ({ params, query }) => {
-      if (!backend.memberships.some(({ list }) => toHex(list.gid) === params.gid)) throw unknownGroup();
-      return { epochs: (await store.epochs(fromHex(params.gid), query.limit)).map(epochJson) };
+    async (request) => {
+      const gid = fromHex(request.params.gid);
+      const caller = access.principalOf(request);
+      const isKnown = backend.memberships.some(({ list }) => equalBytes(list.gid, gid));
+      if (!isKnown || !seesGroup(backend, caller, 'epochs:read', gid)) throw unknownGroup();
+      const rows = await store.epochs(gid, request.query.limit);
+      return { epochs: rows.filter((row) => seesEpoch(backend, caller, 'epochs:read', row)).map(epochJson) };
     },
   );
 
@@ -84,7 +88,8 @@ export function epochRoutes(scope: FastifyInstance, context: RestContext): void 
     { onRequest, schema: ofRecord },
     async (request, reply) => {
       const found = await load(request);
-      if (!found) throw unknownEpoch();
+      // It has something of every member.
+      if (!found || access.reachOf(request, 'epochs:read') === 'own') throw unknownEpoch();
       return sendMessage(request, reply, found.record);
     },
   );
@@ -106,7 +111,7 @@ export function epochRoutes(scope: FastifyInstance, context: RestContext): void 
       const list = backend
         .listsOf(fromHex(request.params.gid))
         .find(({ listHash }) => found && equalBytes(listHash, found.listHash));
-      if (!membership || !list || !mayAudit(backend, access.certificateOf(request), list)) throw unknownEpoch();
+      if (!membership || !list || !mayAudit(backend, access.principalOf(request), list)) throw unknownEpoch();
       const { record, endorsement } = found;
       if (!endorsement) throw unknownEpoch();
       return sendMessage(request, reply, encodeProof({ membership, record, endorsement }));

@@ -3,15 +3,19 @@
  * server-sent events. They wake whoever listens; what they tell of is asked for.
  */
 import type { FastifyInstance } from 'fastify';
+import { fromHex } from '../../crypto/bytes.js';
+import type { Principal } from '../auth/principal.js';
+import type { Scope } from '../auth/roles.js';
 import { negotiate } from '../bindings/http-negotiate.js';
 import { HttpRefusal } from '../bindings/http-problem.js';
 import type { RestContext } from './context.js';
 import { operation, stream } from './operation.js';
+import { ownMeters, seesEpoch } from './visible-meters.js';
 
 const eventStreamType = 'text/event-stream';
 
 export function eventRoutes(scope: FastifyInstance, context: RestContext): void {
-  const { access, hub, nowS } = context;
+  const { access, hub } = context;
   for (const { path, topic, needed, id, summary } of [
     {
       path: '/events',
@@ -55,14 +59,18 @@ export function eventRoutes(scope: FastifyInstance, context: RestContext): void 
         throw new HttpRefusal(406, 'not-acceptable', `offered here: ${eventStreamType}`);
       }
       if (request.method === 'HEAD') return reply.type(eventStreamType).send();
-      await hub.serve(topic, request, reply);
-      // No longer than its token: whoever may go on listening comes back with a new one and misses nothing.
-      const { expiresS } = access.principalOf(request);
-      const end = setTimeout(() => reply.raw.end(), Math.max(0, expiresS - nowS()) * 1000).unref();
-      reply.raw.once('close', () => {
-        clearTimeout(end);
-      });
+      await hub.serve(topic, request, reply, { sees: sightOf(context, access.principalOf(request), needed) });
+      access.holdStream(request, reply.raw);
       return reply;
     });
   }
+}
+
+/** What is confined to the account's own meters is told of the epochs of their groups alone. */
+function sightOf({ backend }: RestContext, caller: Principal, scope: Scope): (data: string) => boolean {
+  if (ownMeters(caller, scope) === undefined) return () => true;
+  return (data) => {
+    const { gid, listHash } = JSON.parse(data) as { readonly gid: string; readonly listHash: string };
+    return seesEpoch(backend, caller, scope, { gid: fromHex(gid), listHash: fromHex(listHash) });
+  };
 }

@@ -9,6 +9,7 @@ import { isoTime } from './epoch-json.js';
 import { sendMessage } from './messages.js';
 import { json, operation, storedMessage } from './operation.js';
 import { gidParam } from './validation.js';
+import { seesEpoch, seesGroup } from './visible-meters.js';
 
 export function groupRoutes(scope: FastifyInstance, { backend, store, access }: RestContext): void {
   const ofAll = operation({
@@ -17,10 +18,12 @@ export function groupRoutes(scope: FastifyInstance, { backend, store, access }: 
     summary: 'The groups, each with its newest recorded epoch',
     gives: { 200: json('backend-groups', 'The groups') },
   });
-  scope.get('/groups', { onRequest: access.needs('groups:read'), schema: ofAll }, async () => {
-    const groups = backend.memberships.map(async (membership) => {
+  scope.get('/groups', { onRequest: access.needs('groups:read'), schema: ofAll }, async (request) => {
+    const caller = access.principalOf(request);
+    const seen = backend.memberships.filter(({ list }) => seesGroup(backend, caller, 'groups:read', list.gid));
+    const groups = seen.map(async (membership) => {
       const [newest] = await store.epochs(membership.list.gid, 1);
-      return groupJson(membership, newest);
+      return groupJson(membership, newest && seesEpoch(backend, caller, 'groups:read', newest) ? newest : undefined);
     });
     return { groups: await Promise.all(groups) };
   });

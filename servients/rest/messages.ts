@@ -8,7 +8,7 @@ import { HttpRefusal } from '../bindings/http-problem.js';
 import { parseStrictJson } from '../bindings/strict-json.js';
 
 /** @throws MalformedError `body-malformed` */
-export const parseJson = async (_request: FastifyRequest, body: Buffer): Promise<unknown> => parseStrictJson(body);
+const parseJson = async (_request: FastifyRequest, body: Buffer): Promise<unknown> => parseStrictJson(body);
 
 /** JSON and COSE, and nothing else. */
 export function parseMessages(scope: FastifyInstance): void {

@@ -4,6 +4,7 @@ import { toBase64Url, toHex } from '../../crypto/bytes.js';
 import type { EntryKind } from '../../crypto/envelope/chain.js';
 import { MalformedError, NotFoundError } from '../../crypto/errors.js';
 import type { DroppedStretch, EntryRow } from '../../things/stores.js';
+import type { Principal } from '../auth/principal.js';
 import { auditDone } from './audit-trail.js';
 import type { RestContext } from './context.js';
 import { isoTime } from './epoch-json.js';
@@ -66,7 +67,7 @@ export function meterRoutes(scope: FastifyInstance, context: RestContext): void 
   const onRequest = access.needs('readings:read');
   const visible = new VisibleMeters(backend);
   const meterOf = (request: FastifyRequest<{ Params: { id: string } }>): VisibleMeter => {
-    const meter = visible.of(access.certificateOf(request)).find(request.params.id);
+    const meter = visible.of(access.principalOf(request), 'readings:read').find(request.params.id);
     if (!meter) throw new NotFoundError('meter-unknown', 'no meter of that name that you may read');
     return meter;
   };
@@ -85,7 +86,7 @@ export function meterRoutes(scope: FastifyInstance, context: RestContext): void 
       }),
     },
     async (request) => {
-      const { meters, next } = pageOf(visible.of(access.certificateOf(request)), request.query);
+      const { meters, next } = pageOf(visible.of(access.principalOf(request), 'meters:read'), request.query);
       const rows = await store.readingCounts(meters.map(({ certHash }) => certHash));
       const counts = new Map(rows.map((row) => [toHex(row.meter), row]));
       return {
@@ -177,12 +178,17 @@ export function meterRoutes(scope: FastifyInstance, context: RestContext): void 
     },
     async (request) => {
       const { certHash, id } = meterOf(request);
-      const grants = await store.grants(certHash, access.certificateOf(request).certHash);
+      const readers = readersOf(access.principalOf(request));
+      const grants = (await Promise.all(readers.map((reader) => store.grants(certHash, reader)))).flat();
       await auditDone(context, request, 'grant.read', id, { grants: grants.length });
       return { grants: grants.map((message) => ({ message: toBase64Url(message) })) };
     },
   );
 }
+
+/** To a person come the grants to the keys that its account has enrolled. */
+const readersOf = (caller: Principal): readonly Uint8Array[] =>
+  caller.kind === 'device' ? [caller.certificate.certHash] : (caller.account?.certHashes ?? []);
 
 const droppedJson = ({ first, last, previousHash, hash }: DroppedStretch): object => ({
   first,

@@ -22,6 +22,7 @@ export const tags = {
   Commands: 'Signed commands of operators to members of a group, and their receipts. Both are sealed.',
   Audit: 'Who did what, or was refused it: a hash chain, with checkpoints that the backend signs.',
   Enrolments: 'How devices come to certificates. The key that signs these is in no server.',
+  Accounts: 'People, their roles, and who the caller is.',
   Events: 'Server-sent events, resumable with Last-Event-ID.',
   Directory: 'The Things API of W3C WoT Discovery.',
   Service: 'Who and how this backend is.',

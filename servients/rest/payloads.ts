@@ -4,6 +4,11 @@ import { resolveReference, type JsonObject } from '../../td/references.js';
 
 /** A file of td/schemas/, or `<file>.<definition>` for a part of one. */
 export const payloadNames = [
+  'account',
+  'account-certificate',
+  'account-change',
+  'account-new',
+  'account-page',
   'audit-checkpoint',
   'audit-checkpoints',
   'audit-page',
@@ -23,6 +28,7 @@ export const payloadNames = [
   'grants',
   'health',
   'lists',
+  'me',
   'membership-published',
   'message.command',
   'message.commandReceipt',
@@ -36,6 +42,7 @@ export const payloadNames = [
   'policies',
   'problem',
   'readings',
+  'roles',
   'waiting-commands',
 ] as const;
 

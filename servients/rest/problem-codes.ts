@@ -66,6 +66,12 @@ export const problemCodes: Readonly<Record<string, ProblemCode>> = {
     'Something does not verify, or the caller may not do this. Which of it was is not told.',
     'The log of the backend says more.',
   ),
+  'proof-invalid': code(
+    401,
+    'The proof of possession is refused. Why is not told.',
+    'Sign a new one for each request, with the key of the token, for its method, address and token; check the clock.',
+  ),
+  'issuer-unreachable': code(503, 'The keys of the issuer of the token cannot be fetched now.', later),
   'token-expired': code(401, 'The token has expired.', 'Get a new one.'),
   'token-invalid': code(
     401,
@@ -101,6 +107,9 @@ export const problemCodes: Readonly<Record<string, ProblemCode>> = {
   'td-unknown': code(404, 'No Thing of that id.', 'The list of Things has those that are there.'),
 
   // People.
+  'account-changed': code(409, 'The account was changed meanwhile.', 'Read it again, then decide.'),
+  'account-own': code(409, 'Nobody changes the rights of its own account.', 'Ask somebody else who manages accounts.'),
+  'account-unknown': code(404, 'No account of that id.', 'The list of accounts has those that are there.'),
   'account-exists': code(
     409,
     'There is an account of that name or identity.',

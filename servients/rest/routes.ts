@@ -3,7 +3,7 @@
  * `(scope, context)` in the list below; what its routes say of themselves is an `operation` (operation.ts).
  */
 import type { FastifyInstance } from 'fastify';
-import { requireGuards } from './access.js';
+import { requireGuards, type GuardedRoute } from './access.js';
 import { addEtags } from './conditional.js';
 import type { RestContext } from './context.js';
 import { auditRoutes } from './audit.js';
@@ -23,6 +23,8 @@ import { meterRoutes } from './meters.js';
 import { describeApi, openApiRoutes } from './openapi.js';
 import { policyRoutes } from './policies.js';
 import { readingRoutes } from './readings.js';
+import { roleRoutes } from './roles.js';
+import { userRoutes } from './users.js';
 import { validateStrictly } from './validation.js';
 
 const api = [
@@ -35,17 +37,22 @@ const api = [
   meterRoutes,
   commandRoutes,
   eventRoutes,
+  roleRoutes,
+  userRoutes,
   auditRoutes,
   enrolmentRoutes,
 ];
 
 const prefix = '/api/v1';
 
-export function mountRoutes(app: FastifyInstance, context: RestContext): void {
+/** @returns all routes and whom they let in, once the server is ready */
+export function mountRoutes(app: FastifyInstance, context: RestContext): readonly GuardedRoute[] {
+  const routes: GuardedRoute[] = [];
+  const onGuarded = (route: GuardedRoute): number => routes.push(route);
   describeApi(app, context.version);
   void app.register(
     async (scope) => {
-      requireGuards(scope);
+      requireGuards(scope, onGuarded);
       validateStrictly(scope);
       parseMessages(scope);
       auditRefusals(scope, context);
@@ -63,10 +70,11 @@ export function mountRoutes(app: FastifyInstance, context: RestContext): void {
     { prefix },
   );
   void app.register(async (scope) => {
-    requireGuards(scope);
+    requireGuards(scope, onGuarded);
     validateStrictly(scope);
     healthRoutes(scope, context);
     addEtags(scope);
     directoryRoutes(scope, context);
   });
+  return routes;
 }

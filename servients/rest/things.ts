@@ -2,7 +2,7 @@
 import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { limits } from '../../crypto/limits.js';
-import type { Change } from '../../things/directory.js';
+import { unknownTd, type Change } from '../../things/directory.js';
 import { jsonType } from '../bindings/media-types.js';
 import type { DirectoryEntry } from '../../things/stores.js';
 import { open } from './access.js';
@@ -11,6 +11,7 @@ import { directoryUrn, type RestContext } from './context.js';
 import { accepted, ldType, patchType, sendJson, tdType } from './directory-media.js';
 import { creations } from './idempotency.js';
 import { noContent, operation } from './operation.js';
+import { visibleThings } from './visible-things.js';
 import { discoveryContext } from '../../things/directory-entry.js';
 
 const tdSchema = { type: 'object', description: 'A Thing Description' };
@@ -70,8 +71,15 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
 const etagOf = ({ directory }: RestContext, { revision }: Pick<DirectoryEntry, 'revision'>): string =>
   `"${directory.life}-${revision}"`;
 
+/** The ids that the caller may see; undefined for who sees all. */
+function seenBy(context: RestContext, request: FastifyRequest): readonly string[] | undefined {
+  const caller = context.access.callerOf(request);
+  return caller && visibleThings(context, caller);
+}
+
 function readRoutes(scope: FastifyInstance, context: RestContext): void {
-  const { directory } = context;
+  const { directory, access } = context;
+  const onRequest = access.needsUnlessOpen('things:read', context.directoryIsOpen);
   const sendTd = async (id: string, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     const type = accepted(request, [tdType, jsonType]);
     const entry = await directory.entry(id);
@@ -96,9 +104,11 @@ function readRoutes(scope: FastifyInstance, context: RestContext): void {
     gives: { 200: thing },
     refuses: [406],
   });
-  scope.get<OfThing>('/things/:id', { onRequest: open, schema: ofThing }, (request, reply) =>
-    sendTd(request.params.id, request, reply),
-  );
+  scope.get<OfThing>('/things/:id', { onRequest, schema: ofThing }, async (request, reply) => {
+    const { id } = request.params;
+    if (seenBy(context, request)?.includes(id) === false) throw unknownTd(id);
+    return sendTd(id, request, reply);
+  });
 
   const ofList = operation({
     id: 'listThings',
@@ -112,9 +122,7 @@ function readRoutes(scope: FastifyInstance, context: RestContext): void {
     gives: { 200: things },
     refuses: [406],
   });
-  scope.get<OfList>('/things', { onRequest: open, schema: ofList }, (request, reply) =>
-    sendList(context, request, reply),
-  );
+  scope.get<OfList>('/things', { onRequest, schema: ofList }, (request, reply) => sendList(context, request, reply));
 }
 
 async function sendList(
@@ -126,14 +134,16 @@ async function sendList(
   const type = accepted(request, [ldType, jsonType]);
   const { offset, limit, format } = request.query;
   await directory.purge();
+  const seen = seenBy(context, request);
   const state = etagOf(context, { revision: await directory.position() });
-  const canonical = `</things>; rel="canonical"; etag=${state}`;
-  reply.header('etag', state);
+  // That something has changed is more than one may know who sees a part.
+  const canonical = `</things>; rel="canonical"${seen ? '' : `; etag=${state}`}`;
+  if (!seen) reply.header('etag', state);
   if (limit === undefined && format === 'array') {
     void reply.header('link', canonical).type(type);
-    return reply.send(request.method === 'HEAD' ? Buffer.alloc(0) : Readable.from(jsonArray(context, offset)));
+    return reply.send(request.method === 'HEAD' ? Buffer.alloc(0) : Readable.from(jsonArray(context, offset, seen)));
   }
-  const { entries, total } = await directory.list(offset, Math.min(limit ?? pageMaximum, pageMaximum));
+  const { entries, total } = await directory.list(offset, Math.min(limit ?? pageMaximum, pageMaximum), seen);
   const members = entries.map((entry) => directory.retrieved(entry));
   const addressOf = (start: number): string =>
     `/things?offset=${start}&limit=${limit ?? pageMaximum}${format === 'array' ? '' : '&format=collection'}`;
@@ -152,10 +162,14 @@ async function sendList(
 }
 
 /** A list of any length is written as it is read: neither the database nor this process holds all of it. */
-async function* jsonArray({ directory }: RestContext, start: number): AsyncGenerator<string> {
+async function* jsonArray(
+  { directory }: RestContext,
+  start: number,
+  seen: readonly string[] | undefined,
+): AsyncGenerator<string> {
   let lead = '[';
   for (let offset = start; ; offset += chunk) {
-    const { entries } = await directory.list(offset, chunk);
+    const { entries } = await directory.list(offset, chunk, seen);
     for (const entry of entries) {
       yield lead + JSON.stringify(directory.retrieved(entry));
       lead = ',\n';

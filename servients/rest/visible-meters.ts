@@ -4,6 +4,9 @@ import type { VerifiedCertificate } from '../../crypto/certificate.js';
 import { VerificationError } from '../../crypto/errors.js';
 import { findEntry, type Membership, type MembershipList } from '../../crypto/membership.js';
 import type { Backend } from '../../things/backend.js';
+import type { EpochRow } from '../../things/stores.js';
+import type { Principal } from '../auth/principal.js';
+import type { Scope } from '../auth/roles.js';
 
 export interface VisibleMeter {
   readonly certHash: Uint8Array;
@@ -37,7 +40,7 @@ const maxViews = 16;
 /** Views are made once for each caller and state of the lists, not for each request: a page must not cost a whole list. */
 export class VisibleMeters {
   readonly #backend: Backend;
-  /** By the caller's certHash in hex; the one that was asked for last is the last. */
+  /** By what the caller may see; the one that was asked for last is the last. */
   readonly #views = new Map<string, KeptView>();
 
   constructor(backend: Backend) {
@@ -45,13 +48,15 @@ export class VisibleMeters {
   }
 
   /**
-   * The meters that the current lists let a caller see: its gateway and operators all of a group, a reader those that the
-   * policy lets it read. Meters that have left are among them, for what they measured is still read.
-   * @throws VerificationError `not-listed` unless a current list names the caller in one of these roles
+   * The meters that a caller may see. With a certificate, what the current lists say: its gateway and operators all of a
+   * group, a reader those that the policy lets it read. A person, as far as the scope reaches: all, or the account's own.
+   * Meters that have left are among them, for what they measured is still read.
+   * @throws VerificationError `not-listed` where a certificate calls that no current list names in one of these roles
    */
-  of(caller: VerifiedCertificate): View {
+  of(caller: Principal, scope: Scope): View {
     const { listsRevision: revision, currentMemberships: current } = this.#backend;
-    const name = toHex(caller.certHash);
+    const own = ownMeters(caller, scope);
+    const name = caller.kind === 'device' ? toHex(caller.certificate.certHash) : (own?.join(' ') ?? 'all');
     const kept = this.#views.get(name);
     this.#views.delete(name);
     // Lists begin and end by the clock too, with no new revision.
@@ -59,13 +64,51 @@ export class VisibleMeters {
       kept?.revision === revision &&
       kept.current.length === current.length &&
       kept.current.every((membership, i) => membership === current[i]);
-    const view = isCurrent ? kept.view : makeView(seenBy(this.#backend, current, caller));
+    const view = isCurrent ? kept.view : makeView(this.#seenBy(caller, own, current));
     const [oldest] = this.#views.keys();
     if (oldest !== undefined && this.#views.size >= maxViews) this.#views.delete(oldest);
     this.#views.set(name, { view, revision, current });
     return view;
   }
+
+  #seenBy(
+    caller: Principal,
+    own: readonly string[] | undefined,
+    current: readonly Membership[],
+  ): readonly VisibleMeter[] {
+    if (caller.kind === 'device') return seenByCertificate(this.#backend, current, caller.certificate);
+    const found = new Map<string, VisibleMeter>();
+    for (const { list } of this.#backend.memberships) {
+      for (const meter of this.#backend.listsOf(list.gid).flatMap(membersOf)) {
+        if (!found.has(meter.key) && (own?.includes(meter.id) ?? true)) found.set(meter.key, meter);
+      }
+    }
+    return [...found.values()];
+  }
 }
+
+/** The meters that a scope of the caller is confined to; undefined where it reaches all. */
+export const ownMeters = (caller: Principal, scope: Scope): readonly string[] | undefined =>
+  caller.kind === 'person' && caller.scopes.get(scope) !== 'all' ? (caller.account?.meters ?? []) : undefined;
+
+/** Whether a meter of the caller's own is or was in the group, where its scope is confined to these. */
+export const seesGroup = (backend: Backend, caller: Principal, scope: Scope, gid: Uint8Array): boolean =>
+  seesSome(backend.listsOf(gid), ownMeters(caller, scope));
+
+/** The same of the list that an epoch rests on. */
+export const seesEpoch = (
+  backend: Backend,
+  caller: Principal,
+  scope: Scope,
+  { gid, listHash }: Pick<EpochRow, 'gid' | 'listHash'>,
+): boolean =>
+  seesSome(
+    backend.listsOf(gid).filter((membership) => equalBytes(membership.listHash, listHash)),
+    ownMeters(caller, scope),
+  );
+
+const seesSome = (lists: readonly Membership[], own: readonly string[] | undefined): boolean =>
+  own === undefined || lists.flatMap(membersOf).some(({ id }) => own.includes(id));
 
 function makeView(meters: readonly VisibleMeter[]): View {
   const byKey = [...meters].sort((a, b) => (a.key < b.key ? -1 : 1));
@@ -79,7 +122,7 @@ function makeView(meters: readonly VisibleMeter[]): View {
 
 const urnOf = (id: string): string => `urn:gridring:meter:${id}`;
 
-function seenBy(
+function seenByCertificate(
   backend: Backend,
   current: readonly Membership[],
   caller: VerifiedCertificate,
@@ -119,14 +162,19 @@ const rulesFor = ({ policy }: MembershipList, certHash: Uint8Array): MembershipL
   policy.readings.filter(({ reader }) => equalBytes(reader, certHash));
 
 /**
- * Who may see a list that is no longer the newest, and so who was in the group then: whoever stands in it, and who sees
- * all of the group by the current one.
+ * Who may see a list that is no longer the newest, and so who was in the group then: whoever stands in it, who sees all of
+ * the group by the current one, and people whose roles reach all.
  */
-export const mayAudit = (backend: Backend, { certHash }: VerifiedCertificate, { list }: Membership): boolean =>
-  list.entries.some((entry) => equalBytes(entry.certHash, certHash)) ||
-  backend.currentMemberships.some(
-    (current) => equalBytes(current.list.gid, list.gid) && seesWholeGroup(current.list, certHash),
+export function mayAudit(backend: Backend, caller: Principal, { list }: Membership): boolean {
+  if (caller.kind === 'person') return ownMeters(caller, 'epochs:read') === undefined;
+  const { certHash } = caller.certificate;
+  return (
+    list.entries.some((entry) => equalBytes(entry.certHash, certHash)) ||
+    backend.currentMemberships.some(
+      (current) => equalBytes(current.list.gid, list.gid) && seesWholeGroup(current.list, certHash),
+    )
   );
+}
 
 const members = new WeakMap<Membership, readonly VisibleMeter[]>();
 

@@ -5,7 +5,7 @@ import { HttpClientFactory } from '@node-wot/binding-http';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { toBase64Url } from '../../crypto/bytes.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
-import { bearerToken, makeTokenSource, verifyToken } from '../../servients/bindings/token.js';
+import { makeTokenSource, parseAuthorization, verifyToken } from '../../servients/bindings/token.js';
 import { makePki } from './http-pki.js';
 import { runThing, type RunningThing } from './http-things.js';
 
@@ -83,7 +83,7 @@ it('uses a Thing that asks for a bearer token, with the token as its credential'
       algorithm: 'EdDSA',
       authenticate: async ({ headers }) => {
         const verifier = { suite: suiteX25519, trustedRoots: [pki.root], audience };
-        await verifyToken(verifier, bearerToken(headers.authorization), nowS);
+        await verifyToken(verifier, parseAuthorization(headers.authorization).token, nowS);
       },
     },
   });

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { VerificationError } from '../../crypto/errors.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
 import { HttpServer } from '../../servients/bindings/http-server.js';
-import { bearerToken, makeTokenSource, makeTokenVerifier } from '../../servients/bindings/token.js';
+import { makeTokenSource, makeTokenVerifier, parseAuthorization } from '../../servients/bindings/token.js';
 import { makePki } from './http-pki.js';
 import { bodyOf, exchange, statusOf } from './http-raw.js';
 import { meterInit, runThing, type RunningThing } from './http-things.js';
@@ -210,7 +210,7 @@ describe('a Thing that only callers with a token may use', () => {
       authentication: {
         algorithm: 'EdDSA',
         authenticate: async ({ headers }) => {
-          const { certificate } = await verify(bearerToken(headers.authorization), nowS);
+          const { certificate } = await verify(parseAuthorization(headers.authorization).token, nowS);
           if (certificate.role !== 'gateway') throw new VerificationError('role-wrong', 'only gateways may');
         },
       },

@@ -204,7 +204,9 @@ describe.each([suiteX25519, suiteP256])('the record of an epoch, suite $name', (
       backend.call('POST', path, { body: first, ...(token !== undefined && { token }) });
     const missing = await send();
     expectProblem(missing, 401, 'token-missing');
-    expect(missing.headers.get('www-authenticate')).toBe('Bearer realm="gridring"');
+    expect(missing.headers.get('www-authenticate')).toBe(
+      'Bearer realm="gridring", DPoP realm="gridring", algs="ES256 EdDSA"',
+    );
     expectProblem(await send(await tokenFor(n, n.gateway, { timeS: nowS - 3_600 })), 401, 'token-expired');
     expectProblem(await send(await tokenFor(n, n.gateway, { audience: 'urn:another' })), 401, 'token-invalid');
     const foreign = makeNeighbourhood(suite, 2, 'elsewhere');

@@ -3,9 +3,9 @@ import { decodeJwt, decodeProtectedHeader, SignJWT, UnsecuredJWT, type JWTHeader
 import { beforeAll, describe, expect, it } from 'vitest';
 import { suiteP256, suiteX25519 } from '../../crypto/suite-node.js';
 import {
-  bearerToken,
   makeTokenSource,
   makeTokenVerifier,
+  parseAuthorization,
   tokenLifetimeS,
   verifyToken,
   type TokenHolder,
@@ -160,9 +160,19 @@ describe.each([
   });
 });
 
-it('a bearer token is read from Authorization and nowhere else', () => {
-  expect(bearerToken('bearer abc.def.ghi')).toBe('abc.def.ghi');
-  for (const header of [undefined, '', 'Bearer', 'Basic abc', 'Bearer a b', 'Bearer a, Bearer b']) {
-    expect(() => bearerToken(header)).toThrow(expect.objectContaining({ code: 'token-missing' }));
+it('a token is read from Authorization and nowhere else', () => {
+  expect(parseAuthorization('bearer abc.def.ghi')).toEqual({ scheme: 'bearer', token: 'abc.def.ghi' });
+  expect(parseAuthorization('DPoP abc')).toEqual({ scheme: 'dpop', token: 'abc' });
+  for (const header of [
+    undefined,
+    '',
+    'Bearer',
+    'Basic abc',
+    'Bearer a b',
+    'Bearer a, Bearer b',
+    'DPoP',
+    'Bearer DPoP a',
+  ]) {
+    expect(() => parseAuthorization(header)).toThrow(expect.objectContaining({ code: 'token-missing' }));
   }
 });

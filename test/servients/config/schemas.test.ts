@@ -51,6 +51,8 @@ describe('what a configuration leaves out has a default', () => {
     expect(judge('backend', backend)).toEqual({
       ...{ ...backend, suite: 'x25519', listen, retention: {} },
       issuer: { embedded: false },
+      issuers: [],
+      directory: {},
     });
   });
 
