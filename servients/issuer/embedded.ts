@@ -20,7 +20,7 @@ import type { IssuerAccount } from './provider.js';
 export interface EmbeddedIssuerParts {
   readonly store: IssuerStore & LoginStore;
   readonly accounts: AccountsStore;
-  /** Default: as costly as `defaultCost`. */
+  /** Default: hashed with the usual cost. */
   readonly passwords?: Passwords;
   readonly suite: Suite;
   readonly trustedRoots: readonly CaCertificate[];

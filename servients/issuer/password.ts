@@ -10,7 +10,7 @@ export interface ScryptCost {
 }
 
 /** One of those that OWASP's Password Storage Cheat Sheet names: 32 MB each. */
-export const defaultCost: ScryptCost = { log2N: 15, r: 8, p: 3 };
+const defaultCost: ScryptCost = { log2N: 15, r: 8, p: 3 };
 
 const hashBytes = 32;
 /** Half of libuv's threads: the others are for files, the database and signatures. */
