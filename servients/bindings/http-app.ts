@@ -138,7 +138,7 @@ export function makeHttpApp(options: HttpAppOptions = {}): FastifyInstance {
     // For every route and before any other check of the request: those cost more.
     app.addHook('onRequest', limitRate(app, limits.requestsPerMinute));
     app.setNotFoundHandler((request, reply) => {
-      sendProblem(noRoute(allowedMethods(pathOf(request))), request, reply, options);
+      sendProblem(noRoute(request.method, allowedMethods(pathOf(request))), request, reply, options);
     });
   });
   return app;
@@ -193,8 +193,10 @@ function assertHost({ headers, rawHeaders, httpVersionMinor }: IncomingMessage):
   }
 }
 
-function noRoute(allowed: readonly string[]): HttpRefusal {
-  if (allowed.length === 0) return new HttpRefusal(404, 'no-such-resource', 'there is nothing under this path');
+/** A route may find that there is nothing under its path. */
+function noRoute(method: string, allowed: readonly string[]): HttpRefusal {
+  if (allowed.length === 0 || allowed.includes(method))
+    return new HttpRefusal(404, 'no-such-resource', 'there is nothing under this path');
   return HttpRefusal.methodNotAllowed(allowed);
 }
 

@@ -92,8 +92,12 @@ function fastifyAnswer(error: unknown): HttpAnswer | undefined {
   if (!(error instanceof Error)) return undefined;
   const { statusCode, code, message } = error as Error & { readonly statusCode?: number; readonly code?: string };
   if (statusCode === undefined || statusCode < 400 || statusCode > 499) return undefined;
+  // Of files: whether there is one that nobody may have is not told.
+  if (statusCode === 403 || statusCode === 404) return { problem: noSuchResource };
   return { problem: problemOf(statusCode, fastifyCodes[code ?? ''] ?? 'bad-request', message) };
 }
+
+const noSuchResource = problemOf(404, 'no-such-resource', 'there is nothing under this path');
 
 function problemOf(status: number, code: string, detail: string): Problem {
   return { type: 'about:blank', title: STATUS_CODES[status] ?? 'Error', status, code, detail };

@@ -4,7 +4,8 @@ import addFormats from 'ajv-formats';
 import type { FastifyInstance } from 'fastify';
 import { payloadNames, payloadSchema } from './payloads.js';
 
-const ofAddress = new Ajv({ coerceTypes: true, useDefaults: true });
+// Without `strictNumbers`, for with it what is coerced to infinity passes every maximum.
+const ofAddress = new Ajv({ coerceTypes: true, useDefaults: true, strictNumbers: false });
 const ofBody = new Ajv();
 for (const ajv of [ofAddress, ofBody]) addFormats.default(ajv);
 for (const name of payloadNames) ofBody.addSchema(payloadSchema(name));
