@@ -80,6 +80,11 @@ export class BackendClient {
     return response.status === 304 ? undefined : new Uint8Array(await response.arrayBuffer());
   }
 
+  /** Brings an operator's command. @throws PeerRefusal, UnavailableError */
+  async command(message: Uint8Array): Promise<void> {
+    await this.#post('commands', message);
+  }
+
   /** Commands of a group that members have not answered, unverified. @throws PeerRefusal `group-unknown`, UnavailableError */
   async waitingCommands(gid: Uint8Array): Promise<readonly BackendCommand[]> {
     const { commands } = (await this.get(`groups/${toHex(gid)}/commands/waiting`)) as { readonly commands?: unknown };

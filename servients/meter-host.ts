@@ -86,6 +86,7 @@ async function startMeter(
       log: runtime.log,
       version: runtime.version,
       readingIntervalS: source.intervalS,
+      interval: source.interval,
       sourceName: source.name,
       restoredS: folder.restoredS,
       onHome: (tdUrls) => {

@@ -12,15 +12,9 @@ import type { Operation, Unsupported } from '../crypto/envelope/operation.js';
 import { ConflictError, GridringError } from '../crypto/errors.js';
 import type { MeterGroups } from './meter-groups.js';
 import type { Parts } from './parts.js';
+import type { ReadingInterval } from './reading-interval.js';
 import { Serial } from './serial.js';
 import type { MeterStore } from './stores.js';
-
-/** How often readings are taken, where that can be changed. */
-export interface ReadingInterval {
-  /** Whether the source can take readings so often, in seconds. */
-  takes(intervalS: number): boolean;
-  set(intervalS: number): void;
-}
 
 export interface MeterCommandsParts extends Parts {
   readonly store: Pick<MeterStore, 'loadObeying' | 'saveObeying'>;

@@ -62,17 +62,18 @@ export function addCa(program: Command): void {
     .requiredOption('--id <id>', 'its name: 1 to 64 of a-z, 0-9 and hyphen')
     .requiredOption(
       '--out <folder>',
-      'where certificate.pem and key.pem go; of a reader, certificate.pem and reader.json',
+      'where certificate.pem and key.pem go; of a reader, certificate.pem and reader.json; of an operator with --backend, operator.json too',
     )
     .option('--days <n>', 'how long the certificate is valid', wholeNumber(1, 3_650), 365)
-    .option('--backend <url>', 'where a reader fetches what it reads', baseUrl)
+    .option('--backend <url>', 'where a reader fetches what it reads, and an operator sends commands', baseUrl)
     .option('--dns <name>', 'of a backend: a name under which it serves HTTPS; may be given again', collect, [])
     .option('--ip <address>', 'of a backend: an address under which it serves HTTPS; may be given again', ipAddress, [])
     .option('--audience <text>', "the backend's, as in its configuration", 'gridring-backend')
     .option('--json', 'print JSON')
     .action((options: IssueOptions) => {
-      if (options.role === 'reader') issueReader(options);
-      else issueIdentity(options);
+      if (options.role === 'reader' || (options.role === 'operator' && options.backend !== undefined)) {
+        issuePerson(options, options.role);
+      } else issueIdentity(options);
     });
 }
 
@@ -86,26 +87,29 @@ function issueIdentity(options: IssueOptions): void {
   else printLine(`urn:gridring:${role}:${id} certified for ${days} days: ${files.certificate}, ${files.key}`);
 }
 
-/** A reader has one file more than others have keys: that with which `gridring read` opens what is granted to it. */
-function issueReader(options: IssueOptions): void {
+/** Readers and operators have one key file, which also holds the key to which others seal what is for them. */
+function issuePerson(options: IssueOptions, role: 'reader' | 'operator'): void {
   const { out, id, days, backend: url, audience, json } = options;
   if (url === undefined)
-    throw new SetupError('reader-incomplete', 'a reader needs --backend, where it fetches readings');
+    throw new SetupError(`${role}-incomplete`, `a ${role} needs --backend, where it fetches what it may see`);
   const suite = suiteByName(options.suite);
   const { root, chain, secret, certHash } = issueFor(options);
   const hpke = deriveKeyPair(suite, randomBytes(32));
-  const files = { certificate: join(out, 'certificate.pem'), reader: join(out, 'reader.json') };
-  writeReaderFile(files.reader, { suite, chain, secret, hpkeSecret: hpke.secret, root, backend: { url, audience } });
+  const files = { certificate: join(out, 'certificate.pem'), keys: join(out, `${role}.json`) };
+  // What signs requests to a gateway takes it from here.
+  if (role === 'operator') writeIdentity(suite, { ...files, key: join(out, 'key.pem') }, { chain, secret });
+  writeReaderFile(files.keys, { suite, chain, secret, hpkeSecret: hpke.secret, root, backend: { url, audience } });
   writePublic(files.certificate, chain.map(toPem).join(''));
   const hpkeKey = toBase64Url(hpke.key.hpkePublicKey);
   if (json) {
-    printJson({ event: 'issued', role: 'reader', id, certHash, hpkeKey, ...files });
+    printJson({ event: 'issued', role, id, certHash, hpkeKey, certificate: files.certificate, [role]: files.keys });
     return;
   }
   printLine(
-    `urn:gridring:reader:${id} certified for ${days} days: ${files.certificate}; its keys are in ${files.reader}`,
+    `urn:gridring:${role}:${id} certified for ${days} days: ${files.certificate}; its keys are in ${files.keys}`,
   );
-  printLine(`Let it read: gridring membership add ${files.certificate} --reads all --hpke-key=${hpkeKey}`);
+  const does = role === 'reader' ? { verb: 'read', options: '--reads all ' } : { verb: 'command', options: '' };
+  printLine(`Let it ${does.verb}: gridring membership add ${files.certificate} ${does.options}--hpke-key=${hpkeKey}`);
 }
 
 function issueFor({ dir, suite: name, role, id, days, dns, ip }: IssueOptions) {

@@ -17,6 +17,7 @@ const files: readonly VerbFile[] = [
   { verbs: ['gaps'], load: async () => (await import('./gaps.js')).addGaps },
   { verbs: ['checkpoint'], load: async () => (await import('./checkpoint.js')).addCheckpoint },
   { verbs: ['things', 'td'], load: async () => (await import('./things.js')).addThings },
+  { verbs: ['command'], load: async () => (await import('./command.js')).addCommand },
   { verbs: ['epoch'], load: async () => (await import('./epoch.js')).addEpoch },
   { verbs: ['grant'], load: async () => (await import('./grant.js')).addGrant },
   { verbs: ['group'], load: async () => (await import('./group.js')).addGroup },

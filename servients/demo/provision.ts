@@ -88,7 +88,9 @@ export function provisionDemo(plan: DemoPlan): Deployment {
     writePublic(markerFile, `${JSON.stringify(marker)}\n`);
   } else {
     assertSameDemo(plan, readMarker(markerFile));
-    for (const file of Object.values(readers)) moveReaderFile(file, backendUrl);
+    // A folder of an earlier version has no operator.
+    const operator = [join(folder, operatorFile)].filter((file) => existsSync(file));
+    for (const file of [...Object.values(readers), ...operator]) moveReaderFile(file, backendUrl);
   }
   return {
     meterIds,
@@ -142,10 +144,10 @@ function makeCast({ folder, suite, profile, port }: DemoPlan, meterIds: readonly
   const gateway = certify('gateway', 'gateway', 'gateway');
   certify('backend', 'backend', 'backend');
   const meters = meterIds.map((id) => certify('meter', id, join('meters', id)));
-  const readers = ['utility', 'household-01'].map((id) => {
-    const issued = certify('reader', id, null);
+  const keyFile = (role: 'reader' | 'operator', id: string, place: string) => {
+    const issued = certify(role, id, role === 'operator' ? 'operator' : null);
     const hpke = deriveKeyPair(suite, randomBytes(32));
-    writeReaderFile(join(folder, `readers/${id}.json`), {
+    writeReaderFile(join(folder, place), {
       ...issued,
       suite,
       hpkeSecret: hpke.secret,
@@ -153,7 +155,9 @@ function makeCast({ folder, suite, profile, port }: DemoPlan, meterIds: readonly
       backend: { url: `http://${address}:${port}`, audience },
     });
     return { certificate: issued.certificate, hpkeKey: hpke.key.hpkePublicKey };
-  });
+  };
+  const readers = ['utility', 'household-01'].map((id) => keyFile('reader', id, join('readers', `${id}.json`)));
+  const operator = keyFile('operator', 'operator', operatorFile);
   const [utility, household] = readers.map(({ certificate }) => certificate.certHash);
   const list: AuthorityList = {
     gid: randomBytes(16),
@@ -179,6 +183,7 @@ function makeCast({ folder, suite, profile, port }: DemoPlan, meterIds: readonly
         roles: roleBit.reader,
         hpkeKey,
       })),
+      { certHash: operator.certificate.certHash, roles: roleBit.operator, hpkeKey: operator.hpkeKey },
       ...meters.map(({ certificate }): ListEntry => ({
         certHash: certificate.certHash,
         roles: roleBit.member,
@@ -190,9 +195,11 @@ function makeCast({ folder, suite, profile, port }: DemoPlan, meterIds: readonly
   };
   const { kid } = authority.certificate;
   const message = signMembershipList(suite, { signer: authority.signer, kid }, list);
-  const everybody = [authority, gateway, ...readers, ...meters].map(({ certificate }) => certificate.der);
+  const everybody = [authority, gateway, operator, ...readers, ...meters].map(({ certificate }) => certificate.der);
   writePublic(join(folder, 'membership.cbor'), encodeMembershipBundle(message, [ca.issuing.der, ...everybody]));
 }
+
+const operatorFile = 'operator/operator.json';
 
 const identityFiles = (folder: string) => ({
   certificate: join(folder, 'certificate.pem'),

@@ -36,15 +36,25 @@ export function csvReplay(
   if (!(Number.isSafeInteger(dayIndex) && dayIndex >= 0)) {
     throw new SetupError('source-day-invalid', `the day index is ${dayIndex}, and must be a whole number from 0`);
   }
+  let everyS = intervalS;
   return {
-    ...{ name: 'replay', isLive: false, intervalS },
-    readings: (after, signal) => replay(recording, { dayIndex, speed }, clock, after, signal),
+    ...{ name: 'replay', isLive: false },
+    get intervalS() {
+      return everyS;
+    },
+    interval: {
+      takes: (wantedS) => wantedS >= intervalS && wantedS % intervalS === 0 && daySeconds % wantedS === 0,
+      set: (wantedS) => {
+        everyS = wantedS;
+      },
+    },
+    readings: (after, signal) => replay(recording, { dayIndex, speed, everyS: () => everyS }, clock, after, signal),
   };
 }
 
 async function* replay(
   recording: Recording,
-  { dayIndex, speed }: ReplayOptions,
+  { dayIndex, speed, everyS }: ReplayOptions & { readonly everyS: () => number },
   clock: Clock,
   after: SourcePosition | undefined,
   signal: AbortSignal,
@@ -53,24 +63,46 @@ async function* replay(
   const startS = after?.timeS ?? Math.floor(anchorMs / 1000) - daySeconds;
   const pace = { startMs: startS * 1000, anchorMs, speed };
   let registerJ = toJoules(after?.energyTotalWh ?? 0);
-  for (let timeS = nextBoundary(startS); ; timeS += intervalS) {
+  for (let sinceS = Math.floor(startS / intervalS) * intervalS; ;) {
+    const timeS = nextBoundary(sinceS, everyS());
     await sleepUntil(clock, dueMs(pace, timeS * 1000), signal);
     if (signal.aborted) return;
-    const minute = minuteThatEnds(recording, timeS, dayIndex);
-    registerJ += (minute?.powerW ?? 0) * intervalS;
-    yield toReading(minute, timeS, registerJ);
+    const minutes: (RecordedMinute | undefined)[] = [];
+    for (let endS = sinceS + intervalS; endS <= timeS; endS += intervalS) {
+      minutes.push(minuteThatEnds(recording, endS, dayIndex));
+    }
+    registerJ += minutes.reduce((sumJ, minute) => sumJ + (minute?.powerW ?? 0) * intervalS, 0);
+    yield toReading(minutes, timeS, registerJ);
+    sinceS = timeS;
   }
 }
 
-const nextBoundary = (timeS: number): number => (Math.floor(timeS / intervalS) + 1) * intervalS;
+const nextBoundary = (timeS: number, everyS: number): number => (Math.floor(timeS / everyS) + 1) * everyS;
 
 function minuteThatEnds(recording: Recording, timeS: number, dayIndex: number): RecordedMinute | undefined {
   const minuteOfEpoch = timeS / intervalS - 1 + dayIndex * minutesPerDay;
   return recording.minutes[minuteOfEpoch % recording.minutes.length];
 }
 
-function toReading(minute: RecordedMinute | undefined, timeS: number, registerJ: number): IntervalReading {
-  const base = { timeS, intervalS, energyTotalWh: registerJ / joulesPerWh, source: 'replay' } as const;
-  if (minute === undefined) return { ...base, missing: true };
-  return { ...base, missing: false, ...minute, energyWh: intervalEnergyWh(minute.powerW, intervalS) };
+/** Means over the minutes that were measured; the register has what they add up to. */
+function toReading(
+  minutes: readonly (RecordedMinute | undefined)[],
+  timeS: number,
+  registerJ: number,
+): IntervalReading {
+  const spanS = minutes.length * intervalS;
+  const base = { timeS, intervalS: spanS, energyTotalWh: registerJ / joulesPerWh, source: 'replay' } as const;
+  const measured = minutes.flatMap((minute) => minute ?? []);
+  if (measured.length === 0) return { ...base, missing: true };
+  const mean = (quantity: keyof RecordedMinute, over: number): number =>
+    measured.reduce((sum, minute) => sum + minute[quantity], 0) / over;
+  // What was not measured is not in the register: the mean power is over the whole span, so that both say the same.
+  const powerW = mean('powerW', minutes.length);
+  const [reactivePowerVar, voltageV, currentA] = [
+    mean('reactivePowerVar', measured.length),
+    mean('voltageV', measured.length),
+    mean('currentA', measured.length),
+  ];
+  const means = { powerW, reactivePowerVar, voltageV, currentA };
+  return { ...base, missing: false, ...means, energyWh: intervalEnergyWh(powerW, spanS) };
 }

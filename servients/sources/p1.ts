@@ -21,16 +21,27 @@ export async function p1Source(options: P1Options, clock: Clock, onTrouble: OnTr
   const port = parsePort(options.port);
   const isLive = !(await isFile(port));
   const observe = isLive ? fromDevice : fromFile;
+  // Telegrams are thinned to the interval of the moment.
+  const taking = { ...options, isLive };
   return {
-    ...{ name: 'p1', isLive, intervalS: options.intervalS },
-    readings: (after, signal) => observe({ port, isLive, options, clock, onTrouble }, after, signal),
+    ...{ name: 'p1', isLive },
+    get intervalS() {
+      return taking.intervalS;
+    },
+    interval: {
+      takes: (intervalS) => Number.isInteger(intervalS) && intervalS >= 1,
+      set: (intervalS) => {
+        taking.intervalS = intervalS;
+      },
+    },
+    readings: (after, signal) => observe({ port, isLive, options: taking, clock, onTrouble }, after, signal),
   };
 }
 
 interface P1Parts {
   readonly port: P1Port;
   readonly isLive: boolean;
-  readonly options: P1Options;
+  readonly options: P1Options & IntakeOptions;
   readonly clock: Clock;
   readonly onTrouble: OnTrouble;
 }
@@ -41,7 +52,7 @@ const momentOf = ({ clock }: P1Parts): Moment => ({
 });
 
 const intakeOf = (parts: P1Parts, after: SourcePosition | undefined): P1Intake =>
-  new P1Intake({ ...parts.options, isLive: parts.isLive }, after?.timeS ?? null, momentOf(parts).upS);
+  new P1Intake(parts.options, after?.timeS ?? null, momentOf(parts).upS);
 
 async function* fromFile(
   parts: P1Parts,

@@ -1,6 +1,7 @@
 /** Where a meter's readings come from. Each kind of source is a function in a file of its own that gives one of these. */
 import type { Gap } from '../../crypto/envelope/gap-report.js';
 import type { Reading } from '../../crypto/envelope/senml.js';
+import type { ReadingInterval } from '../../things/reading-interval.js';
 
 /** What a source gives: a reading, or what it knows that it could not read. */
 export type Observation = Reading | Gap;
@@ -13,8 +14,10 @@ export interface ReadingSource<Item extends Observation = Observation> {
    * that can give everything again at any time is not live.
    */
   readonly isLive: boolean;
-  /** Readings are given so often. */
+  /** Readings are given so often now. */
   readonly intervalS: number;
+  /** Where that can be changed. */
+  readonly interval?: ReadingInterval;
   /**
    * What follows `after`, ascending in time, each as soon as it is due, until `signal` is aborted. `after` is where the
    * meter's chain has come to, undefined when it has not begun: whoever passes it on after a restart gets every reading

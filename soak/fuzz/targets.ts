@@ -7,6 +7,15 @@ import { parseChange, parseDelegation, signChange, signDelegation } from '../../
 import { signEnrolment, verifyEnrolment } from '../../crypto/enrolment.js';
 import { equalBytes, toHex } from '../../crypto/bytes.js';
 import { parseCheckpoint } from '../../crypto/envelope/checkpoint.js';
+import {
+  makeCommand,
+  makeCommandReceipt,
+  nextSequence,
+  parseCommand,
+  parseCommandReceipt,
+} from '../../crypto/envelope/command.js';
+import { decodeObeyingState, encodeObeyingState } from '../../crypto/envelope/obeying.js';
+import { encodeOperation, parseOperation } from '../../crypto/envelope/operation.js';
 import { parseGapReport } from '../../crypto/envelope/gap-report.js';
 import { parseGrant } from '../../crypto/envelope/grant.js';
 import { encodeUpload, parseReading, parseUpload } from '../../crypto/envelope/reading.js';
@@ -52,7 +61,12 @@ const suite = suiteX25519;
 export function makeTargets(): readonly Target[] {
   const deployment = makeDeployment(suite, 3);
   const played = play(deployment);
-  return [...ringTargets(deployment, played), ...documentTargets(deployment), ...envelopeTargets(deployment, played)];
+  return [
+    ...ringTargets(deployment, played),
+    ...documentTargets(deployment),
+    ...envelopeTargets(deployment, played),
+    ...commandTargets(deployment, played),
+  ];
 }
 
 interface Played {
@@ -269,5 +283,34 @@ function envelopeTargets({ meters, membership }: Deployment, { active }: Played)
     { name: 'upload', valid: [upload], parse: parseUpload },
     { name: 'SenML', valid: [encodeSenml({ meterId: self.id, readings: readings.slice(0, 1) })], parse: decodeSenml },
     { name: 'sealing state', valid: [encodeSealingState(state)], parse: decodeSealingState },
+  ];
+}
+
+function commandTargets({ meters, gateway }: Deployment, { active }: Played): readonly Target[] {
+  const [self, key] = [meters[0], active[0]?.active];
+  if (!self || !key) throw new TypeError('a deployment without a key');
+  const operation = { name: 'set-reading-interval', intervalS: 60 } as const;
+  const order = {
+    ...{ name: key.name, groupPublicKey: key.groupPublicKey, operator: gateway, operation },
+    ...{ sequence: nextSequence(0, nowS()), expiresS: nowS() + 60, targets: meters.map(({ certHash }) => certHash) },
+  };
+  const command = makeCommand(suite, order, random);
+  const verified = { ...parseCommand(suite, command), replyKey: key.groupPublicKey };
+  const receipt = makeCommandReceipt(suite, self, verified, { code: null, doneS: nowS() }, random);
+  const done = [{ id: verified.id, receipt }];
+  const mark = { gid: key.name.gid, operator: gateway.certHash, sequence: order.sequence, done };
+  return [
+    { name: 'command', valid: [command], parse: (bytes) => parseCommand(suite, bytes) },
+    {
+      name: 'operation',
+      valid: [encodeOperation(operation), encodeOperation({ name: 'ping' })],
+      parse: parseOperation,
+    },
+    { name: 'receipt of a command', valid: [receipt], parse: parseCommandReceipt },
+    {
+      name: 'stored commands',
+      valid: [encodeObeyingState({ marks: [mark], readingIntervalS: 60 })],
+      parse: decodeObeyingState,
+    },
   ];
 }
