@@ -144,6 +144,13 @@ export class BackendClient {
     return response.json();
   }
 
+  /** Sends JSON. @returns JSON; undefined where there is no answer but that it is done. @throws PeerRefusal, UnavailableError */
+  async send(method: 'POST' | 'PUT', path: string, body: object): Promise<unknown> {
+    const headers = { ...(await this.#authorization()), 'content-type': 'application/json' };
+    const response = await this.#fetch(path, { method, headers, body: JSON.stringify(body) });
+    return response.status === 204 ? undefined : response.json();
+  }
+
   async #fetchCertificate(): Promise<VerifiedCertificate> {
     const { suite, trustedRoots } = this.#options;
     const { certificates } = (await this.get('identity')) as { readonly certificates?: unknown };

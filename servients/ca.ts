@@ -113,7 +113,7 @@ export function issue(
 }
 
 /** A certificate of somebody else's key; the chain is leaf first, without the root. @throws SetupError `certificate-request` */
-function certify(
+export function certify(
   { suite, issuing, issuingSigner }: CertificateAuthority,
   subjectPublicKey: Uint8Array,
   { role, id, nowS, days, servedAs, random }: IssueRequest,

@@ -35,7 +35,7 @@ export interface FetchedEntry {
 const pageSize = 500;
 
 /** The backend of a key file, to which the reader shows who it is. */
-export function backendOf(keys: ReaderKeys, nowS: () => number): BackendClient {
+export function backendOf(keys: Omit<ReaderKeys, 'hpkeKey' | 'signer'>, nowS: () => number): BackendClient {
   const { suite, root, backend, certificate, certificates, secret } = keys;
   const intermediates = certificates
     .slice(1)

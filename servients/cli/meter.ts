@@ -1,10 +1,13 @@
 /** `gridring meter ls|…`, as they are asked for; their work is loaded when it is. */
-import type { Command } from 'commander';
+import { join } from 'node:path';
+import { Option, type Command } from 'commander';
+import { SetupError } from '../../crypto/errors.js';
 import { withCaller } from './caller.js';
 import type { MeterLsOptions } from './meter-ls.js';
-import { withSigning } from './authority-options.js';
+import { demoFolder, withSigning } from './authority-options.js';
+import type { ManageOptions } from './enrol-manage.js';
 import type { MeterRevokeOptions } from './meter-revoke.js';
-import { groupId, waitOption } from './options.js';
+import { groupId, waitOption, wholeNumber } from './options.js';
 
 export function addMeterVerbs(meter: Command): void {
   // Else --config and --json behind a verb would be those of the process.
@@ -24,4 +27,46 @@ export function addMeterVerbs(meter: Command): void {
       const { revokeMeter } = await import('./meter-revoke.js');
       await revokeMeter(id, options);
     });
+  withCaller(withSigning(meter.command('enrol [ids...]')))
+    .description(
+      'bring a new meter in: invite it, ask for its certificate on the device, and sign for those that asked',
+    )
+    .addOption(
+      new Option('--new <id>', 'invite: a one-time code, as a file and as a label').conflicts([
+        'invitation',
+        'approve',
+      ]),
+    )
+    .addOption(new Option('--invitation <file|text>', 'on the device: make its key, and ask').conflicts('approve'))
+    .option('--approve', 'with the CA’s key: certify all who have asked, or those named, and take them into the list')
+    .option('--hours <n>', 'how long an invitation holds', wholeNumber(1, 168), 24)
+    .option('--gateway <url>', 'the gateway’s Thing Description, for the device’s configuration')
+    .option('--label <file>', 'the label, SVG; label-ID.svg otherwise')
+    .option('--out <path>', 'the invitation’s file, or the device’s folder')
+    .option('--ca <folder>', 'folder of the CA', join(demoFolder, 'ca'))
+    .option('--days <n>', 'how long certificates are valid', wholeNumber(1, 3_650), 365)
+    .addOption(waitOption('on the device, for the certificate'))
+    .action(async (ids: readonly string[], options: EnrolOptions, command: Command) => {
+      const { new: id, invitation, approve: approves, out } = options;
+      if (invitation !== undefined) {
+        if (out === undefined)
+          throw new SetupError('out-missing', 'say where key and certificate go, with --out FOLDER');
+        const { enrolDevice } = await import('./enrol-device.js');
+        const { root: file, ...device } = options;
+        const isGiven = command.getOptionValueSource('root') === 'cli';
+        await enrolDevice({ ...device, invitation, out, ...(isGiven && { root: file }) });
+        return;
+      }
+      const manage = await import('./enrol-manage.js');
+      if (id !== undefined) await manage.invite(id, options);
+      else if (approves) await manage.approve(ids, options);
+      else throw new SetupError('nothing-asked', 'say --new ID, --invitation FILE or --approve');
+    });
+}
+
+interface EnrolOptions extends ManageOptions {
+  readonly new?: string;
+  readonly invitation?: string;
+  readonly approve?: true;
+  readonly wait?: number;
 }

@@ -62,14 +62,19 @@ const pollMs = 1_000;
  * Waits for something to be recorded.
  * @throws UnavailableError `not-yet` when it takes longer
  */
-export async function waitFor<T>(what: string, waitS: number, look: () => Promise<T | undefined>): Promise<T> {
+export async function waitFor<T>(
+  what: string,
+  waitS: number,
+  look: () => Promise<T | undefined>,
+  everyMs = pollMs,
+): Promise<T> {
   for (const endMs = Date.now() + waitS * 1_000; ;) {
     const found = await look();
     if (found !== undefined) return found;
     if (Date.now() >= endMs) {
       throw new UnavailableError('not-yet', `${what} is not there after ${waitS} s; "gridring group status" says why`);
     }
-    await sleep(pollMs, AbortSignal.timeout(pollMs + 1_000));
+    await sleep(everyMs, AbortSignal.timeout(everyMs + 1_000));
   }
 }
 

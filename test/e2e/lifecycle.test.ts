@@ -8,8 +8,9 @@ import { addGroup } from '../../servients/cli/group.js';
 import { addIncident } from '../../servients/cli/incident.js';
 import { addMembership } from '../../servients/cli/membership.js';
 import { addRoles } from '../../servients/cli/roles.js';
+import { invitationText, parseInvitation } from '../../servients/lifecycle/invitation.js';
 import { deploy, eventually, type TestDeployment } from '../support/deployment.js';
-import { endAll } from '../support/processes.js';
+import { endAll, start } from '../support/processes.js';
 import { codeOf, jsonOf, runVerb } from '../support/verbs.js';
 
 let d: TestDeployment;
@@ -160,6 +161,58 @@ describe('incident stolen', () => {
     expect(await forge('"epoch": 2', '"epoch": 5')).toBe('report-altered');
     expect(await forge('"kind"', '"meter": "meter-01",\n    "kind"')).toBe('report-altered');
     expect(await forge('"stolen"', '"lost"')).toBe('report-unusable');
+  });
+});
+
+describe('meter enrol', () => {
+  const enrol = (...args: readonly string[]): Promise<string> => runVerb(addRoles, 'meter', 'enrol', ...args);
+  const managing = (): readonly string[] => [...reader(), ...authority(), '--ca', at('ca')];
+  const [file, label, box] = ['invitation.json', 'label.svg', 'box'];
+  const device = (...more: readonly string[]): Promise<string> =>
+    enrol('--invitation', at(file), '--out', at(box), ...more);
+
+  it('brings a new meter from an invitation to the key of its group; its own key never leaves it', async () => {
+    const gateway = `http://127.0.0.1:${String(d.port + 1)}/.well-known/wot`;
+    const text = await enrol(
+      '--new',
+      'kitchen',
+      '--gateway',
+      gateway,
+      '--out',
+      at(file),
+      '--label',
+      at(label),
+      ...managing(),
+    );
+    expect(text).toContain('urn:gridring:meter:kitchen is invited until');
+    expect(readFileSync(at(label), 'utf8')).toContain('<svg');
+    expect(await device()).toContain('has asked');
+    expect(await enrol('--approve', '--dry-run', ...managing())).toMatch(
+      /^urn:gridring:meter:kitchen +waiting +[0-9a-f]{64}$/m,
+    );
+    const approved = await enrol('--approve', ...managing());
+    expect(approved).toContain('certificate issued: urn:gridring:meter:kitchen');
+    expect(approved).toMatch(/^ {2}\+ member kitchen /m);
+    expect(await enrol('--approve', ...managing())).toContain('nothing is to be signed');
+    expect(await device()).toContain('start it: gridring meter --config');
+    const config = JSON.parse(readFileSync(at('box/meter.json'), 'utf8')) as { meters: { source: unknown }[] };
+    Object.assign(config.meters[0]!, { source: { kind: 'csv', dayIndex: 5, speed: 60 }, wakeIntervalS: 1 });
+    writeFileSync(at('box/meter.json'), JSON.stringify(config));
+    start('meter', '--config', at('box/meter.json'), '--json');
+    await eventually(async () => {
+      expect((await status()).members).toContainEqual(expect.objectContaining({ id: 'kitchen', holdsKey: true }));
+    });
+  });
+
+  it('asks nobody whose root is another, and says what a label lacks', async () => {
+    const invitation = JSON.parse(readFileSync(at(file), 'utf8')) as { rootHash: string };
+    writeFileSync(at('other.json'), JSON.stringify({ ...invitation, rootHash: 'ab'.repeat(32) }));
+    expect(await codeOf(enrol('--invitation', at('other.json'), '--out', at('box-2')))).toBe('root-other');
+    const text = invitationText(parseInvitation(readFileSync(at(file), 'utf8')));
+    expect(await codeOf(enrol('--invitation', text, '--out', at('box-2')))).toBe('root-missing');
+    expect(await codeOf(enrol('--invitation', 'nothing', '--out', at('box-2')))).toBe('invitation-unusable');
+    const thief = enrol('--invitation', text, '--out', at('box-3'), '--root', at('ca/root.pem'));
+    expect(await codeOf(thief)).toBe('refused');
   });
 });
 
