@@ -4,6 +4,7 @@ import { GridringError } from '../crypto/errors.js';
 import { limits } from '../crypto/limits.js';
 import type { Suite } from '../crypto/suite.js';
 import { suiteByName } from '../crypto/suite-node.js';
+import { measureAuth } from './auth.js';
 import { measureEpochBytes, measureReadingBytes } from './bytes.js';
 import { measureChurn } from './churn.js';
 import { measureIngest, type DatabaseKind, type IngestRow } from './ingest/measure.js';
@@ -13,6 +14,7 @@ import type { Network, StoreKind } from './neighbourhood.js';
 import { measurePeers } from './peers/measure.js';
 import { measureProfiles } from './profiles.js';
 import {
+  checksTable,
   churnTable,
   epochBytesTables,
   ingestTable,
@@ -22,6 +24,7 @@ import {
   peerTables,
   profileTable,
   readingBytesTable,
+  requestsTable,
   ringTables,
   thisMachine,
 } from './report.js';
@@ -29,7 +32,7 @@ import { measureRing } from './ring.js';
 
 /** Measured where nothing is named. */
 const agreements = ['ring', 'founding', 'churn', 'bytes'] as const;
-const subjects = [...agreements, 'ingest', 'meters'] as const;
+const subjects = [...agreements, 'ingest', 'meters', 'auth'] as const;
 type Subject = (typeof subjects)[number];
 
 interface Options {
@@ -42,6 +45,7 @@ interface Options {
   readonly peerRuns?: number;
   readonly readings?: number;
   readonly meters: number;
+  readonly requests: number;
   readonly batches: readonly number[];
   readonly connections: number;
   readonly databases: readonly DatabaseKind[];
@@ -71,7 +75,7 @@ export async function runBench(args: readonly string[], write: (text: string) =>
   const command = new Command('bench')
     .description(
       'Measures agreements: processor time, wall time over CoAP, changes of members, and sizes of messages; ' +
-        'and by their names how fast a backend takes readings, and lists many meters.',
+        'and by their names how fast a backend takes readings, lists many meters, and knows who calls.',
     )
     .addArgument(new Argument('[subject]', `measure only this; default: ${agreements.join(', ')}`).choices(subjects))
     .option('--n <sizes>', 'numbers of members, comma-separated', parseSizes)
@@ -95,6 +99,7 @@ export async function runBench(args: readonly string[], write: (text: string) =>
       parseDatabases,
       parseDatabases('sqlite,postgres'),
     )
+    .option('--requests <count>', 'auth: tokens, proofs and requests of each row', parseCount, 5_000)
     .option('--connections <count>', 'ingest: uploads under way at once', parseCount, 4)
     .option('--json', 'print one JSON object');
   command.parse(args, { from: 'user' });
@@ -144,6 +149,12 @@ async function measure(wanted: readonly Subject[], options: Options, write: (tex
     const { suite, databases, meters } = options;
     const tasks = suite.flatMap((one) => databases.map((database) => () => measureMeters(one, database, meters)));
     show('meters', (await inTurn(tasks)).flat(), metersTable);
+  }
+  if (wanted.includes('auth')) {
+    const [suite] = options.suite;
+    const { checks, requests } = await measureAuth(suite ?? suiteByName('x25519'), options.requests);
+    show('authChecks', checks, checksTable);
+    show('authRequests', requests, requestsTable);
   }
   if (options.json) write(JSON.stringify({ machine, ...results }, null, 2));
 }

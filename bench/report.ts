@@ -1,5 +1,6 @@
 /** What is printed: tables of plain text, under the machine that the numbers are of. */
 import { cpus, loadavg } from 'node:os';
+import type { CheckRow, RequestRow } from './auth.js';
 import type { EpochBytesRow, ReadingBytesRow } from './bytes.js';
 import type { ChurnRow } from './churn.js';
 import type { FoundingRow } from './founding.js';
@@ -261,3 +262,23 @@ const metersColumns: readonly Column<MetersRow>[] = [
 
 export const metersTable = (rows: readonly MetersRow[]): string =>
   table('Meters: what a backend with many meters answers over REST, one request after the other', metersColumns, rows);
+
+const checksColumns: readonly Column<CheckRow>[] = [
+  column<CheckRow>('check', (row) => row.check),
+  column<CheckRow>('count', (row) => row.count),
+  column<CheckRow>('p50, ms', (row) => row.p50Ms, 3),
+  column<CheckRow>('p99, ms', (row) => row.p99Ms, 3),
+];
+
+export const checksTable = (rows: readonly CheckRow[]): string =>
+  table('Checks: who calls, in one process, one after the other', checksColumns, rows);
+
+const requestsColumns: readonly Column<RequestRow>[] = [
+  column<RequestRow>('request', (row) => row.request),
+  column<RequestRow>('count', (row) => row.count),
+  column<RequestRow>('a second', (row) => row.perSecond),
+  column<RequestRow>('ratio', (row) => row.ratio, 2),
+];
+
+export const requestsTable = (rows: readonly RequestRow[]): string =>
+  table('Requests: client and server in one process, over eight connections', requestsColumns, rows);

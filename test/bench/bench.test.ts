@@ -41,6 +41,14 @@ describe('the smallest run of the benchmarks', () => {
   });
 });
 
+it('the smallest run of the checks of who calls prints both tables', async () => {
+  const written: string[] = [];
+  await runBench(['auth', '--requests', '20', '--suite', 'x25519'], (text) => written.push(text));
+  const text = written.join('\n');
+  for (const row of [/^token and proof +20 +\d/m, /^REST, token and proof +20 +\d/m]) expect(text).toMatch(row);
+  expect(text).not.toContain('NaN');
+});
+
 describe('the 95 % interval of a median', () => {
   const ranks = (count: number) => medianInterval(Array.from({ length: count }, (_, i) => count - i));
 

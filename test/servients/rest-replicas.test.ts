@@ -2,11 +2,12 @@
 import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { toHex } from '../../crypto/bytes.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
-import { makeNeighbourhood } from '../support/neighbourhood.js';
+import { makeTokenKey, proofFor, startIssuer } from '../support/issuer.js';
+import { makeNeighbourhood, nowS } from '../support/neighbourhood.js';
 import { startPostgres } from '../support/postgres.js';
 import { agree } from '../support/ring.js';
-import { dataOf, listen } from './event-reader.js';
-import { expectProblem, startBackend, type TestBackend } from './rest-server.js';
+import { dataOf, listen, readEvents } from './event-reader.js';
+import { asJson, audience, expectProblem, startBackend, tokenFor, type TestBackend } from './rest-server.js';
 
 const server = await startPostgres();
 afterAll(() => server?.stop());
@@ -51,6 +52,63 @@ describe.skipIf(server === undefined)('two backends on one database', () => {
     expectProblem(await publish(two, 2, 61), 409, 'membership-conflict');
     expectProblem(await publish(two, 1), 409, 'membership-rollback');
     expect((await publish(two, 2)).status).toBe(200);
+  });
+
+  it('know of each other’s accounts and proofs: one that was shown is no use, and who is disabled is so at both', async () => {
+    const database = await server!.newDatabase();
+    const issuer = await startIssuer(audience, () => nowS);
+    const publicOrigin = 'https://backend.example';
+    const options = { database, publicOrigin, issuers: [{ issuer: issuer.url }] };
+    const [one, two] = await Promise.all([startBackend(n, options), startBackend(n, options)]);
+    running.push(one, two);
+    const authority = { authorization: `Bearer ${await tokenFor(n, n.authority)}` };
+    const at = (
+      backend: TestBackend,
+      path: string,
+      headers: Readonly<Record<string, string>>,
+      init: RequestInit = {},
+    ) =>
+      fetch(`http://127.0.0.1:${backend.port}/api/v1/${path}`, {
+        ...init,
+        headers: { ...headers, ...(init.body !== undefined && { 'content-type': 'application/json' }) },
+      });
+    const brought = { method: 'POST', body: JSON.stringify(asJson(n.bundle(n.list()))) };
+    expect((await at(one, 'memberships', {}, brought)).status).toBe(200);
+    const household = async (subject: string, meter: string) => {
+      const body = { issuer: issuer.url, subject, name: subject, roles: ['HOUSEHOLD'], meters: [meter] };
+      const made = await at(one, 'users', authority, { method: 'POST', body: JSON.stringify(body) });
+      return (await made.json()) as { readonly id: string };
+    };
+    const { id } = await household('here', n.meters[0]!.certificate.id);
+    await household('elsewhere', 'meter-77');
+
+    const key = await makeTokenKey('ES256');
+    const token = await issuer.token({ sub: 'here', cnf: { jkt: key.thumbprint } });
+    const url = `${publicOrigin}/api/v1/groups`;
+    const dpop = await proofFor(key, { method: 'GET', url, token, iat: nowS });
+    const shown = { authorization: `DPoP ${token}`, dpop };
+    expect((await at(one, 'groups', shown)).status).toBe(200);
+    expect((await at(two, 'groups', shown)).status).toBe(401);
+
+    const follow = async (subject: string) => {
+      const bearer = { authorization: `Bearer ${await issuer.token({ sub: subject })}` };
+      const reader = readEvents(await at(two, 'events', bearer));
+      await reader.until('retry');
+      return reader;
+    };
+    const [ofIt, ofAnother] = [await follow('here'), await follow('elsewhere')];
+    const record = { method: 'POST', body: JSON.stringify(asJson(first!)) };
+    const gateway = { authorization: `Bearer ${await tokenFor(n, n.gateway)}` };
+    expect((await at(one, 'epochs', gateway, record)).status).toBe(200);
+    await ofIt.until(toHex(n.gid));
+    const disabled = { method: 'PATCH', body: JSON.stringify({ disabled: true }) };
+    expect((await at(one, `users/${id}`, authority, disabled)).status).toBe(200);
+    await ofIt.rest();
+    const bearer = { authorization: `Bearer ${await issuer.token({ sub: 'here' })}` };
+    expect((await at(two, 'groups', bearer)).status).toBe(401);
+    await two.close();
+    expect(await ofAnother.rest()).not.toContain(toHex(n.gid));
+    await issuer.close();
   });
 
   it('tell all listeners of what either of them takes, and resume a stream that the other began', async () => {
