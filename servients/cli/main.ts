@@ -25,6 +25,7 @@ const files: readonly VerbFile[] = [
   { verbs: ['backend', 'gateway', 'meter'], load: async () => (await import('./roles.js')).addRoles },
   { verbs: ['ca'], load: async () => (await import('./ca.js')).addCa },
   { verbs: ['membership'], load: async () => (await import('./membership.js')).addMembership },
+  { verbs: ['doctor'], load: async () => (await import('./doctor.js')).addDoctor },
   { verbs: ['audit'], load: async () => (await import('./audit.js')).addAudit },
   { verbs: ['backup', 'restore'], load: async () => (await import('./backup.js')).addBackup },
   { verbs: ['sim'], load: async () => (await import('./sim.js')).addSim },
