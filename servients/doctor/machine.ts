@@ -44,13 +44,19 @@ export async function checkPort({ protocol, address, port }: CheckedPort): Promi
 const listenTcp = (address: string, port: number): Promise<void> =>
   new Promise((resolve, reject) => {
     const server = createServer();
-    server.once('error', reject).listen(port, address, () => server.close(() => resolve()));
+    server.once('error', reject).listen(port, address, () => {
+      server.close(() => {
+        resolve();
+      });
+    });
   });
 
 const listenUdp = (address: string, port: number): Promise<void> =>
   new Promise((resolve, reject) => {
     const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');
-    socket.once('error', reject).bind(port, address, () => socket.close(() => resolve()));
+    socket.once('error', reject).bind(port, address, () => {
+      socket.close(resolve);
+    });
   });
 
 /** Of a data folder that is there, or of the nearest folder above it. */

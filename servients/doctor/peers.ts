@@ -39,7 +39,6 @@ export async function checkServer(name: string, url: string, fetch: Fetch): Prom
 
 /** One line, and not much of it: whoever answers may be anybody. */
 const textOf = async (response: Response): Promise<string> =>
-  // eslint-disable-next-line no-control-regex -- control characters are what is taken out
   (await response.text()).slice(0, 300).replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ');
 
 /** Without changing anything: tables are made and brought forward by the backend itself. */
