@@ -60,7 +60,7 @@ export class CommandDelivery {
     while (!signal.aborted) {
       this.#wake = new AbortController();
       const either = AbortSignal.any([signal, this.#wake.signal]);
-      await this.look(signal);
+      await this.#enduring(() => this.look(signal));
       await this.#parts.sleep(longestPauseMs, either);
     }
   }
@@ -83,7 +83,17 @@ export class CommandDelivery {
       const name = toHex(member);
       if (this.#busy.has(name)) continue;
       this.#busy.add(name);
-      void this.#serve(member, signal).finally(() => this.#busy.delete(name));
+      void this.#enduring(() => this.#serve(member, signal)).finally(() => this.#busy.delete(name));
+    }
+  }
+
+  /** A disk that fails for a while ends nothing: it is looked at again. */
+  async #enduring(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (!(error instanceof GridringError)) throw error;
+      this.#parts.log.warn({ code: error.code, err: error }, 'commands cannot be brought now');
     }
   }
 

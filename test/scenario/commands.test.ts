@@ -176,6 +176,18 @@ describe.each(suites)('commands, suite $name', (suite) => {
     expect(issuedAtS(nextSequence(0, nowS + 1))).toBe(nowS + 1);
   });
 
+  it('with a number that is far ahead block no other: its time is refused, and nothing is kept of it', () => {
+    const far = command({ sequence: nextSequence(0, nowS + 10_000), expiresS: nowS + 11_000 });
+    expect(refused(far)).toBe('command-early');
+    expect(done(command()).state.readingIntervalS).toBe(30);
+  });
+
+  it('under a list that has ended are refused', () => {
+    const ended = nowS + 3 * 31_536_000;
+    const late = command({ sequence: nextSequence(0, ended), expiresS: ended + 60 });
+    expect(refused(late, meter, newObeyingState, { nowS: ended })).toBe('membership-expired');
+  });
+
   it('that were refused under a signature are not done later, whatever the clock says then', () => {
     const late = nowS + 3_601 + limits.clockSkewS;
     const bytes = command();

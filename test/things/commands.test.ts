@@ -1,5 +1,5 @@
 /** Commands of an operator through a gateway to meters that are called, that sleep, and that are away (protocol §8). */
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { toHex } from '../../crypto/bytes.js';
 import { decodeStrict } from '../../crypto/cbor.js';
 import {
@@ -157,6 +157,19 @@ describe('an operator’s command', () => {
     await give(message);
     await village.pass(100_000);
     expect(controls()).toBe(calls);
+  });
+
+  it('is brought all the same when the disk could not be read for a while', async () => {
+    await founded();
+    const fails = (): Promise<never> => Promise.reject(new UnavailableError('disk-failed', 'not now'));
+    const read = vi.spyOn(village.store.commands, 'waitingCommands').mockImplementation(fails);
+    const message = await command([0]);
+    await give(message);
+    await village.pass(1_000);
+    expect(read).toHaveBeenCalled();
+    read.mockRestore();
+    await village.pass(61_000);
+    expect(await outcomes(message)).toEqual({ 0: 'done' });
   });
 
   it('ends with its time, and is not brought any more', async () => {
