@@ -4,6 +4,7 @@ import { equalBytes, fromHex } from '../../crypto/bytes.js';
 import { NotFoundError } from '../../crypto/errors.js';
 import { encodeProof } from '../../crypto/ring/proof.js';
 import { recordFacts } from './audit-trail.js';
+import type { EpochPlace } from '../../things/stores.js';
 import type { RestContext } from './context.js';
 import { epochJson } from './epoch-json.js';
 import { unknownGroup } from './groups.js';
@@ -44,7 +45,7 @@ export function epochRoutes(scope: FastifyInstance, context: RestContext): void 
   );
 
   const onRequest = access.needs('epochs:read');
-  scope.get<{ Params: { gid: string }; Querystring: { limit: number } }>(
+  scope.get<{ Params: { gid: string }; Querystring: { after?: string; limit: number } }>(
     '/groups/:gid/epochs',
     {
       onRequest,
@@ -53,23 +54,28 @@ export function epochRoutes(scope: FastifyInstance, context: RestContext): void 
         tag: 'Epochs',
         summary: 'The recorded epochs of a group, the newest first',
         params: { gid: gidParam },
-        query: { limit: pageLimit(500, 50) },
+        query: { after: epochKey, limit: pageLimit(500, 50) },
         gives: { 200: json('epoch-page', 'The epochs') },
       }),
     },
     async (request) => {
       const gid = fromHex(request.params.gid);
+      const { after, limit } = request.query;
       const caller = access.principalOf(request);
       const isKnown = backend.memberships.some(({ list }) => equalBytes(list.gid, gid));
       if (!isKnown || !seesGroup(backend, caller, 'epochs:read', gid)) throw unknownGroup();
-      const rows = await store.epochs(gid, request.query.limit);
-      return { epochs: rows.filter((row) => seesEpoch(backend, caller, 'epochs:read', row)).map(epochJson) };
+      const rows = await store.epochs(gid, limit, after === undefined ? undefined : placeOf(after));
+      const last = rows.length === limit ? rows.at(-1) : undefined;
+      return {
+        epochs: rows.filter((row) => seesEpoch(backend, caller, 'epochs:read', row)).map(epochJson),
+        ...(last && { next: `${last.epoch}.${last.attempt}` }),
+      };
     },
   );
 
   const params = { gid: gidParam, key: epochKey };
   const load = ({ params: { gid, key } }: FastifyRequest<{ Params: EpochParams }>) => {
-    const [epoch = 0, attempt = 0] = key.split('.').map(Number);
+    const { epoch, attempt } = placeOf(key);
     return store.loadEpoch(fromHex(gid), epoch, attempt);
   };
 
@@ -117,6 +123,11 @@ export function epochRoutes(scope: FastifyInstance, context: RestContext): void 
       return sendMessage(request, reply, encodeProof({ membership, record, endorsement }));
     },
   );
+}
+
+function placeOf(key: string): EpochPlace {
+  const [epoch = 0, attempt = 0] = key.split('.').map(Number);
+  return { epoch, attempt };
 }
 
 const unknownEpoch = (): NotFoundError =>

@@ -129,7 +129,10 @@ export function meterRoutes(scope: FastifyInstance, context: RestContext): void 
         gives: { 200: json('readings', 'The readings as they were sealed') },
       }),
     },
-    async (request) => ({ readings: (await rowsFor(request, 'reading')).map(readingJson) }),
+    async (request) => {
+      const rows = await rowsFor(request, 'reading');
+      return { readings: rows.map(readingJson), ...nextOf(rows, request.query) };
+    },
   );
 
   scope.get<{ Params: { id: string }; Querystring: ChainQuery }>(
@@ -146,7 +149,10 @@ export function meterRoutes(scope: FastifyInstance, context: RestContext): void 
         gives: { 200: json('chain', 'The entries as they were signed') },
       }),
     },
-    async (request) => ({ entries: (await rowsFor(request, request.query.kind ?? 'any')).map(entryJson) }),
+    async (request) => {
+      const rows = await rowsFor(request, request.query.kind ?? 'any');
+      return { entries: rows.map(entryJson), ...nextOf(rows, request.query) };
+    },
   );
 
   scope.get<{ Params: { id: string } }>(
@@ -190,6 +196,12 @@ export function meterRoutes(scope: FastifyInstance, context: RestContext): void 
 const readersOf = (caller: Principal): readonly Uint8Array[] =>
   caller.kind === 'device' ? [caller.certificate.certHash] : (caller.account?.certHashes ?? []);
 
+/** A full page may be followed by another. */
+const nextOf = (rows: readonly EntryRow[], { limit = pageDefault, last }: PageQuery): { readonly next?: number } => {
+  const end = last === undefined && rows.length === limit ? rows.at(-1) : undefined;
+  return end ? { next: end.sequence } : {};
+};
+
 const droppedJson = ({ first, last, previousHash, hash }: DroppedStretch): object => ({
   first,
   last,
@@ -197,7 +209,7 @@ const droppedJson = ({ first, last, previousHash, hash }: DroppedStretch): objec
   hash: toHex(hash),
 });
 
-const entryJson = (row: EntryRow): object => ({ kind: row.kind, ...readingJson(row) });
+export const entryJson = (row: EntryRow): object => ({ kind: row.kind, ...readingJson(row) });
 
 const readingJson = ({ sequence, epoch, attempt, receivedS, message }: EntryRow): object => ({
   sequence,

@@ -23,6 +23,7 @@ export const tags = {
   Audit: 'Who did what, or was refused it: a hash chain, with checkpoints that the backend signs.',
   Enrolments: 'How devices come to certificates. The key that signs these is in no server.',
   Accounts: 'People, their roles, and who the caller is.',
+  Exports: 'Everything of one kind in one answer, a line for each. What is sealed stays sealed.',
   Events: 'Server-sent events, resumable with Last-Event-ID.',
   Directory: 'The Things API of W3C WoT Discovery.',
   Service: 'Who and how this backend is.',

@@ -14,13 +14,16 @@ import { enrolmentRoutes } from './enrolments.js';
 import { epochRoutes } from './epochs.js';
 import { errorRoutes } from './errors.js';
 import { eventRoutes } from './events.js';
+import { exportRoutes } from './exports.js';
 import { groupRoutes } from './groups.js';
 import { healthRoutes } from './health.js';
 import { identityRoutes } from './identity.js';
+import { memberRoutes } from './members.js';
 import { membershipRoutes } from './memberships.js';
 import { parseMessages } from './messages.js';
 import { meterRoutes } from './meters.js';
 import { describeApi, openApiRoutes } from './openapi.js';
+import { addLinks } from './paging.js';
 import { policyRoutes } from './policies.js';
 import { readingRoutes } from './readings.js';
 import { roleRoutes } from './roles.js';
@@ -36,6 +39,8 @@ const api = [
   readingRoutes,
   meterRoutes,
   commandRoutes,
+  memberRoutes,
+  exportRoutes,
   eventRoutes,
   roleRoutes,
   userRoutes,
@@ -57,6 +62,7 @@ export function mountRoutes(app: FastifyInstance, context: RestContext): readonl
       parseMessages(scope);
       auditRefusals(scope, context);
       addEtags(scope);
+      addLinks(scope);
       for (const addRoutes of api) addRoutes(scope, context);
     },
     { prefix },

@@ -87,7 +87,7 @@ describe('every described operation', () => {
     backend = await startBackend(n, { http: { limits: { requestsPerMinute: 1_000_000 } } });
     description = (await backend.call('GET', '/api/v1/openapi.json')).body as Description;
     for (const [name, schema] of Object.entries(description.components.schemas)) {
-      ajv.addSchema(schema as object, `#/components/schemas/${name}`);
+      ajv.addSchema(schema, `#/components/schemas/${name}`);
     }
     const { players, published } = agree(n);
     await backend.call('POST', '/api/v1/memberships', { body: n.bundle(n.list()) });
@@ -155,7 +155,7 @@ describe('every described operation', () => {
     const body = fc.oneof(
       ...types.map(([type, { schema }]) =>
         mostly(
-          valid(schema).map((value) => JSON.stringify(value) ?? ''),
+          valid(schema).map((value) => JSON.stringify(value ?? null)),
           fc.oneof(
             hostile,
             fc.constant('{"message":"AA","message":"AA"}'),
@@ -172,7 +172,7 @@ describe('every described operation', () => {
       .map(({ inPath, query, headers, extra, body }) => {
         const filled = path.replace(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(inPath[name] ?? ''));
         const search = new URLSearchParams({ ...query, ...extra }).toString();
-        const plain = Object.entries(headers).filter(([, value]) => /^[\x21-\x7e]+$/.test(value));
+        const plain = Object.entries(headers).filter(([, value]) => /^[\x21-\x7e]+$/.test(value ?? ''));
         return {
           target: search === '' ? filled : `${filled}?${search}`,
           headers: { ...Object.fromEntries(plain), ...(body && { 'content-type': body.type }) },
@@ -189,7 +189,8 @@ describe('every described operation', () => {
   ): ValidateFunction | undefined {
     const key = `${operationId} ${status} ${type}`;
     const found = responses[status];
-    const answer = found?.$ref === undefined ? found : description.components.responses[found.$ref.split('/').at(-1)!];
+    const answer =
+      found?.$ref === undefined ? found : description.components.responses[found.$ref.split('/').at(-1) ?? ''];
     const schema = answer?.content?.[type]?.schema;
     if (schema === undefined) return undefined;
     const known = validators.get(key) ?? ajv.compile(schema);
@@ -214,7 +215,7 @@ describe('every described operation', () => {
     const type = (response.headers.get('content-type') ?? '').split(';')[0] ?? '';
     const validate = validatorOf(operation, status, type);
     expect([...where, type, validate !== undefined]).toEqual([...where, type, true]);
-    if (!validate || !/json/.test(type)) return;
+    if (!validate || !/[/+]json$/.test(type)) return;
     const fits = validate(JSON.parse(new TextDecoder().decode(bytes)));
     expect([...where, fits, validate.errors]).toEqual([...where, true, null]);
   }
@@ -240,9 +241,9 @@ describe('every described operation', () => {
         fc.asyncProperty(requestOf(path, operation), fc.constantFrom(...tokens), (sent, token) =>
           assertDescribed(method, operation, sent, token),
         ),
-        { numRuns: 10, seed: 7 },
+        { numRuns: 6, seed: 7 },
       );
     }
     expect(await state()).toEqual(before);
-  });
+  }, 60_000);
 });

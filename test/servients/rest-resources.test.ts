@@ -1,0 +1,109 @@
+/** Who is in the groups, who was granted what, and everything at once: as pages, links and exports. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { toHex } from '../../crypto/bytes.js';
+import { suiteX25519 } from '../../crypto/suite-node.js';
+import { makeNeighbourhood, type Principal } from '../support/neighbourhood.js';
+import { agree } from '../support/ring.js';
+import { TestMeter, uploadOf } from './rest-meters.js';
+import { expectProblem, startBackend, type TestBackend } from './rest-server.js';
+
+const n = makeNeighbourhood(suiteX25519, 3);
+const gid = toHex(n.list().gid);
+
+type Item = Readonly<Record<string, unknown>>;
+type Page = Readonly<Record<string, readonly Item[]>> & { readonly next?: string | number };
+
+describe('a backend with a group', () => {
+  let backend: TestBackend;
+  const ids = (principals: readonly Principal[]): readonly string[] =>
+    principals.map(({ certHash }) => toHex(certHash));
+  const get = async (path: string, as: Principal = n.utility): Promise<Page> =>
+    (await backend.call('GET', `/api/v1/${path}`, { as })).body as Page;
+
+  beforeAll(async () => {
+    backend = await startBackend(n);
+    await backend.call('POST', '/api/v1/memberships', { body: n.bundle(n.list()) });
+    const { players, published } = agree(n);
+    await backend.call('POST', '/api/v1/epochs', { as: n.gateway, body: published.record });
+    for (const player of players) {
+      const meter = new TestMeter(n, player, { seed: player.principal.certificate.id });
+      await backend.call('POST', '/api/v1/readings', { as: n.gateway, body: uploadOf(meter.measure(3)) });
+    }
+  });
+  afterAll(() => backend.remove());
+
+  it('names its gateways, readers and members as the signed list does', async () => {
+    expect(await get('gateways')).toEqual({
+      gateways: [
+        { id: `urn:gridring:gateway:${n.gateway.certificate.id}`, certHash: toHex(n.gateway.certHash), groups: [gid] },
+      ],
+    });
+    const { readers } = await get('readers');
+    const household = readers?.find(({ certHash }) => certHash === toHex(n.household.certHash));
+    expect(household?.['meters']).toHaveLength(1);
+    expect(readers?.find(({ certHash }) => certHash === toHex(n.utility.certHash))).not.toHaveProperty('meters');
+    const { members } = await get(`groups/${gid}/members`);
+    const inRing = members?.filter(({ roles }) => (roles as readonly string[]).includes('member'));
+    expect(inRing?.map(({ certHash }) => certHash).sort()).toEqual([...ids(n.meters)].sort());
+    expectProblem(
+      await backend.call('GET', `/api/v1/groups/${'0'.repeat(32)}/members`, { as: n.utility }),
+      404,
+      'group-unknown',
+    );
+  });
+
+  it('says which epochs of which meters a reader was granted, and to a household those of its own meter alone', async () => {
+    const path = `readers/${toHex(n.utility.certHash)}/grants`;
+    const { grants } = await get(path);
+    expect(grants?.map(({ meter }) => meter).sort()).toEqual([...ids(n.meters)].sort());
+    expect(grants?.[0]).toMatchObject({ gid, epoch: 1, attempt: 1 });
+    const own = await get(path, n.household);
+    expect(own['grants']).toHaveLength(1);
+    const pages: unknown[] = [];
+    for (let next: string | number | undefined = 0; next !== undefined;) {
+      const page: Page = await get(`${path}?limit=1&after=${next}`);
+      pages.push(...(page['grants'] ?? []));
+      next = page.next;
+    }
+    expect(pages).toEqual(grants);
+  });
+
+  it('leads to the next page in the body and in a Link', async () => {
+    const path = '/api/v1/meters?limit=2';
+    const { body, headers } = await backend.call('GET', path, { as: n.utility });
+    const { next } = body as Page;
+    const link = /^<([^>]+)>; rel="next"$/.exec(headers.get('link') ?? '')?.[1] ?? '';
+    expect(link).toBe(`${path}&after=${next ?? ''}`);
+    const last = await backend.call('GET', link, { as: n.utility });
+    expect([(last.body as Page)['meters']?.length, last.headers.has('link')]).toEqual([1, false]);
+    const [id] = n.meters.map(({ certificate }) => certificate.id);
+    const first = await get(`meters/${id ?? ''}/readings?limit=2`);
+    const rest = await get(`meters/${id ?? ''}/readings?limit=2&after=${first.next ?? ''}`);
+    expect([first['readings'], rest['readings']].flat()).toEqual(
+      (await get(`meters/${id ?? ''}/readings`))['readings'],
+    );
+    const epochs = await get(`groups/${gid}/epochs?limit=1`);
+    expect([epochs['epochs']?.length, epochs.next]).toEqual([1, '1.1']);
+    expect(await get(`groups/${gid}/epochs?limit=1&after=1.1`)).toEqual({ epochs: [] });
+  });
+
+  it('exports all chains and epochs a line each, resumes where a line says, and logs who took them', async () => {
+    const text = async (path: string): Promise<string> =>
+      (await backend.request('GET', `/api/v1/exports/${path}`, { as: n.authority })).text();
+    const lines = (await text('readings.ndjson')).trimEnd().split('\n');
+    const entries = lines.map((line) => JSON.parse(line) as Item);
+    expect(entries).toHaveLength(9);
+    expect([...new Set(entries.map(({ meter }) => meter))]).toEqual([...ids(n.meters)].sort());
+    const { meter, sequence } = entries[3]!;
+    expect((await text(`readings.ndjson?after=${String(meter)}.${String(sequence)}`)).trimEnd().split('\n')).toEqual(
+      lines.slice(4),
+    );
+    const csv = (await text('readings.csv')).trimEnd().split('\r\n');
+    expect(csv[0]).toBe('meter,kind,sequence,epoch,attempt,receivedAt,message');
+    expect(csv.slice(1).map((line) => line.split(',')[6])).toEqual(entries.map(({ message }) => message));
+    expect(JSON.parse(await text('epochs.ndjson'))).toMatchObject({ gid, epoch: 1, reason: 'founding' });
+    expectProblem(await backend.call('GET', '/api/v1/exports/readings.csv', { as: n.utility }), 403, 'refused');
+    const audit = await get('audit?action=export.readings', n.authority);
+    expect(audit['entries']).toHaveLength(3);
+  });
+});
