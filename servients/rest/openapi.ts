@@ -4,7 +4,7 @@ import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance, FastifySchema } from 'fastify';
 import { jsonType } from '../bindings/media-types.js';
-import { guardOf } from './access.js';
+import { guardOf, open } from './access.js';
 import { tags } from './operation.js';
 import { addPayloads } from './payloads.js';
 
@@ -51,7 +51,7 @@ export function describeApi(app: FastifyInstance, version: string): void {
     refResolver: {
       buildLocalReference: (json, _base, _fragment, i) => (typeof json.$id === 'string' ? json.$id : `def-${i}`),
     },
-    transform: ({ schema, url, route }) => ({ schema: withSecurity(schema, guardOf(route.onRequest)), url }),
+    transform: ({ schema, url, route }) => ({ schema: withSecurity(schema, route.onRequest), url }),
     transformObject: (document) => {
       if ('openapiObject' in document) giveRefusals(document.openapiObject as unknown as Described);
       return 'openapiObject' in document ? document.openapiObject : document.swaggerObject;
@@ -60,14 +60,16 @@ export function describeApi(app: FastifyInstance, version: string): void {
 }
 
 /** Whom a route lets in is said by its guard; the scope stands where OpenAPI 3.1 has roles. */
-function withSecurity(schema: FastifySchema, guard: string | undefined): FastifySchema {
+function withSecurity(schema: FastifySchema, onRequest: unknown): FastifySchema {
+  const guard = guardOf(onRequest);
   if (guard === undefined) return schema;
   const { 'x-refusals': refusals = [] } = schema as { readonly 'x-refusals'?: readonly number[] };
-  const isOpen = guard === 'open';
+  // Others that let in everybody look at a token where there is one.
+  const asksNobody = [onRequest].flat().includes(open);
   return {
     ...schema,
-    security: isOpen ? [] : [{ token: guard === 'known' ? [] : [guard] }],
-    'x-refusals': isOpen ? refusals : [...refusals, 401, 403],
+    security: asksNobody ? [] : guard === 'open' ? [{}, { token: [] }] : [{ token: guard === 'known' ? [] : [guard] }],
+    'x-refusals': asksNobody ? refusals : [...refusals, 401, 403],
   } as FastifySchema;
 }
 
