@@ -13,6 +13,7 @@ import {
 } from '../config.js';
 import { optionVariables, withEnvironment } from '../config-environment.js';
 import { readCertificates, readIdentity, readText } from '../identity-files.js';
+import { CertificateWatch } from '../certificate-watch.js';
 import type { Operations } from '../operations/operations.js';
 import type { SourceConfig } from '../sources/open-source.js';
 import { makeLog, Refusals, type Runtime, type RuntimeEvent } from '../runtime.js';
@@ -183,10 +184,14 @@ async function runRole(
   runtime: Runtime,
 ): Promise<void> {
   const stopped = stopRequested();
-  const operations = await openOperations(role, runningConfig(role, configFile, process.env).operations, runtime);
+  const config = runningConfig(role, configFile, process.env);
+  const operations = await openOperations(role, config.operations, runtime);
   const stop = await start(role, configFile, overrides, { ...runtime, ...(operations && { operations }) });
   operations?.readiness.started();
+  const certificates = 'meters' in config ? config.meters.map((meter) => meter.certificate) : [config.certificate];
+  const endWatch = new CertificateWatch(suiteByName(config.suite), certificates, runtime).start();
   await stopped;
+  endWatch();
   await operations?.leave();
   const ended = await stop();
   await operations?.close();
