@@ -22,7 +22,7 @@ const patterns: readonly (readonly [RefusalKind, RegExp])[] = [
   ['wrong-key', /(?:^|-)(?:key|keyless|mac)(?:-|$)|^(?:seal-invalid|grant-not-mine|hpke-open-failed|wrong-signer|algorithm-mismatch|suite-mismatch)$/], // prettier-ignore
   ['certificate', /^certificate-/],
   ['membership', /^(?:membership|roster|delegation|quorum|members?)-|^(?:not-listed|wrong-group|quarantined)$/],
-  ['token', /^(?:token|dpop|scope|account|login|grant)-|^(?:token|not-a-device|scope)$/],
+  ['token', /^(?:token|proof|scope|account|login|grant)-|^(?:token|not-a-device|scope)$/],
   ['malformed', /malformed$|invalid$|unsupported$|mismatch$|^(?:cbor|cose|senml)-/],
   ['limit', /^(?:too-|slow-reader|request-timeout|dropped-|observers-full)/],
 ];

@@ -1,10 +1,12 @@
 /** Who is let in: every route of a real backend with every role, with bad tokens and bad proofs, and after a revocation. */
 import { randomUUID } from 'node:crypto';
+import Fastify from 'fastify';
 import { UnsecuredJWT } from 'jose';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { toHex } from '../../crypto/bytes.js';
 import type { Role } from '../../crypto/certificate.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
+import { requireGuards } from '../../servients/rest/access.js';
 import { certificateRoles, personRoles, type PersonRole, type Scope } from '../../servients/auth/roles.js';
 import { makeTokenKey, proofFor, startIssuer, tokenKeyOf, type Issuer, type TokenKey } from '../support/issuer.js';
 import { makeNeighbourhood, nowS, type Principal } from '../support/neighbourhood.js';
@@ -100,6 +102,15 @@ describe('every route', () => {
       'POST /api/v1/memberships',
       'POST /api/v1/enrolments/requests',
     ]);
+  });
+
+  it('that does not say so keeps the server from starting', async () => {
+    const app = Fastify();
+    void app.register(async (scope) => {
+      requireGuards(scope, () => undefined);
+      scope.get('/forgotten', async () => 'everything');
+    });
+    await expect(app.ready()).rejects.toThrow('GET /forgotten does not say whom it lets in');
   });
 
   const expectLet = async (token: string, has: readonly Scope[]): Promise<void> => {

@@ -144,7 +144,7 @@ describe('metrics', () => {
     ['reading-key-mismatch', 'wrong-key'],
     ['confirmation-mac', 'wrong-key'],
     ['sequence-conflict', 'replay'],
-    ['dpop-replayed', 'replay'],
+    ['proof-replayed', 'replay'],
     ['epoch-stale', 'stale-epoch'],
     ['share-equivocation', 'equivocation'],
     ['certificate-expired', 'certificate'],
