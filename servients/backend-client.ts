@@ -1,7 +1,7 @@
 /** The backend's REST API as gateways and readers use it. */
 import { fromBase64Url, fromHex, toHex } from '../crypto/bytes.js';
 import { parseCertificate, verifyChain, type Certificate, type VerifiedCertificate } from '../crypto/certificate.js';
-import { MalformedError, UnavailableError } from '../crypto/errors.js';
+import { GridringError, MalformedError, UnavailableError } from '../crypto/errors.js';
 import type { Suite } from '../crypto/suite.js';
 import type { Fetch } from './bindings/tls-fetch.js';
 import { cborType, coseType } from './bindings/media-types.js';
@@ -182,6 +182,7 @@ export class BackendClient {
       const signal = init.signal ?? AbortSignal.timeout(requestTimeoutMs);
       response = await send(`${url}/api/v1/${path}`, { ...init, signal });
     } catch (cause) {
+      if (cause instanceof GridringError) throw cause;
       throw new UnavailableError('backend-unreachable', `the backend at ${url} does not answer`, cause);
     }
     if (!response.ok && response.status !== 304)

@@ -1,5 +1,5 @@
 /** The directory as its clients use it: register a TD, and find Things by type or id. */
-import { SetupError, UnavailableError } from '../crypto/errors.js';
+import { GridringError, SetupError, UnavailableError } from '../crypto/errors.js';
 import { validateTd } from '../td/validate-td.js';
 import type { Fetch } from './bindings/tls-fetch.js';
 import { refusalOf } from './bindings/peer-refusal.js';
@@ -62,6 +62,7 @@ export class DirectoryClient {
     try {
       response = await send(`${url}${path}`, { ...init, headers, signal: AbortSignal.timeout(requestTimeoutMs) });
     } catch (cause) {
+      if (cause instanceof GridringError) throw cause;
       throw new UnavailableError('directory-unreachable', `the directory at ${url} does not answer`, cause);
     }
     if (!response.ok) throw refusalOf(response.status, new Uint8Array(await response.arrayBuffer()));

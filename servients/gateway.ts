@@ -20,12 +20,12 @@ import { RefusingHttpClientFactory } from './bindings/http-client.js';
 import { hostOf } from './bindings/host.js';
 import { HttpServer } from './bindings/http-server.js';
 import { makeFetch } from './bindings/tls-fetch.js';
-import { makeTokenSource } from './bindings/token.js';
 import type { GatewayConfig } from './config.js';
 import { openDataFolder } from './data-folder.js';
 import { DirectoryClient } from './directory-client.js';
 import { exposeThing } from './expose.js';
 import { readCertificates, readIdentity } from './identity-files.js';
+import { makeDeviceFetch } from './issuer-client.js';
 import { Delivery } from './gateway-delivery.js';
 import { CommandExchange } from './gateway-commands.js';
 import { ListExchange } from './gateway-lists.js';
@@ -53,16 +53,14 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
     .slice(1)
     .map((der) => parseCertificate(suite, der))
     .filter((certificate): certificate is CaCertificate => certificate.role === 'ca');
-  const token = makeTokenSource(
-    { suite, secret: identity.secret, certificate: identity.leaf, intermediates },
-    config.backend.audience,
-    systemNowS,
-  );
-  const { url } = config.backend;
-  const { certificates, secret } = identity;
-  const send = makeFetch({ roots: trustedRoots.map(({ der }) => der), identity: { suite, certificates, secret } });
-  const backend = new BackendClient({ suite, trustedRoots, url, token, fetch: send });
-  const directory = new DirectoryClient({ url, token, fetch: send });
+  const { certificates, secret, leaf: certificate } = identity;
+  const { url, audience } = config.backend;
+  const send = makeDeviceFetch({
+    send: makeFetch({ roots: trustedRoots.map(({ der }) => der), identity: { suite, certificates, secret } }),
+    ...{ url, audience, holder: { suite, secret, certificate, intermediates }, nowS: systemNowS },
+  });
+  const backend = new BackendClient({ suite, trustedRoots, url, fetch: send });
+  const directory = new DirectoryClient({ url, fetch: send });
   const folder = openDataFolder(config.dataDir, 'gateway', config.suite);
   const store = openGatewayStore(folder.databasePath, { maxBytes: config.diskBytes });
   const refusals = new Refusals(runtime.log, runtime.operations?.metrics);

@@ -54,9 +54,14 @@ export function makeTokenSource(holder: TokenHolder, audience: string, now: () =
   };
 }
 
-function sign({ suite, certificate, intermediates }: TokenHolder, key: KeyObject, audience: string, nowS: number) {
+/** As `x5c` has it (RFC 7515 §4.1.6). */
+export const certificateChain = ({ certificate, intermediates }: TokenHolder): readonly string[] =>
+  [certificate, ...intermediates].map(({ der }) => Buffer.from(der).toString('base64'));
+
+function sign(holder: TokenHolder, key: KeyObject, audience: string, nowS: number) {
+  const { suite, certificate } = holder;
   const subject = identityOf(certificate);
-  const x5c = [certificate, ...intermediates].map(({ der }) => Buffer.from(der).toString('base64'));
+  const x5c = [...certificateChain(holder)];
   return new SignJWT()
     .setProtectedHeader({ alg: algorithmOf(suite), typ: 'JWT', x5c })
     .setIssuer(subject)

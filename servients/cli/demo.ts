@@ -124,7 +124,12 @@ function describer(started: number, meters: number): (event: RuntimeEvent) => st
           ? line('authority', `CA, certificates and membership list made and signed in ${number('ms').toFixed(0)} ms`)
           : line('authority', 'identities and membership list of the last start taken up again');
       case 'backend-started':
-        return line('backend', `${field('url')}, with the directory at ${field('url')}/things`);
+        return [
+          line('backend', `${field('url')}, with the directory at ${field('url')}/things`),
+          ...(event['firstLogin'] === undefined
+            ? []
+            : [line('admin', `choose a password once, within a day: ${field('firstLogin')}`)]),
+        ].join('\n');
       case 'gateway-started':
         return line('gateway', `coap://127.0.0.1:${field('coapPort')} and http://127.0.0.1:${field('httpPort')}`);
       case 'meters-started':

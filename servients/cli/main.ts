@@ -26,6 +26,7 @@ const files: readonly VerbFile[] = [
   { verbs: ['ca'], load: async () => (await import('./ca.js')).addCa },
   { verbs: ['membership'], load: async () => (await import('./membership.js')).addMembership },
   { verbs: ['doctor'], load: async () => (await import('./doctor.js')).addDoctor },
+  { verbs: ['login', 'logout'], load: async () => (await import('./login.js')).addLogin },
   { verbs: ['audit'], load: async () => (await import('./audit.js')).addAudit },
   { verbs: ['backup', 'restore'], load: async () => (await import('./backup.js')).addBackup },
   { verbs: ['sim'], load: async () => (await import('./sim.js')).addSim },

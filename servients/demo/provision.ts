@@ -232,7 +232,10 @@ function writeConfigs(plan: DemoPlan, meterIds: readonly string[]): Pick<Deploym
     writePublic(path, `${JSON.stringify(config, null, 2)}\n`);
     return path;
   };
-  const backend = write('backend', { id: 'backend', ...common, ...own, audience, listen: { address, port } });
+  const backend = write('backend', {
+    id: 'backend',
+    ...{ ...common, ...own, audience, listen: { address, port }, issuer: { embedded: true } },
+  });
   const gateway = write('gateway', {
     id: 'gateway',
     ...common,

@@ -19,6 +19,15 @@ export interface MountedIssuer {
 }
 
 export function issuerRoutes(app: FastifyInstance, issuer: MountedIssuer): void {
+  void app.register(async (scope) => {
+    // RFC 9728: how devices and the command line find the issuer.
+    scope.get('/.well-known/oauth-protected-resource', async () => ({
+      resource: `${issuer.origin()}/api/v1`,
+      authorization_servers: [issuer.origin() + issuerPath],
+      bearer_methods_supported: ['header'],
+      dpop_bound_access_tokens_required: true,
+    }));
+  });
   void app.register(
     async (scope) => {
       scope.get('/jwks', async (_request, reply) =>

@@ -1,0 +1,77 @@
+/** Requests of the command line to a backend as the person who is logged in there. */
+import { createPrivateKey } from 'node:crypto';
+import type { JWK } from 'jose';
+import { SetupError } from '../../crypto/errors.js';
+import { makeFetch, type Fetch } from '../bindings/tls-fetch.js';
+import { discover, makeBoundFetch, refusedBy } from '../issuer-client.js';
+import { systemNowS } from '../runtime.js';
+import { readLogin, writeLogin, type StoredLogin } from './login-file.js';
+
+export const commandLineClientId = 'gridring-cli';
+
+/** An access token that ends sooner is renewed first, seconds. */
+const renewalS = 30;
+
+/**
+ * `fetch` with the token of `gridring login --url`, renewed where it is due.
+ * @throws SetupError `login-missing`, `login-ended`; UnavailableError `issuer-unreachable`
+ */
+export function authorizedFetch(url: string): Fetch {
+  const { key, roots } = readLogin(url);
+  const send = fetchUnder(roots);
+  const bound = {
+    key: createPrivateKey({ key, format: 'jwk' }),
+    publicJwk: publicPart(key),
+    algorithm: 'ES256',
+  } as const;
+  return makeBoundFetch(send, async () => {
+    // Another command may have renewed it meanwhile.
+    const login = readLogin(url);
+    const current = login.expiresS - renewalS > systemNowS() ? login : await renew(url, login, send);
+    return { ...bound, accessToken: current.accessToken };
+  });
+}
+
+export const fetchUnder = (roots: readonly string[]): Fetch =>
+  makeFetch({ roots: roots.map((root) => new Uint8Array(Buffer.from(root, 'base64'))) });
+
+async function renew(url: string, login: StoredLogin, send: Fetch): Promise<StoredLogin> {
+  const oidc = await import('openid-client');
+  try {
+    const config = await discover(send, login.issuer, commandLineClientId, oidc.None());
+    const DPoP = oidc.getDPoPHandle(config, await importedKeys(login.key));
+    const tokens = await oidc.refreshTokenGrant(config, login.refreshToken, undefined, { DPoP });
+    const renewed = { ...login, ...tokenFields(tokens, login.refreshToken) };
+    writeLogin(url, renewed);
+    return renewed;
+  } catch (cause) {
+    const error = refusedBy(login.issuer, cause);
+    if (error.code !== 'issuer-refused') throw error;
+    throw new SetupError('login-ended', `the login at ${url} has ended: "gridring login --url ${url}"`, cause);
+  }
+}
+
+interface Tokens {
+  readonly access_token: string;
+  readonly refresh_token?: string;
+  readonly expires_in?: number;
+}
+
+export const tokenFields = (tokens: Tokens, refreshToken = '') => ({
+  accessToken: tokens.access_token,
+  refreshToken: tokens.refresh_token ?? refreshToken,
+  expiresS: systemNowS() + (tokens.expires_in ?? 0),
+});
+
+export async function importedKeys(key: JWK) {
+  const algorithm = { name: 'ECDSA', namedCurve: 'P-256' };
+  const { subtle } = globalThis.crypto;
+  return {
+    privateKey: await subtle.importKey('jwk', key, algorithm, false, ['sign']),
+    publicKey: await subtle.importKey('jwk', publicPart(key), algorithm, true, ['verify']),
+  };
+}
+
+function publicPart({ kty = '', crv = '', x = '', y = '' }: JWK) {
+  return { kty, crv, x, y };
+}

@@ -1,0 +1,50 @@
+/** Who is logged in where, in a file of the user's own: the refresh token, and the key that it is bound to. */
+import { existsSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import type { JWK } from 'jose';
+import { SetupError } from '../../crypto/errors.js';
+import { readText, writePrivate } from '../identity-files.js';
+
+export interface StoredLogin {
+  readonly issuer: string;
+  readonly refreshToken: string;
+  /** ES256, with its private part. */
+  readonly key: JWK;
+  /** Of the deployment, base64 DER, for HTTPS. */
+  readonly roots: readonly string[];
+  readonly accessToken: string;
+  readonly expiresS: number;
+}
+
+type Logins = Readonly<Record<string, StoredLogin>>;
+
+/** XDG Base Directory Specification. */
+const loginFile = (): string => {
+  const { XDG_CONFIG_HOME: configured = '' } = process.env;
+  return join(configured === '' ? join(homedir(), '.config') : configured, 'gridring/logins.json');
+};
+
+/** @param url of the backend. @throws SetupError `login-missing` */
+export function readLogin(url: string): StoredLogin {
+  const login = readAll()[url];
+  if (!login) throw new SetupError('login-missing', `nobody is logged in at ${url}: "gridring login --url ${url}"`);
+  return login;
+}
+
+export function writeLogin(url: string, login: StoredLogin | undefined): void {
+  const all = new Map(Object.entries(readAll()));
+  all.delete(url);
+  if (login) all.set(url, login);
+  writePrivate(loginFile(), `${JSON.stringify(Object.fromEntries(all), null, 2)}\n`);
+}
+
+function readAll(): Logins {
+  const path = loginFile();
+  if (!existsSync(path)) return {};
+  try {
+    return JSON.parse(readText(path, 'logins')) as Logins;
+  } catch (cause) {
+    throw new SetupError('login-file', `${path} is damaged: remove it, and log in again`, cause);
+  }
+}
