@@ -4,6 +4,7 @@ import { GridringError, UnavailableError } from '../crypto/errors.js';
 import type { CoapObserver } from './bindings/coap-gate.js';
 import type { HttpObserver } from './bindings/http-app.js';
 import { RateLimit } from './bindings/rate-limit.js';
+import { logOptions } from './log-redaction.js';
 import { PeerRefusal } from './bindings/peer-refusal.js';
 import type { Metrics } from './operations/metrics.js';
 import type { Operations } from './operations/operations.js';
@@ -22,17 +23,8 @@ export interface Runtime {
   readonly operations?: Operations;
 }
 
-/** Structured lines on standard error; no field of ours holds key material, and these never get out if one does. */
-export const makeLog = (level: string): Logger =>
-  pino(
-    {
-      level,
-      base: null,
-      timestamp: pino.stdTimeFunctions.isoTime,
-      redact: ['*.secret', '*.signer', '*.readingKey', '*.groupKey', '*.keys', '*.hpkeSecret'],
-    },
-    pino.destination({ dest: 2, sync: true }),
-  );
+/** Structured lines on standard error, without secrets, whoever hands them over. */
+export const makeLog = (level: string): Logger => pino(logOptions(level), pino.destination({ dest: 2, sync: true }));
 
 export const systemNowS = (): number => Math.floor(Date.now() / 1000);
 
