@@ -29,7 +29,8 @@ import { Access, type AccessParts, type GuardedRoute } from './rest/access.js';
 import { backendUrn, directoryUrn, type RestContext } from './rest/context.js';
 import { isPostgresUrl } from './database-url.js';
 import { problemType } from './rest/errors.js';
-import { eventTopics, type EventTopics } from './rest/event-topics.js';
+import { DirectorySearch } from './search/directory-search.js';
+import { eventTopics, type AllTopics } from './rest/event-topics.js';
 import { mountRoutes } from './rest/routes.js';
 import { systemNowS } from './runtime.js';
 import { startHousekeeping } from './housekeeping.js';
@@ -106,10 +107,12 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
   let issuer: EmbeddedIssuer | undefined;
   const readiness = options.operations?.readiness ?? new Readiness();
   let endStreams: (() => void) | undefined;
+  let search: DirectorySearch | undefined;
   const close = async (): Promise<void> => {
     readiness.drain();
     await app?.close();
     issuer?.end();
+    await search?.close();
     await endHousekeeping?.();
     await endAudit?.();
     await store.close();
@@ -130,7 +133,11 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
       options.http?.observer?.refused('slow-reader');
       options.log.warn('a reader of events did not read and was cut off');
     });
-    const { topics, end } = eventTopics(hub, store.events, store.commands, (error) => {
+    let url = options.publicOrigin ?? '';
+    const issuers = (options.issuers ?? []).map((each) => trustIssuer(each, options.audience));
+    const made = await makeContext(options, store, { issuers, origins: () => namesOf(url) });
+    search = made.search;
+    const { topics, end } = eventTopics(hub, store.events, store.commands, made.directory, (error) => {
       options.log.warn({ err: error }, 'events could not be read');
     });
     app.addHook('preClose', async () => {
@@ -138,14 +145,7 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
       end();
       hub.close();
     });
-    let url = options.publicOrigin ?? '';
-    const issuers = (options.issuers ?? []).map((each) => trustIssuer(each, options.audience));
-    const context: RestContext = {
-      ...(await makeContext(options, store, { issuers, origins: () => namesOf(url) })),
-      ...topics,
-      hub,
-      readiness,
-    };
+    const context: RestContext = { ...made, ...topics, hub, readiness };
     operateBackend(options, store, context);
     endStreams = endStreamsInTime(context.access, store.events, options.log);
     const routes = mountRoutes(app, context);
@@ -187,7 +187,7 @@ async function makeContext(
     accounts,
   }: BackendStores,
   callers: Pick<AccessParts, 'issuers' | 'origins'>,
-): Promise<Omit<RestContext, 'hub' | 'readiness' | keyof EventTopics>> {
+): Promise<Omit<RestContext, 'hub' | 'readiness' | keyof AllTopics>> {
   const { identity, suite, trustedRoots, audience, version, log, onEpochEndorsed, nowS = systemNowS } = options;
   const directoryIsOpen = options.directory?.open ?? isLoopback(options.listen.address);
   const onEpochRecorded = onEpochEndorsed ?? (() => undefined);
@@ -217,6 +217,7 @@ async function makeContext(
     enrolments,
     directory,
     directoryIsOpen,
+    search: new DirectorySearch(directory),
     store,
     accounts,
     access,

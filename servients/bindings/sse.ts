@@ -107,7 +107,15 @@ export interface EventLog {
   /** Of the newest event; 0 for none. */
   position(): Promise<number>;
   /** Ascending. */
-  after(position: number, limit: number): Promise<readonly { readonly position: number; readonly data: string }[]>;
+  after(position: number, limit: number): Promise<readonly LogEvent[]>;
+}
+
+interface LogEvent {
+  readonly position: number;
+  /** Its type, where it has one. */
+  readonly event?: string;
+  /** Undefined: the topic does not tell of it. */
+  readonly data: string | undefined;
 }
 
 /** The events of a log that other processes write to and read from as well: a reader resumes at any of them. */
@@ -144,7 +152,7 @@ export class LogTopic implements SseTopic {
       const events = (await this.#log.after(from, replayEvents)).filter((event) => event.position <= sent);
       const missed = (events[0]?.position ?? sent + 1) - 1 - (position ?? 0);
       const lead = position === undefined ? gap() : missed > 0 ? gap(missed) : '';
-      const seen = events.filter(({ data }) => sees(data));
+      const seen = events.filter(({ data }) => data !== undefined && sees(data));
       join(lead + seen.map((event) => this.#frame(event)).join(''));
     });
   }
@@ -158,7 +166,9 @@ export class LogTopic implements SseTopic {
       const events = await this.#log.after(this.#sent, this.#limits.replayEvents);
       for (const event of events) {
         const text = this.#frame(event);
-        for (const [reader, sees] of this.readers) if (sees(event.data)) this.#send(reader, text);
+        for (const [reader, sees] of this.readers) {
+          if (event.data !== undefined && sees(event.data)) this.#send(reader, text);
+        }
         this.#sent = event.position;
       }
       if (events.length < this.#limits.replayEvents) return;
@@ -169,8 +179,8 @@ export class LogTopic implements SseTopic {
     return `${this.#log.life}.${position}`;
   }
 
-  #frame({ position, data }: { readonly position: number; readonly data: string }): string {
-    return frame(this.#id(position), data);
+  #frame({ position, event, data = '' }: LogEvent): string {
+    return frame(this.#id(position), data, event);
   }
 }
 
@@ -207,8 +217,8 @@ export class SseHub {
     return new MemoryTopic(this.#limits, this.#sendOrCut);
   }
 
-  follow(log: EventLog): LogTopic {
-    return new LogTopic(this.#limits, log, this.#sendOrCut);
+  follow(log: EventLog, limits: Partial<SseLimits> = {}): LogTopic {
+    return new LogTopic({ ...this.#limits, ...limits }, log, this.#sendOrCut);
   }
 
   /**
@@ -292,8 +302,8 @@ export class SseHub {
   };
 }
 
-const frame = (id: string, data: string): string =>
-  `id: ${id}\n${data
+const frame = (id: string, data: string, event?: string): string =>
+  `${event === undefined ? '' : `event: ${event}\n`}id: ${id}\n${data
     .split(/\r\n|\r|\n/)
     .map((line) => `data: ${line}\n`)
     .join('')}\n`;

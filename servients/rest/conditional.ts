@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { HttpRefusal } from '../bindings/http-problem.js';
 
 /** Strong: of these very bytes. */
-const etagOf = (body: string | Uint8Array): string => `"${hash('sha256', body, 'base64url').slice(0, 22)}"`;
+export const etagOf = (body: string | Uint8Array): string => `"${hash('sha256', body, 'base64url').slice(0, 22)}"`;
 
 /** Gives an ETag to what has none, and answers 304 where If-None-Match names it. */
 export function addEtags(scope: FastifyInstance): void {

@@ -9,14 +9,16 @@ import type { Identity } from '../../things/parts.js';
 import type { CommandRelay } from '../../things/command-relay.js';
 import type { CommandStore } from '../../things/command-store.js';
 import type { AccountsStore, BackendStore } from '../../things/stores.js';
+import type { DirectorySearch } from '../search/directory-search.js';
 import type { SseHub } from '../bindings/sse.js';
 import type { Readiness } from '../operations/readiness.js';
 import type { Access } from './access.js';
-import type { EventTopics } from './event-topics.js';
+import type { AllTopics } from './event-topics.js';
 
-export interface RestContext extends EventTopics {
+export interface RestContext extends AllTopics {
   readonly backend: Backend;
   readonly directory: Directory;
+  readonly search: DirectorySearch;
   readonly store: BackendStore;
   readonly commands: CommandRelay;
   readonly commandStore: CommandStore;

@@ -1,7 +1,9 @@
 /** The W3C WoT Thing Description Directory of the backend, over HTTP (WoT Discovery §7.3.2). */
 import type { FastifyInstance } from 'fastify';
 import type { RestContext } from './context.js';
+import { directoryEventRoutes } from './directory-events.js';
 import { compressAnswers, describeProblems, parseTds } from './directory-media.js';
+import { searchRoutes } from './search.js';
 import { thingRoutes } from './things.js';
 
 export function directoryRoutes(scope: FastifyInstance, context: RestContext): void {
@@ -9,4 +11,6 @@ export function directoryRoutes(scope: FastifyInstance, context: RestContext): v
   compressAnswers(scope);
   describeProblems(scope);
   thingRoutes(scope, context);
+  searchRoutes(scope, context);
+  directoryEventRoutes(scope, context);
 }

@@ -1,16 +1,21 @@
 /** The event streams of the backend, fed from the outbox in its database: any process of a deployment serves all of them. */
 import { toBase64Url, toHex } from '../../crypto/bytes.js';
 import type { CommandStore, KeptCommandReceipt } from '../../things/command-store.js';
+import type { Directory } from '../../things/directory.js';
 import type { BackendEvents } from '../../things/stores.js';
 import type { LogTopic, SseHub } from '../bindings/sse.js';
+import { directoryTopics, type DirectoryTopics } from './directory-events.js';
 import { epochJson } from './epoch-json.js';
 import { publishedJson } from './memberships.js';
 
-export interface EventTopics {
+interface EventTopics {
   readonly epochRecorded: LogTopic;
   readonly membershipPublished: LogTopic;
   readonly commandTaken: LogTopic;
   readonly commandReceipt: LogTopic;
+}
+export interface AllTopics extends EventTopics {
+  readonly directoryEvents: DirectoryTopics;
 }
 
 /** Readers are told at once when the outbox wakes us, and at the latest after this time. */
@@ -21,8 +26,9 @@ export function eventTopics(
   hub: SseHub,
   events: BackendEvents,
   commands: CommandStore,
+  directory: Directory,
   onError: (error: unknown) => void,
-): { readonly topics: EventTopics; readonly end: () => void } {
+): { readonly topics: AllTopics; readonly end: () => void } {
   const topics: EventTopics = {
     epochRecorded: hub.follow({
       life: events.life,
@@ -61,15 +67,17 @@ export function eventTopics(
         })),
     }),
   };
+  const directoryEvents = directoryTopics(hub, directory);
+  const all = [...(Object.values(topics) as readonly LogTopic[]), ...directoryEvents.values()];
   const tell = (): void => {
-    for (const topic of Object.values(topics) as readonly LogTopic[]) {
+    for (const topic of all) {
       if (topic.readers.size > 0) topic.tell().catch(onError);
     }
   };
   const asleep = events.onWake(tell);
   const poll = setInterval(tell, pollMs).unref();
   return {
-    topics,
+    topics: { ...topics, directoryEvents },
     end: () => {
       asleep();
       clearInterval(poll);

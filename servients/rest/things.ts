@@ -6,12 +6,12 @@ import { unknownTd, type Change } from '../../things/directory.js';
 import { jsonType } from '../bindings/media-types.js';
 import type { DirectoryEntry } from '../../things/stores.js';
 import { open } from './access.js';
-import { assertIfMatch } from './conditional.js';
+import { assertIfMatch, etagOf as etagOfText } from './conditional.js';
 import { directoryUrn, type RestContext } from './context.js';
+import { directoryReaders } from './directory-readers.js';
 import { accepted, ldType, patchType, sendJson, tdType } from './directory-media.js';
 import { creations } from './idempotency.js';
 import { noContent, operation } from './operation.js';
-import { visibleThings } from './visible-things.js';
 import { discoveryContext } from '../../things/directory-entry.js';
 
 const tdSchema = { type: 'object', description: 'A Thing Description' };
@@ -71,15 +71,9 @@ export function thingRoutes(scope: FastifyInstance, context: RestContext): void 
 const etagOf = ({ directory }: RestContext, { revision }: Pick<DirectoryEntry, 'revision'>): string =>
   `"${directory.life}-${revision}"`;
 
-/** The ids that the caller may see; undefined for who sees all. */
-function seenBy(context: RestContext, request: FastifyRequest): readonly string[] | undefined {
-  const caller = context.access.callerOf(request);
-  return caller && visibleThings(context, caller);
-}
-
 function readRoutes(scope: FastifyInstance, context: RestContext): void {
-  const { directory, access } = context;
-  const onRequest = access.needsUnlessOpen('things:read', context.directoryIsOpen);
+  const { directory } = context;
+  const { onRequest, seenBy } = directoryReaders(context);
   const sendTd = async (id: string, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     const type = accepted(request, [tdType, jsonType]);
     const entry = await directory.entry(id);
@@ -106,7 +100,7 @@ function readRoutes(scope: FastifyInstance, context: RestContext): void {
   });
   scope.get<OfThing>('/things/:id', { onRequest, schema: ofThing }, async (request, reply) => {
     const { id } = request.params;
-    if (seenBy(context, request)?.includes(id) === false) throw unknownTd(id);
+    if (seenBy(request)?.includes(id) === false) throw unknownTd(id);
     return sendTd(id, request, reply);
   });
 
@@ -122,11 +116,14 @@ function readRoutes(scope: FastifyInstance, context: RestContext): void {
     gives: { 200: things },
     refuses: [406],
   });
-  scope.get<OfList>('/things', { onRequest, schema: ofList }, (request, reply) => sendList(context, request, reply));
+  scope.get<OfList>('/things', { onRequest, schema: ofList }, (request, reply) =>
+    sendList(context, seenBy(request), request, reply),
+  );
 }
 
 async function sendList(
   context: RestContext,
+  seen: readonly string[] | undefined,
   request: FastifyRequest<OfList>,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
@@ -134,11 +131,9 @@ async function sendList(
   const type = accepted(request, [ldType, jsonType]);
   const { offset, limit, format } = request.query;
   await directory.purge();
-  const seen = seenBy(context, request);
-  const state = etagOf(context, { revision: await directory.position() });
-  // That something has changed is more than one may know who sees a part.
-  const canonical = `</things>; rel="canonical"${seen ? '' : `; etag=${state}`}`;
-  if (!seen) reply.header('etag', state);
+  const state = await stateOf(context, seen);
+  const canonical = `</things>; rel="canonical"; etag=${state}`;
+  reply.header('etag', state);
   if (limit === undefined && format === 'array') {
     void reply.header('link', canonical).type(type);
     return reply.send(request.method === 'HEAD' ? Buffer.alloc(0) : Readable.from(jsonArray(context, offset, seen)));
@@ -159,6 +154,14 @@ async function sendList(
     members,
     ...(!isLast && { next }),
   });
+}
+
+/** The tag of the collection. That something else has changed is more than one may know who sees a part. */
+async function stateOf(context: RestContext, seen: readonly string[] | undefined): Promise<string> {
+  const { directory } = context;
+  if (!seen) return etagOf(context, { revision: await directory.position() });
+  const { entries } = await directory.list(0, seen.length, seen);
+  return etagOfText(JSON.stringify(entries.map(({ id, revision }) => [id, revision])));
 }
 
 /** A list of any length is written as it is read: neither the database nor this process holds all of it. */
