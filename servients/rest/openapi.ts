@@ -123,7 +123,9 @@ export function openApiRoutes(scope: FastifyInstance): void {
   );
   void scope.register(swaggerUi, {
     routePrefix: '/docs',
+    // Of the scope; the page is served with and without a slash at its end.
+    indexPrefix: '/api/v1',
     staticCSP: pageCsp,
-    uiConfig: { url: '/api/v1/openapi.json', docExpansion: 'list', tryItOutEnabled: false },
+    uiConfig: { layout: 'BaseLayout', docExpansion: 'list' },
   });
 }

@@ -13,6 +13,7 @@ import { asJson, expectFits, startBackend, tokenFor, type TestBackend } from './
 
 const n = makeNeighbourhood(suiteX25519, 2);
 
+type Paths = Readonly<Record<string, Readonly<Record<string, { readonly operationId?: string }>>>>;
 type Td = Readonly<Record<string, unknown>>;
 
 const anonymous: Td = {
@@ -68,5 +69,28 @@ describe('an unmodified WoT client that knows only the well-known address', () =
     expect(await (await thing.readProperty('groups')).value()).toMatchObject({ groups: [{ epoch: 1, members: 2 }] });
     expectFits('policies', await (await thing.readProperty('policies')).value());
     expectFits('health', await (await thing.readProperty('health')).value());
+
+    // The same operations, by one who knows the OpenAPI description and nothing else.
+    const { paths } = (await backend.call('GET', '/api/v1/openapi.json')).body as { readonly paths: Paths };
+    const call = async (operationId: string, body?: object): Promise<unknown> => {
+      const [path = '', methods = {}] =
+        Object.entries(paths).find(([, of]) => Object.values(of).some((each) => each.operationId === operationId)) ??
+        [];
+      const [method = ''] = Object.entries(methods).find(([, each]) => each.operationId === operationId) ?? [];
+      return (await backend.call(method.toUpperCase(), path, { token, ...(body && { body }) })).body;
+    };
+    for (const [property, operationId] of [
+      ['groups', 'listGroups'],
+      ['policies', 'listPolicies'],
+    ] as const) {
+      expect(await call(operationId)).toEqual(await (await thing.readProperty(property)).value());
+    }
+    expect(await call('recordEpoch', asJson(published.record))).toEqual(recorded);
+    expect(await call('publishMembership', asJson(n.bundle(n.list())))).toEqual(
+      await (await thing.invokeAction('publishMembership', asJson(n.bundle(n.list()))))?.value(),
+    );
+    expect(await call('uploadReadings', asJson(upload))).toEqual(
+      await (await thing.invokeAction('uploadReadings', asJson(upload)))?.value(),
+    );
   });
 });
