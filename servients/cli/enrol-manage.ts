@@ -31,7 +31,7 @@ export interface ManageOptions extends PublishingOptions {
 
 /** Makes a code, tells the backend its hash, and writes it down for the device. */
 export async function invite(id: string, options: ManageOptions): Promise<void> {
-  const { reader, json, gateway, hours } = options;
+  const { json, gateway, hours } = options;
   const keys = callerKeys(options);
   const code = makeCode(randomBytes);
   const invitation: Invitation = {
@@ -40,9 +40,8 @@ export async function invite(id: string, options: ManageOptions): Promise<void> 
   };
   const expiresAt = new Date((systemNowS() + hours * 3_600) * 1_000).toISOString();
   if (options.dryRun) {
-    printLine(
-      `${invitation.device} would be invited until ${expiresAt}, by the key of ${options.authority} (${reader})`,
-    );
+    if (json) printJson({ event: 'device-invited', device: invitation.device, expiresAt, dryRun: true });
+    else printLine(`${invitation.device} would be invited until ${expiresAt}, by the key of ${options.authority}`);
     return;
   }
   const codeHash = toHex(keys.suite.sha256(utf8(code)));
@@ -88,8 +87,12 @@ export async function approve(ids: readonly string[], options: ManageOptions): P
     ({ device, kind, state }) => kind === 'invitation' && state !== 'invited' && isNamed(device, ids),
   );
   if (dryRun) {
-    for (const { device, state, request } of waiting) printLine(`${device}  ${state}  ${keyOf(keys.suite, request)}`);
-    if (waiting.length === 0) printLine('nobody waits');
+    for (const { device, state, request } of waiting) {
+      const key = keyOf(keys.suite, request);
+      if (json) printJson({ event: 'enrolment', device, state, key });
+      else printLine(`${device}  ${state}  ${key}`);
+    }
+    if (waiting.length === 0 && !json) printLine('nobody waits');
     return;
   }
   const chains: (readonly Certificate[])[] = [];
