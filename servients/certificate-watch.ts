@@ -9,7 +9,7 @@ const warnAtDays = [0, 1, 7, 30] as const;
 const intervalMs = 3_600_000;
 
 /** The last of these that a certificate has come to, in days before its end; undefined where the end is far. */
-export const alarmAt = (endS: number, nowS: number): number | undefined =>
+const alarmAt = (endS: number, nowS: number): number | undefined =>
   warnAtDays.find((days) => endS - nowS <= days * dayS);
 
 /** Once for each certificate and threshold; one that is renewed on disk begins anew. */
