@@ -12,7 +12,7 @@ const censored = '[redacted]';
 const deepest = 6;
 
 /** A copy for the log. */
-export function withoutSecrets(value: unknown, depth = 0): unknown {
+function withoutSecrets(value: unknown, depth = 0): unknown {
   if (typeof value === 'string') return withoutTokens(value);
   if (typeof value !== 'object' || value === null) return value;
   if (value instanceof Error) return withoutSecrets(pino.stdSerializers.err(value), depth);
