@@ -12,7 +12,7 @@ import { baseUrl, durationOption, groupId, waitOption } from './options.js';
 import { printJson, printLine, table } from './output.js';
 
 interface Common {
-  readonly operator: string;
+  readonly operator?: string;
   readonly backend?: string;
   readonly json?: true;
 }
@@ -49,13 +49,17 @@ Examples:
     .action(showStatus);
   for (const verb of [command, status]) {
     verb
-      .requiredOption('--operator <folder>', 'folder with operator.json, the key file of the operator')
+      // Not required by the parser, which would ask for it before and after `status`.
+      .option('--operator <folder>', 'folder with operator.json, the key file of the operator')
       .option('--backend <url>', 'another backend than the one in the key file', baseUrl)
       .option('--json', 'print JSON');
   }
 }
 
 async function operatorOf({ operator: folder, backend: url }: Common): Promise<Operator> {
+  if (folder === undefined) {
+    throw new SetupError('operator-needed', 'name the folder with operator.json: --operator FOLDER');
+  }
   const { Operator } = await import('../operator.js');
   const keys = readReaderFile(join(folder, 'operator.json'));
   return new Operator(url === undefined ? keys : { ...keys, backend: { ...keys.backend, url } }, folder, systemNowS);
@@ -78,7 +82,7 @@ async function send(words: readonly string[], options: SendOptions): Promise<voi
   if (options.wait !== undefined) assertDone(status);
 }
 
-async function showStatus(id: string, _options: Common, command: Command): Promise<void> {
+async function showStatus(id: string, _own: Common, command: Command): Promise<void> {
   const options: Common = command.optsWithGlobals();
   if (!/^[0-9a-f]{64}$/.test(id)) throw new SetupError('id-invalid', 'the id of a command has 64 hex digits');
   const status = await (await operatorOf(options)).status(id);

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { addCa } from '../../servients/cli/ca.js';
+import { addCommand } from '../../servients/cli/command.js';
 import { addGrant } from '../../servients/cli/grant.js';
 import { addGroup } from '../../servients/cli/group.js';
 import { addIncident } from '../../servients/cli/incident.js';
@@ -55,6 +56,39 @@ const status = async (): Promise<Status> => {
   const { gid } = await jsonOf<{ readonly gid: string }>(addMembership, 'membership', 'show', ...list());
   return jsonOf<Status>(addGroup, 'group', 'status', '--group', gid, ...reader());
 };
+
+interface Commanded {
+  readonly id: string;
+  readonly done: number;
+  readonly targets: readonly { readonly meter: string; readonly state: string }[];
+}
+
+describe('command', () => {
+  const send = (...words: readonly string[]): Promise<Commanded> =>
+    jsonOf<Commanded>(addCommand, 'command', ...words, '--wait', '60s', ...operator());
+
+  it('has meters do what an operator says, through backend and gateway, and shows what they signed', async () => {
+    const sent = await eventually(() => send('meter-01', 'meter-02', 'set-reading-interval', '2m'));
+    expect(sent).toMatchObject({ done: 2 });
+    expect(sent.targets.map(({ state }) => state)).toEqual(['done', 'done']);
+    const status = await jsonOf<Commanded>(addCommand, 'command', 'status', sent.id, ...operator());
+    expect(status).toEqual(sent);
+    const sequence = (): number =>
+      (JSON.parse(readFileSync(at('operator/commands.json'), 'utf8')) as { readonly sequence: number }).sequence;
+    const before = sequence();
+    expect((await send('all', 'ping')).done).toBe(4);
+    expect(sequence()).toBeGreaterThan(before);
+  });
+
+  it('says what is wrong with it, and who is no member of the epoch', async () => {
+    const refused = (...words: readonly string[]): Promise<string> =>
+      codeOf(runVerb(addCommand, 'command', ...words, ...operator()));
+    expect(await refused('meter-99', 'ping')).toBe('meter-unknown');
+    expect(await refused('meter-01', 'set-reading-interval', 'soon')).toBe('command-usage');
+    expect(await refused('ping')).toBe('command-usage');
+    expect(await refused('status', 'x')).toBe('id-invalid');
+  });
+});
 
 describe('group', () => {
   it('rotate has the gateway agree on a new key for an operator of the list, and for nobody else', async () => {
