@@ -27,6 +27,7 @@ const files: readonly VerbFile[] = [
   { verbs: ['membership'], load: async () => (await import('./membership.js')).addMembership },
   { verbs: ['doctor'], load: async () => (await import('./doctor.js')).addDoctor },
   { verbs: ['login', 'logout'], load: async () => (await import('./login.js')).addLogin },
+  { verbs: ['user'], load: async () => (await import('./user.js')).addUser },
   { verbs: ['audit'], load: async () => (await import('./audit.js')).addAudit },
   { verbs: ['backup', 'restore'], load: async () => (await import('./backup.js')).addBackup },
   { verbs: ['sim'], load: async () => (await import('./sim.js')).addSim },
