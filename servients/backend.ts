@@ -330,5 +330,12 @@ async function registerOwnTds(context: RestContext, url: string): Promise<void> 
   const common = { version, base: `${url}/`, tokenAlgorithm: suite.id === 1 ? 'EdDSA' : 'ES256' } as const;
   await directory.put(owner, makeTd('backend', { ...common, id: owner, title: `Backend ${identity.id}` }), { owner });
   const id = directoryUrn(context);
-  await directory.put(id, makeTd('directory', { ...common, id, title: `Directory of ${identity.id}` }), { owner });
+  const td = makeTd('directory', { ...common, id, title: `Directory of ${identity.id}` });
+  await directory.put(id, context.directoryIsOpen ? td : withTokens(td), { owner });
 }
+
+/** The same where no form does without a token: its own security goes, and that of the Thing holds. */
+const withTokens = (td: object): unknown =>
+  JSON.parse(JSON.stringify(td), (name, value: unknown) =>
+    name === 'security' && JSON.stringify(value) === '["nosec_sc"]' ? undefined : value,
+  );

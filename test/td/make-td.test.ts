@@ -108,14 +108,25 @@ describe('a Thing behind plain routes', () => {
     );
   });
 
-  test('open to everybody is health, what the authority signed, and what the directory lists', () => {
+  test('open to everybody is health, what the authority signed, and what the directory lists, finds and tells', () => {
     const open = (['backend', 'directory'] as const).flatMap((kind) => {
       const { security, properties, actions, events } = routed(kind);
       expect(security).toBe('bearer_sc');
       const affordances = Object.entries({ ...properties, ...actions, ...events });
       return affordances.filter(([, { forms }]) => forms.some((form) => form.security?.includes('nosec_sc')));
     });
-    expect(open.map(([name]) => name)).toEqual(['health', 'publishMembership', 'things', 'retrieveThing']);
+    expect(open.map(([name]) => name)).toEqual([
+      'health',
+      'publishMembership',
+      'things',
+      'retrieveThing',
+      'searchJSONPath',
+      'searchXPath',
+      'searchSPARQL',
+      'thingCreated',
+      'thingUpdated',
+      'thingDeleted',
+    ]);
   });
 
   test('the directory is marked as one, as WoT Discovery wants it', () => {
