@@ -4,7 +4,8 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    testTimeout: 20_000,
+    // Of processes on a busy machine.
+    testTimeout: 60_000,
     hookTimeout: 60_000,
     reporters: ['default'],
     // More than cores: many tests wait, for the processes that they start or for a network.

@@ -57,6 +57,7 @@ export function searchRoutes(scope: FastifyInstance, context: RestContext): void
 
   // In a scope of its own: nothing else takes such bodies.
   void scope.register(async (inner) => {
+    inner.removeAllContentTypeParsers();
     inner.addContentTypeParser(
       [sparqlQueryType, formType],
       { parseAs: 'string' },

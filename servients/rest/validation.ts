@@ -1,5 +1,5 @@
 /** Validation of what a request carries: addresses are text and are coerced, bodies are taken as they are. */
-import { Ajv } from 'ajv';
+import { Ajv, type ValidateFunction } from 'ajv';
 import addFormats from 'ajv-formats';
 import type { FastifyInstance } from 'fastify';
 import { payloadNames, payloadSchema } from './payloads.js';
@@ -10,10 +10,22 @@ const ofBody = new Ajv();
 for (const ajv of [ofAddress, ofBody]) addFormats.default(ajv);
 for (const name of payloadNames) ofBody.addSchema(payloadSchema(name));
 
+const compiled = new Map<string, ValidateFunction>();
+
+/** Many routes have the same schemas, and compiling them is most of what a start costs. */
+function compileOnce(ajv: Ajv, schema: object): ValidateFunction {
+  const key = `${ajv === ofBody ? 'body' : 'address'} ${JSON.stringify(schema)}`;
+  const known = compiled.get(key);
+  if (known) return known;
+  const validate = ajv.compile(schema);
+  compiled.set(key, validate);
+  return validate;
+}
+
 /** Unlike Fastify's own validator, this one refuses what a schema does not name, and removes nothing. */
 export function validateStrictly(scope: FastifyInstance): void {
   scope.setValidatorCompiler<object>(({ schema, httpPart }) =>
-    (httpPart === 'body' ? ofBody : ofAddress).compile(schema),
+    compileOnce(httpPart === 'body' ? ofBody : ofAddress, schema),
   );
   // What an answer's schema says is held against answers by tests; nothing is dropped from one because of it.
   scope.setSerializerCompiler(() => JSON.stringify);

@@ -33,9 +33,9 @@ export class UnsupportedQuery extends Error {}
 
 export interface Evaluator {
   /** @returns the quads of SPARQL */
-  put(thing: SearchedThing): Promise<string | undefined>;
-  drop(id: string): void;
-  evaluate(query: string, ids: readonly string[] | undefined): Promise<Found>;
+  readonly put: (thing: SearchedThing) => Promise<string | undefined>;
+  readonly drop: (id: string) => void;
+  readonly evaluate: (query: string, ids: readonly string[] | undefined) => Promise<Found>;
 }
 
 export async function makeEvaluator(language: Language): Promise<Evaluator> {

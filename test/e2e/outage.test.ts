@@ -139,22 +139,18 @@ describe('in the order of a bad day', () => {
     await goesOn(...all);
   });
 
-  it('a gateway whose disk is full takes no readings, and says so to the meters, which keep them', async () => {
+  it('a backend and a gateway whose disks are full take nothing and say so, and everything waits where it is', async () => {
+    backendDisk.fill(backend.pid);
+    await eventually(async () => {
+      expect(await property('outbox'), backendDisk.kind).toMatchObject({ lastErrorCode: 'disk-full' });
+    });
     gatewayDisk.fill(gateway.pid);
     await eventually(async () => {
       expect(await property('health'), gatewayDisk.kind).toMatchObject({ status: 'degraded' });
       expect(meters.log()).toMatch(/"meter":"meter-03","code":"disk-full"/);
     });
-    gatewayDisk.makeRoom(gateway.pid);
-    await goesOn(...all);
-  });
-
-  it('a backend whose disk is full takes nothing, and the gateway keeps it and says why', async () => {
-    backendDisk.fill(backend.pid);
-    await eventually(async () => {
-      expect(await property('outbox'), backendDisk.kind).toMatchObject({ lastErrorCode: 'disk-full' });
-    });
     backendDisk.makeRoom(backend.pid);
+    gatewayDisk.makeRoom(gateway.pid);
     await goesOn(...all);
   });
 

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { makeDeployment, nowS } from '../../bench/deployment.js';
 import { audience, writeBackend } from '../../bench/ingest/backends.js';
 import { Load } from '../../bench/ingest/load.js';
@@ -16,8 +16,6 @@ import { makeTokenSource } from '../../servients/bindings/token.js';
 import { dataOf, readEvents } from '../servients/event-reader.js';
 import { startPostgres } from '../support/postgres.js';
 import { endAll, program, startCommand, type Running } from '../support/processes.js';
-
-vi.setConfig({ testTimeout: 60_000 });
 
 const server = await startPostgres();
 const folder = mkdtempSync(join(tmpdir(), 'gridring-replicas-'));

@@ -22,7 +22,6 @@ if (!present) {
   console.warn(missing);
 }
 
-vi.setConfig({ testTimeout: 60_000 });
 const patienceMs = 25_000;
 
 describe.skipIf(!present)('DTLS before a gateway', () => {

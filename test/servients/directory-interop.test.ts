@@ -30,7 +30,7 @@ describe.each([true, false])('a directory that is open: %s', (open) => {
         expect((await backend.call('PUT', path, { as: n.gateway, body: { ...td, id } })).status).toBe(201);
         const { body } = await backend.call('GET', path, { as: n.gateway });
         const { '@context': context, registration, ...rest } = body as Td;
-        const { '@context': own, id: _, ...described } = td;
+        const { '@context': own, ...described } = td;
         expect([rest, registration]).toEqual([{ ...described, id }, expect.any(Object)]);
         expect([context].flat()).toEqual([...[own].flat(), 'https://www.w3.org/2022/wot/discovery']);
       }

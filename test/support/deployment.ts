@@ -10,9 +10,6 @@ import { readReaderFile } from '../../servients/reader-file.js';
 import { Reader, type OpenedReading } from '../../servients/reader.js';
 import { freePorts, start, type Running } from './processes.js';
 
-/** Processes on a busy machine. */
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
-
 export type RoleName = keyof Deployment['configs'];
 
 export interface TestDeployment extends Deployment {
