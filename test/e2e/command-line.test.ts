@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { validateTd } from '../../td/validate-td.js';
 import { eventually, makeFolder, removeFolder, testSpeed } from '../support/deployment.js';
 import { endAll, freePorts, program, run, start, type Ended } from '../support/processes.js';
+import { runHere } from '../support/verbs.js';
 
 let folder: string;
 let port: number;
@@ -229,7 +230,7 @@ describe('ca', () => {
   });
 });
 
-it.concurrent.each([
+it.each([
   'demo',
   'read',
   'things',
@@ -244,18 +245,18 @@ it.concurrent.each([
   'membership remove',
   'epoch',
 ])('%s --help says how it is used', async (verb) => {
-  const { code, out, errors } = await run(...verb.split(' '), '--help');
+  const { code, out, errors } = await runHere(...verb.split(' '), '--help');
   expect({ code, errors }).toEqual({ code: 0, errors: '' });
   expect(out).toContain(`Usage: gridring ${verb} [options]`);
 });
 
 describe('exit codes', () => {
   it('are listed where help is asked for', async () => {
-    const { out } = await run('--help');
+    const { out } = await runHere('--help');
     expect(lines({ code: 0, errors: '', out }).filter((line) => /^ {2}\d /.test(line))).toHaveLength(7);
   });
 
-  it.concurrent.each<[number, RegExp, readonly string[]]>([
+  it.each<[number, RegExp, readonly string[]]>([
     [2, /unknown command 'nothing'/, ['nothing']],
     [2, /unknown option '--nothing'/, ['demo', '--nothing']],
     [2, /from 2 to 32/, ['demo', '--meters', '1']],
@@ -268,18 +269,18 @@ describe('exit codes', () => {
     [2, /needs --config FILE/, ['backend']],
     [5, /does not answer/, ['things', '--directory', 'http://127.0.0.1:9']],
   ])('%i, saying %s', async (code, message, args) => {
-    const ended = await run(...args);
+    const ended = await runHere(...args);
     expect(ended.code).toBe(code);
     expect(ended.errors).toMatch(message);
     expect(ended.errors).not.toMatch(/\n\s+at /);
   });
 
   it('4 for a meter or Thing that is not there, and for a meter that this reader may not know of', async () => {
-    const asked = await Promise.all([
-      run('read', '--meter', 'meter-99', ...key('utility'), '--json'),
-      run('read', '--meter', 'meter-02', ...key('household-01'), '--json'),
-      run('td', 'meter-99', '--directory', directory, '--json'),
-    ]);
+    const asked = [
+      await runHere('read', '--meter', 'meter-99', ...key('utility'), '--json'),
+      await runHere('read', '--meter', 'meter-02', ...key('household-01'), '--json'),
+      await runHere('td', 'meter-99', '--directory', directory, '--json'),
+    ];
     expect(asked.map(({ code, out }) => [code, (JSON.parse(out) as { code: string }).code])).toEqual([
       [4, 'meter-unknown'],
       [4, 'meter-unknown'],

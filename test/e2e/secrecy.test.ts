@@ -16,7 +16,7 @@ import { Reader } from '../../servients/reader.js';
 import { openBackendStore } from '../../servients/stores/sqlite/backend-store.js';
 import { openMeterStore } from '../../servients/stores/sqlite/meter-store.js';
 import { firstMembership, identityIn, makeReader, signList, suiteOf } from '../support/cast.js';
-import { arrived, deploy, expectUnbroken, type TestDeployment } from '../support/deployment.js';
+import { arrived, deploy, eventually, expectUnbroken, type TestDeployment } from '../support/deployment.js';
 import { endAll, run, type Running } from '../support/processes.js';
 
 const filesOf = (folder: string): Buffer =>
@@ -74,10 +74,16 @@ let readingKeys: readonly Uint8Array[];
 /** Everything of backend and gateway: while they run, with what is still in their write-ahead logs, and afterwards. */
 let carriedAway: Buffer;
 
-async function measure(count: number): Promise<readonly MeterSecrets[]> {
+/** Until there are so many readings of each meter, the last of them under the epoch. */
+async function measure(epoch: number, count: number): Promise<readonly MeterSecrets[]> {
   const [gateway, meters] = [d.start('gateway', '--log-level', 'debug'), d.start('meter')];
   await gateway.event('epoch');
   await arrived(d.reader(), Object.fromEntries(d.meterIds.map((id) => [id, count])));
+  for (const id of d.meterIds) {
+    await eventually(async () => {
+      expect((await d.reader().read(id, { last: 1 })).opened).toMatchObject([{ epoch }]);
+    });
+  }
   await meters.end();
   carriedAway = Buffer.concat([carriedAway, filesOf(join(d.folder, 'gateway')), filesOf(join(d.folder, 'backend'))]);
   const { errors, out } = await gateway.end();
@@ -87,12 +93,12 @@ async function measure(count: number): Promise<readonly MeterSecrets[]> {
 
 beforeAll(async () => {
   d = await deploy({ meters: 3 });
-  // Nobody is left out for being late.
+  // Nobody is left out for being late, nor let in later by a further epoch.
   d.configure('gateway', () => ({ group: { windowMs: 30_000 } }));
   backend = d.start('backend', '--log-level', 'debug');
   await backend.event('backend-started');
   carriedAway = Buffer.alloc(0);
-  const secrets = [...(await measure(10)), ...(await measure(20))];
+  const secrets = [...(await measure(1, 10)), ...(await measure(2, 20))];
   epochKeys = secrets.flatMap(({ epochs }) => epochs);
   readingKeys = secrets.map(({ readingKey }) => readingKey);
 });

@@ -1,6 +1,8 @@
 /** Verbs of the command line, run in the test's own process: what they print, and what they refuse. */
 import { Command } from 'commander';
 import { vi } from 'vitest';
+import { runProgram } from '../../servients/cli/program.js';
+import type { Ended } from './processes.js';
 
 /** @returns what it prints. @throws what it would report */
 export async function runVerb(add: (program: Command) => void, ...args: readonly string[]): Promise<string> {
@@ -31,4 +33,22 @@ export async function codeOf(attempt: Promise<unknown>): Promise<string> {
     return (error as { readonly code: string }).code;
   }
   throw new Error('was done');
+}
+
+/** The whole program with these arguments, as a shell would see it; not two at once. */
+export async function runHere(...args: readonly string[]): Promise<Ended> {
+  let [out, errors] = ['', ''];
+  const spies = [
+    vi.spyOn(process.stdout, 'write').mockImplementation((text) => ((out += String(text)), true)),
+    vi.spyOn(process.stderr, 'write').mockImplementation((text) => ((errors += String(text)), true)),
+  ];
+  const before = process.exitCode;
+  process.exitCode = 0;
+  try {
+    await runProgram(args);
+    return { code: process.exitCode, out, errors };
+  } finally {
+    process.exitCode = before;
+    for (const spy of spies) spy.mockRestore();
+  }
 }

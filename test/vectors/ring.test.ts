@@ -59,14 +59,15 @@ function withoutSignatures(values: VectorValues): unknown {
 }
 
 const implementations = [
-  { name: 'x25519 on node:crypto', suite: suiteX25519, deterministic: true },
-  { name: 'p256 on node:crypto', suite: suiteP256, deterministic: false },
-  { name: 'x25519 on noble', suite: nobleSuiteX25519, deterministic: true },
-  { name: 'p256 on noble', suite: nobleSuiteP256, deterministic: true },
+  { name: 'x25519 on node:crypto', suite: suiteX25519, isNoble: false, deterministic: true },
+  { name: 'p256 on node:crypto', suite: suiteP256, isNoble: false, deterministic: false },
+  { name: 'x25519 on noble', suite: nobleSuiteX25519, isNoble: true, deterministic: true },
+  { name: 'p256 on noble', suite: nobleSuiteP256, isNoble: true, deterministic: true },
 ];
 
-describe.each(implementations)('the known answers of a ring, $name', ({ suite, deterministic }) => {
-  it.each(sizes)('of %i: every value and every message', (n) => {
+describe.each(implementations)('the known answers of a ring, $name', ({ suite, isNoble, deterministic }) => {
+  // The largest was written by noble, which takes seconds for it.
+  it.each(isNoble ? [2, 3, 5] : sizes)('of %i: every value and every message', (n) => {
     const { inputs, values } = vectorOf(suite, n);
     const replay = playVector(suite, inputs, values);
     if (deterministic) expect(replay).toEqual(values);
