@@ -266,13 +266,19 @@ describe('exit codes', () => {
     [2, /an address such as/, ['things', '--directory', 'nowhere']],
     [2, /\/nothing does not exist; check the path/, ['read', '--meter', 'meter-01', '--reader', '/nothing']],
     [2, /is no usable reader key file: it is not JSON/, ['read', '--meter', 'meter-01', '--reader', program]],
-    [2, /needs --config FILE/, ['backend']],
     [5, /does not answer/, ['things', '--directory', 'http://127.0.0.1:9']],
   ])('%i, saying %s', async (code, message, args) => {
     const ended = await runHere(...args);
     expect(ended.code).toBe(code);
     expect(ended.errors).toMatch(message);
     expect(ended.errors).not.toMatch(/\n\s+at /);
+  });
+
+  it('2 for a role without a configuration', async () => {
+    expect(await run('backend')).toMatchObject({
+      code: 2,
+      errors: expect.stringMatching(/needs --config FILE/) as string,
+    });
   });
 
   it('4 for a meter or Thing that is not there, and for a meter that this reader may not know of', async () => {

@@ -32,7 +32,7 @@ function configureLateMeter(): string {
 }
 
 beforeAll(async () => {
-  d = await deploy({ meters: 3, speed: 200 });
+  d = await deploy({ meters: 3 });
   disk = makeSmallDisk(join(d.folder, 'meters/meter-02/data'));
   gatewayDisk = makeSmallDisk(join(d.folder, 'gateway/data'), 16);
   backendDisk = makeSmallDisk(join(d.folder, 'backend/data'), 16);

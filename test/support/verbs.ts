@@ -35,7 +35,10 @@ export async function codeOf(attempt: Promise<unknown>): Promise<string> {
   throw new Error('was done');
 }
 
-/** The whole program with these arguments, as a shell would see it; not two at once. */
+/**
+ * The whole program with these arguments, as a shell would see it. Not two at once, and nothing that runs until it is told
+ * to stop: that lets go of the channel to whoever started this process.
+ */
 export async function runHere(...args: readonly string[]): Promise<Ended> {
   let [out, errors] = ['', ''];
   const spies = [
