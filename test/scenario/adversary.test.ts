@@ -6,8 +6,8 @@ import type { Suite } from '../../crypto/suite.js';
 import { at, neighbourhoodOf } from '../support/forge.js';
 import { Adversary, operations, type Action, type Tally } from './adversary.js';
 
-/** More of them find more: `GRIDRING_ADVERSARY_RUNS=5000 npx vitest run test/scenario/adversary.test.ts`. */
-const runs = Number(process.env.GRIDRING_ADVERSARY_RUNS ?? 150);
+/** More of them find more: `ADVERSARY_RUNS=5000 npx vitest run test/scenario/adversary.test.ts`. */
+const runs = Number(process.env.ADVERSARY_RUNS ?? 150);
 
 /** Often enough on the honest path that what the adversary does there happens in every state. */
 const operation = fc.oneof(

@@ -44,8 +44,8 @@ interface Vector {
 
 type Inputs = Omit<Vector, 'groupPublicKey' | 'command' | 'commandId' | 'receipt'>;
 
-/** `GRIDRING_WRITE_VECTORS=1 npx vitest run test/vectors/command.test.ts`; noble signs deterministically. */
-const write = process.env.GRIDRING_WRITE_VECTORS === '1';
+/** `WRITE_VECTORS=1 npx vitest run test/vectors/command.test.ts`; noble signs deterministically. */
+const write = process.env.WRITE_VECTORS === '1';
 const fileOf = ({ id }: Suite): string => fileURLToPath(new URL(`command/suite${id}.json`, import.meta.url));
 
 function inputsOf(suite: Suite): Inputs {

@@ -18,9 +18,9 @@ import {
 
 /**
  * Noble signs deterministically in both suites, so that writing the files again changes nothing:
- * `GRIDRING_WRITE_VECTORS=1 npx vitest run test/vectors/ring.test.ts`.
+ * `WRITE_VECTORS=1 npx vitest run test/vectors/ring.test.ts`.
  */
-const write = process.env.GRIDRING_WRITE_VECTORS === '1';
+const write = process.env.WRITE_VECTORS === '1';
 const sizes = [2, 3, 5, 25];
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const recompute = here('recompute.py');
