@@ -47,6 +47,22 @@ export const limits = {
   thingDescription: 32_000,
   /** What an event of a directory keeps of a change, in characters. */
   directoryChange: 4_000,
+  /** Links in the CoRE Link Format that an endpoint registers, and how many they are. */
+  linkFormat: 16_000,
+  links: 256,
+  linkAttributes: 24,
+  /** A target of a link, a value of an attribute, a part of a query; in characters. */
+  linkAttribute: 512,
+  /** An endpoint's name or sector (RFC 9176 §5), in UTF-8. */
+  endpointName: 63,
+  /** Endpoints that registered themselves over CoAP: of all, and of one address. */
+  endpoints: 2_000,
+  endpointsOfAddress: 64,
+  /** Thing Descriptions that are fetched from one of them. */
+  endpointThings: 4,
+  lookupCriteria: 16,
+  /** Links that a lookup gives at once. */
+  lookupLinks: 1_000,
   /** Anything that arrives over CoAP or HTTP, unless a route says less. */
   requestBody: 256_000,
   /** One record of a backup: a file, or some rows of a table. */

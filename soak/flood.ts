@@ -3,7 +3,7 @@ import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { Agent, request } from 'node:http';
-import { coapDefaults } from '../servients/bindings/coap-server.js';
+import { coapDefaults } from '../servients/bindings/coap-endpoint.js';
 import { seededRandom, type SeededRandom } from '../servients/sim/random.js';
 import { sleep } from '../servients/runtime.js';
 import { makeTargets } from './fuzz/targets.js';

@@ -1,4 +1,5 @@
 /** The content formats (RFC 7252 §12.3) that the binding knows, by media type. */
+import { optionNumber, uintOption, type Reply } from './coap-message.js';
 import { coseType, jsonType } from './media-types.js';
 
 export const tdType = 'application/td+json';
@@ -28,3 +29,10 @@ export function formatOf(mediaType: string): number {
 }
 
 export const typeOf = (format: number): string | undefined => types.get(format);
+
+/** A reply with content of a media type that the binding knows. */
+export const contentReply = (mediaType: string, payload: Buffer, code = '2.05'): Reply => ({
+  code,
+  options: [[optionNumber.contentFormat, uintOption(formatOf(mediaType))]],
+  payload,
+});

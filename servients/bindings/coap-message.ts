@@ -10,6 +10,7 @@ export const optionNumber = {
   etag: 4,
   observe: 6,
   uriPort: 7,
+  locationPath: 8,
   uriPath: 11,
   contentFormat: 12,
   maxAge: 14,

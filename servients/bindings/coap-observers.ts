@@ -90,17 +90,25 @@ export class Observers {
       observation.sendNext();
     };
     notifications.listen(sendNext, () => {
-      if (observations.get(observerKey) === observation) observations.delete(observerKey);
+      if (this.#observations.get(resource)?.get(observerKey) === observation) this.remove(resource, observerKey);
     });
     return sendNext;
   }
 
   remove(resource: string, observerKey: string): void {
-    this.#observations.get(resource)?.delete(observerKey);
+    const observations = this.#observations.get(resource);
+    observations?.delete(observerKey);
+    // Resources with a query are as many as somebody thinks of.
+    if (observations?.size === 0) this.#observations.delete(resource);
   }
 
   notify(resource: string, reply: Reply): void {
     for (const observation of this.#observations.get(resource)?.values() ?? []) observation.notify(reply);
+  }
+
+  /** The resources that somebody observes. */
+  get observed(): readonly string[] {
+    return [...this.#observations.keys()];
   }
 
   /** Forgets everybody who observes the resource. */

@@ -7,6 +7,8 @@ export interface CoapRequest {
   readonly method: string;
   /** Segments as sent: CoAP knows no percent-encoding. */
   readonly path: readonly string[];
+  /** Its parts as sent. */
+  readonly query: readonly string[];
   readonly contentFormat: number | undefined;
   readonly accept: number | undefined;
   readonly observe: number | undefined;
@@ -16,6 +18,7 @@ export interface CoapRequest {
   readonly payload: Buffer;
   /** Address of the sender, for fairness. */
   readonly source: string;
+  readonly sourcePort: number;
   /** What all blocks of one transfer share (RFC 7959 §2.5, RFC 9175 §3): endpoint, method, path, query, Request-Tag. */
   readonly transferKey: string;
   /** Endpoint and token: who observes. */
@@ -38,6 +41,7 @@ export function readRequest(message: CoapMessage, { address, port }: Remote): Co
   return {
     method: methods[code] ?? code,
     path: pathOf(options),
+    query: textsOf(options, uriQuery),
     contentFormat: uintValue(options, optionNumber.contentFormat),
     accept: uintValue(options, accept),
     observe: uintValue(options, optionNumber.observe),
@@ -46,6 +50,7 @@ export function readRequest(message: CoapMessage, { address, port }: Remote): Co
     size1: uintValue(options, optionNumber.size1),
     payload,
     source: address,
+    sourcePort: port,
     transferKey: [endpoint, code, ...transfer.map(([number, value]) => `${number}=${value.toString('hex')}`)].join(' '),
     observerKey: `${endpoint} ${token.toString('hex')}`,
   };
@@ -67,6 +72,9 @@ function assertUnderstood(options: readonly CoapOption[]): void {
 }
 
 function pathOf(options: readonly CoapOption[]): readonly string[] {
-  const path = options.filter(([number]) => number === uriPath).map(([, value]) => value.toString());
+  const path = textsOf(options, uriPath);
   return path.at(-1) === '' ? path.slice(0, -1) : path;
 }
+
+const textsOf = (options: readonly CoapOption[], wanted: number): readonly string[] =>
+  options.filter(([number]) => number === wanted).map(([, value]) => value.toString());

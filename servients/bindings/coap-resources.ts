@@ -2,24 +2,13 @@
 import { Readable } from 'node:stream';
 import { Content, type ExposedThing } from '@node-wot/core';
 import { NotFoundError } from '../../crypto/errors.js';
-import { formatOf, linkType, tdType } from './coap-formats.js';
+import type { Resource } from './coap-endpoint.js';
+import { contentReply, tdType } from './coap-formats.js';
 import type { AffordanceKind, FormIndex } from './coap-forms.js';
-import { optionNumber, uintOption, type Reply } from './coap-message.js';
-import type { Observed } from './coap-observers.js';
 import { CoapRefusal } from './coap-refusal.js';
+import { thingLink, wellKnownCore } from './coap-links.js';
 import { carriesMessage } from './codec.js';
 import { coseType, jsonType } from './media-types.js';
-
-export interface Resource {
-  /** Unlike that of any other resource. */
-  readonly id: string;
-  readonly methods: readonly string[];
-  /** Media types that are taken and given, the preferred one first. */
-  readonly types: readonly string[];
-  readonly observed?: Observed;
-  /** `body` has the media type in which the answer is wanted. */
-  handle(method: string, mediaType: string, body: Buffer): Promise<Reply>;
-}
 
 export interface ExposedEntry {
   readonly name: string;
@@ -28,29 +17,34 @@ export interface ExposedEntry {
 }
 
 /** @throws NotFoundError `resource-unknown` */
-export function findResource(entries: ReadonlyMap<string, ExposedEntry>, path: readonly string[]): Resource {
+export function findResource(
+  entries: ReadonlyMap<string, ExposedEntry>,
+  path: readonly string[],
+  query: readonly string[],
+): Resource {
   const [first = '', second, third, ...rest] = path;
   const entry = entries.get(first);
   const found =
     first === '.well-known' && third === undefined
-      ? wellKnown(entries, second)
+      ? wellKnown(entries, second, query)
       : entry && rest.length === 0 && resourceOf(entry, second, third);
   if (!found) throw new NotFoundError('resource-unknown', 'there is no such resource');
   return found;
 }
 
 /** RFC 6690, and the introduction of WoT Discovery; the latter only where there is no doubt which Thing is meant. */
-function wellKnown(entries: ReadonlyMap<string, ExposedEntry>, name: string | undefined): Resource | undefined {
+function wellKnown(
+  entries: ReadonlyMap<string, ExposedEntry>,
+  name: string | undefined,
+  query: readonly string[],
+): Resource | undefined {
   const [only, ...others] = entries.values();
   if (name === 'wot') return only && others.length === 0 ? descriptionOf(only) : undefined;
   if (name !== 'core') return undefined;
-  const links = [...entries.keys()].map((thing) => `</${thing}>;rt="wot.thing";ct=${formatOf(tdType)}`);
-  return {
-    id: '.well-known/core',
-    methods: ['GET'],
-    types: [linkType],
-    handle: async () => contentReply(linkType, Buffer.from(links.join(','))),
-  };
+  return wellKnownCore(
+    [...entries.keys()].map((thing) => thingLink(`/${thing}`)),
+    query,
+  );
 }
 
 function resourceOf(entry: ExposedEntry, kind: string | undefined, name: string | undefined): Resource | undefined {
@@ -116,11 +110,5 @@ const eventOf = ({ name: thingName }: ExposedEntry, name: string): Resource => (
 
 export const affordanceId = (thingName: string, kind: AffordanceKind, name: string): string =>
   `${thingName}/${kind}/${name}`;
-
-export const contentReply = (mediaType: string, payload: Buffer, code = '2.05'): Reply => ({
-  code,
-  options: [[optionNumber.contentFormat, uintOption(formatOf(mediaType))]],
-  payload,
-});
 
 const contentOf = (mediaType: string, body: Buffer): Content => new Content(mediaType, Readable.from([body]));

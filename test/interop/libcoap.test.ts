@@ -48,6 +48,8 @@ describe.skipIf(binary === undefined)('libcoap’s coap-client', () => {
 
   it('finds the Thing and fetches its TD block by block', async () => {
     expect((await run(`${running.origin}/.well-known/core`)).out).toContain('</meter-m-1>;rt="wot.thing";ct=432');
+    expect((await run(`${running.origin}/.well-known/core?rt=wot.*&ct=432`)).out).toContain('</meter-m-1>');
+    expect((await run(`${running.origin}/.well-known/core?rt=wot.directory`)).out.trim()).toBe('');
     const whole = await run('-A', '432', at());
     const small = await run('-b', '64', at());
     expect(JSON.parse(whole.out)).toEqual(running.thing.getThingDescription());

@@ -19,7 +19,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { CoapAgent, type CoapCall } from '../../servients/bindings/coap-agent.js';
 import { CoapGate, type Exchange } from '../../servients/bindings/coap-gate.js';
 import { bareMessage, optionNumber, uintOption, type CoapMessage } from '../../servients/bindings/coap-message.js';
-import { coapDefaults } from '../../servients/bindings/coap-server.js';
+import { coapDefaults } from '../../servients/bindings/coap-endpoint.js';
 import { Counters, noRateLimit, RawPeer, rawRequest, type RawRequest } from './coap-things.js';
 
 it('the version of the library is the one that the overrides were written for', async () => {

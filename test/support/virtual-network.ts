@@ -10,7 +10,7 @@ import { coapClientDefaults } from '../../servients/bindings/coap-client.js';
 import { blockOption, optionNumber, type Reply } from '../../servients/bindings/coap-message.js';
 import { refusalReply } from '../../servients/bindings/coap-refusal.js';
 import { readRequest, type CoapRequest } from '../../servients/bindings/coap-request.js';
-import { coapDefaults } from '../../servients/bindings/coap-server.js';
+import { coapDefaults } from '../../servients/bindings/coap-endpoint.js';
 import { persistent } from '../../servients/bindings/coap-transport.js';
 import { accepted, transfer } from '../../servients/bindings/coap-transfer.js';
 import { DatagramPath, type Fate, type Impairment } from '../../servients/sim/impairment.js';
