@@ -1,11 +1,12 @@
 /**
- * Validates Thing Descriptions: the JSON Schema that W3C publishes with TD 1.1, and what no schema can say (TD 1.1 §5.3,
- * §6.3): names that must be defined, addresses that must resolve, and no Thing Model in a Thing Description's place.
+ * Validates Thing Descriptions: the JSON Schema that W3C publishes with TD 1.1, that of WoT Discovery for registration
+ * information, and what no schema can say (TD 1.1 §5.3, §6.3): names that must be defined, addresses that must resolve, and no Thing Model in a Thing Description's place.
  */
 import { createRequire } from 'node:module';
 import { Ajv, type AnySchemaObject, type ErrorObject, type ValidateFunction } from 'ajv';
 import addFormats from 'ajv-formats';
 import type { ThingDescription } from 'wot-typescript-definitions';
+import { resolveReference } from './references.js';
 import { describeErrors, maxErrors, type FieldError } from './schema-errors.js';
 
 export type TdVerdict =
@@ -66,22 +67,24 @@ function signOfThingModel(value: unknown, path: string): string | undefined {
   return undefined;
 }
 
-let compiled: ValidateFunction | undefined;
+let compiled: readonly ValidateFunction[] | undefined;
 
-function compile(): ValidateFunction {
+/** The schema of a TD, and that of the registration information that a directory adds (WoT Discovery, appendix A). */
+function compile(): readonly ValidateFunction[] {
   const require = createRequire(import.meta.url);
   // The schema of W3C is not written for ajv's strict mode. Not `allErrors`: 31 kB of empty links took 7 s with it.
   // Optimizing the code would cost every process more than it gains over the few Things that a process ever sees.
   const ajv = new Ajv({ strict: false, code: { optimize: false } });
   addFormats.default(ajv);
-  return ajv.compile(require('wot-thing-description-types/schema/td-json-schema-validation.json') as AnySchemaObject);
+  const ofTd: unknown = require('wot-thing-description-types/schema/td-json-schema-validation.json');
+  return [ofTd, resolveReference('schemas/thing.schema.json')].map((schema) => ajv.compile(schema as AnySchemaObject));
 }
 
 function schemaErrors(value: unknown): readonly FieldError[] | undefined {
   compiled ??= compile();
-  if (compiled(value)) return undefined;
+  const errors = compiled.find((accepts) => !accepts(value))?.errors;
+  if (!errors) return undefined;
   const td = membersOf(value);
-  const errors = compiled.errors ?? [];
   const ofInterest = errors.flatMap((error) => helpful(error, td));
   return describeErrors(ofInterest.length > 0 ? ofInterest : errors);
 }

@@ -1,32 +1,31 @@
 /** The directory with software and Thing Descriptions that are not ours, read with a token and without. */
-import { readdirSync, readFileSync } from 'node:fs';
 import { HttpClientFactory } from '@node-wot/binding-http';
 import { Servient } from '@node-wot/core';
 import { describe, expect, it } from 'vitest';
 import { suiteX25519 } from '../../crypto/suite-node.js';
 import { validateTd } from '../../td/validate-td.js';
+import { foreignTds, playgroundExamples, type Td } from '../td/corpus.js';
 import { makeNeighbourhood, nowS } from '../support/neighbourhood.js';
-import { startBackend, tokenFor } from './rest-server.js';
+import { expectProblem, startBackend, tokenFor } from './rest-server.js';
 
 const n = makeNeighbourhood(suiteX25519, 2);
-type Td = Readonly<Record<string, unknown>>;
 
-const corpus = new URL('../../node_modules/@thing-description-playground/core/examples/tds/valid/', import.meta.url);
-const others = readdirSync(corpus)
-  .map((file) => JSON.parse(readFileSync(new URL(file, corpus), 'utf8')) as Td)
-  .filter((td) => validateTd(td).valid);
+/** Its own, unless it has none or several of these Things have it. */
+const ids = foreignTds.map(([, { id }], i) =>
+  typeof id === 'string' && foreignTds.filter(([, td]) => td['id'] === id).length === 1 ? id : `urn:example:${i}`,
+);
 
 describe.each([true, false])('a directory that is open: %s', (open) => {
-  it('takes Thing Descriptions of others unchanged, and an unmodified node-wot finds them', async () => {
-    expect(others.length).toBeGreaterThan(20);
+  it('takes Thing Descriptions of others unchanged and no invalid ones, and an unmodified node-wot finds them', async () => {
+    expect(foreignTds.length).toBeGreaterThan(50);
     const backend = await startBackend(n, { directory: { open } });
     const servient = new Servient();
     servient.addClientFactory(new HttpClientFactory());
     try {
       const wot = await servient.start();
-      for (const [i, td] of others.entries()) {
-        const id = `urn:example:${i}`;
-        const path = `/things/${id}`;
+      for (const [i, [, td]] of foreignTds.entries()) {
+        const id = ids[i]!;
+        const path = `/things/${encodeURIComponent(id)}`;
         expect((await backend.call('PUT', path, { as: n.gateway, body: { ...td, id } })).status).toBe(201);
         const { body } = await backend.call('GET', path, { as: n.gateway });
         const { '@context': context, registration, ...rest } = body as Td;
@@ -34,11 +33,18 @@ describe.each([true, false])('a directory that is open: %s', (open) => {
         expect([rest, registration]).toEqual([{ ...described, id }, expect.any(Object)]);
         expect([context].flat()).toEqual([...[own].flat(), 'https://www.w3.org/2022/wot/discovery']);
       }
+      for (const [file, text] of playgroundExamples('invalid')) {
+        const td = JSON.parse(text) as Td;
+        if (validateTd(td).valid) continue;
+        const answer = await backend.call('POST', '/things', { as: n.gateway, body: { ...td, id: undefined } });
+        expectProblem(answer, 400, 'td-invalid');
+        expect(answer.body, file).toMatchObject({ validationErrors: [{ field: expect.any(String) as string }] });
+      }
       const token = await tokenFor(n, n.gateway, { timeS: nowS });
       if (!open) servient.addCredentials({ 'urn:gridring:backend:backend-1:directory': { token } });
       const found: unknown[] = [];
       for await (const td of await wot.exploreDirectory(`${backend.url}/.well-known/wot`)) found.push(td.id);
-      expect(found).toEqual(expect.arrayContaining(others.map((__, i) => `urn:example:${i}`)));
+      expect(found).toEqual(expect.arrayContaining(ids));
     } finally {
       await servient.shutdown();
       await backend.remove();
