@@ -4,6 +4,7 @@ import { SetupError } from '../../crypto/errors.js';
 import type { SuiteName } from '../../crypto/suite.js';
 import type { CommandStore } from '../../things/command-store.js';
 import type { AccountsStore, AuditStore, BackendEvents, BackendStore, DirectoryStore } from '../../things/stores.js';
+import type { EndpointStore } from '../../things/endpoint-store.js';
 import type { EnrolmentStore } from '../../things/enrolment-store.js';
 import type { IdempotencyStore } from '../../things/idempotency-store.js';
 import type { IssuerStore, LoginStore } from '../../things/issuer-store.js';
@@ -21,6 +22,7 @@ export interface BackendStores {
   readonly idempotency: IdempotencyStore;
   readonly issuer: IssuerStore & LoginStore;
   readonly enrolments: EnrolmentStore;
+  readonly endpoints: EndpointStore;
   /** Of PostgreSQL's connections; undefined with SQLite. */
   readonly pool?: () => PoolStatus;
   /** @throws SetupError `data-version` when another process has brought the tables forward; UnavailableError */

@@ -11,6 +11,7 @@ import { describeAccountsStore } from './stores/accounts-suite.js';
 import { describeBackendStore } from './stores/backend-suite.js';
 import { describeCommandStore } from './stores/commands-suite.js';
 import { describeDirectoryStore } from './stores/directory-suite.js';
+import { describeEndpointStore } from './stores/endpoints-suite.js';
 import { describeEnrolmentStore } from './stores/enrolment-suite.js';
 import { describeEvents } from './stores/events-suite.js';
 import { describePostgresBackups } from './stores/postgres-backup-suite.js';
@@ -23,6 +24,7 @@ import {
   postgresBackendStores,
   postgresCommandStores,
   postgresDirectoryStores,
+  postgresEndpoints,
   postgresEnrolments,
   postgresEvents,
   postgresIdempotencyStores,
@@ -46,6 +48,7 @@ if (server === undefined) {
   describeEvents('a PostgreSQL backend store', postgresEvents(server));
   describeAudit('a PostgreSQL backend store', postgresAudit(server));
   describeAccountsStore('a PostgreSQL store of accounts', postgresAccounts(server));
+  describeEndpointStore('a PostgreSQL store of endpoints', postgresEndpoints(server));
   describeEnrolmentStore('a PostgreSQL store of enrolments', postgresEnrolments(server));
   describePostgresBackups(server);
   describePostgresMigrations(server);

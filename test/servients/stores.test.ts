@@ -4,6 +4,7 @@ import { describeAccountsStore } from './stores/accounts-suite.js';
 import { describeBackendStore } from './stores/backend-suite.js';
 import { describeCommandStore } from './stores/commands-suite.js';
 import { describeDirectoryStore } from './stores/directory-suite.js';
+import { describeEndpointStore } from './stores/endpoints-suite.js';
 import { describeEnrolmentStore } from './stores/enrolment-suite.js';
 import { describeEvents } from './stores/events-suite.js';
 import { describeGatewayStore } from './stores/gateway-suite.js';
@@ -16,6 +17,7 @@ import {
   sqliteBackendStores,
   sqliteCommandStores,
   sqliteDirectoryStores,
+  sqliteEndpoints,
   sqliteEnrolments,
   sqliteEvents,
   sqliteGatewayStores,
@@ -33,5 +35,6 @@ describeAudit('a SQLite backend store', sqliteAudit);
 describeAccountsStore('a SQLite store of accounts', sqliteAccounts);
 describeIdempotencyStore('a SQLite store of requests', sqliteIdempotencyStores);
 describeIssuerStore('a SQLite issuer store', sqliteIssuerStores);
+describeEndpointStore('a SQLite store of endpoints', sqliteEndpoints);
 describeEnrolmentStore('a SQLite store of enrolments', sqliteEnrolments);
 describeCommandStore('a SQLite store of commands', sqliteCommandStores);

@@ -22,6 +22,7 @@ import { Database, type Session } from './database.js';
 import { appendAudit, PostgresAudit } from './audit.js';
 import { PostgresDirectoryStore } from './directory-store.js';
 import { appendEvent, PostgresEvents } from './events.js';
+import { PostgresEndpointStore } from './endpoint-store.js';
 import { PostgresEnrolmentStore } from './enrolment-store.js';
 import { PostgresIdempotencyStore } from './idempotency-store.js';
 import { PostgresIssuerStore } from './issuer-store.js';
@@ -55,6 +56,7 @@ export async function openPostgresBackendStore(url: string, suite: SuiteName): P
       idempotency: new PostgresIdempotencyStore(database),
       issuer: new PostgresIssuerStore(database),
       enrolments: new PostgresEnrolmentStore(database),
+      endpoints: new PostgresEndpointStore(database),
       close: async () => {
         await events.close();
         await database.close();

@@ -21,6 +21,7 @@ import type {
 } from '../../../things/stores.js';
 import type { IdempotencyStore } from '../../../things/idempotency-store.js';
 import { SqliteAccountsStore } from './accounts-store.js';
+import type { EndpointStore } from '../../../things/endpoint-store.js';
 import type { EnrolmentStore } from '../../../things/enrolment-store.js';
 import type { IssuerStore, LoginStore } from '../../../things/issuer-store.js';
 import { SqliteCommandStore } from './command-store.js';
@@ -30,6 +31,7 @@ import { deliveries } from '../deliveries.js';
 import { SqliteDirectoryStore } from './directory-store.js';
 import { SqliteAudit } from './audit.js';
 import { SqliteEvents } from './events.js';
+import { SqliteEndpointStore } from './endpoint-store.js';
 import { SqliteEnrolmentStore } from './enrolment-store.js';
 import { SqliteIdempotencyStore } from './idempotency-store.js';
 import { SqliteIssuerStore } from './issuer-store.js';
@@ -56,6 +58,7 @@ export const openBackendStore = (path: string, options: StoreOptions = {}): Open
       idempotency: new SqliteIdempotencyStore(database),
       issuer: new SqliteIssuerStore(database),
       enrolments: new SqliteEnrolmentStore(database),
+      endpoints: new SqliteEndpointStore(database, events),
       close: () => {
         database.close();
       },
@@ -72,6 +75,7 @@ export interface OpenBackendStore extends Closable {
   readonly events: BackendEvents;
   readonly issuer: IssuerStore & LoginStore;
   readonly enrolments: EnrolmentStore;
+  readonly endpoints: EndpointStore;
 }
 
 type StoredEpoch = StoredRecord & Pick<EpochRow, 'th2'>;

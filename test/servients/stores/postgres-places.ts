@@ -1,5 +1,6 @@
 import { openPostgresBackendStore } from '../../../servients/stores/postgres/backend-store.js';
 import type { BackendStores } from '../../../servients/stores/backend.js';
+import type { EndpointStore } from '../../../things/endpoint-store.js';
 import type { EnrolmentStore } from '../../../things/enrolment-store.js';
 import type { IdempotencyStore } from '../../../things/idempotency-store.js';
 import type { CommandStore } from '../../../things/command-store.js';
@@ -30,6 +31,8 @@ export const postgresDirectoryStores = (server: PostgresServer): StoreFactory<Di
   postgresPlaces(server, ({ directory }) => directory);
 export const postgresIssuerStores = (server: PostgresServer): StoreFactory<IssuerStore & LoginStore> =>
   postgresPlaces(server, ({ issuer }) => issuer);
+export const postgresEndpoints = (server: PostgresServer): StoreFactory<EndpointStore> =>
+  postgresPlaces(server, ({ endpoints }) => endpoints);
 export const postgresEnrolments = (server: PostgresServer): StoreFactory<EnrolmentStore> =>
   postgresPlaces(server, ({ enrolments }) => enrolments);
 export const postgresIdempotencyStores = (server: PostgresServer): StoreFactory<IdempotencyStore> =>

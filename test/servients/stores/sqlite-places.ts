@@ -5,6 +5,7 @@ import { openBackendStore } from '../../../servients/stores/sqlite/backend-store
 import type { Closable, StoreOptions } from '../../../servients/stores/sqlite/database.js';
 import { openGatewayStore } from '../../../servients/stores/sqlite/gateway-store.js';
 import { openMeterStore } from '../../../servients/stores/sqlite/meter-store.js';
+import type { EndpointStore } from '../../../things/endpoint-store.js';
 import type { EnrolmentStore } from '../../../things/enrolment-store.js';
 import type { IdempotencyStore } from '../../../things/idempotency-store.js';
 import type { CommandStore } from '../../../things/command-store.js';
@@ -55,6 +56,7 @@ export const sqliteIssuerStores: StoreFactory<IssuerStore & LoginStore> = sqlite
   openBackendStore,
   (o) => o.issuer,
 );
+export const sqliteEndpoints: StoreFactory<EndpointStore> = sqlitePlaces(openBackendStore, (o) => o.endpoints);
 export const sqliteEnrolments: StoreFactory<EnrolmentStore> = sqlitePlaces(openBackendStore, (o) => o.enrolments);
 export const sqliteIdempotencyStores: StoreFactory<IdempotencyStore> = sqlitePlaces(
   openBackendStore,
