@@ -200,7 +200,8 @@ function noRoute(method: string, allowed: readonly string[]): HttpRefusal {
   return HttpRefusal.methodNotAllowed(allowed);
 }
 
-const pathOf = (request: FastifyRequest): string =>
+/** As the router takes it: what an absolute target (RFC 9112 §3.2.2) names as host is only what the caller says. */
+export const pathOf = (request: Pick<FastifyRequest, 'url'>): string =>
   request.url.replace(/^https?:\/\/[^/]*/i, '').replace(/[?#].*$/, '');
 
 /** Which methods the routes have for a path. Routes with `config.anyMethod` judge the method themselves. */

@@ -38,7 +38,7 @@ export class RateLimit {
 }
 
 /** Who counts as one source: an IPv4 address, or the /64 of an IPv6 address as the system writes it (RFC 5952). */
-function sourceOf(address: string): string {
+export function sourceOf(address: string): string {
   if (!address.includes(':')) return address;
   if (address.startsWith('::ffff:')) return address.slice(7);
   const [head = '', tail] = address.split('::');

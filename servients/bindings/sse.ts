@@ -7,6 +7,7 @@ import type { ServerResponse } from 'node:http';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { LimitError, UnavailableError } from '../../crypto/errors.js';
 import { Serial } from '../../things/serial.js';
+import { sourceOf } from './rate-limit.js';
 
 export interface SseLimits {
   /** What a topic keeps for those who come back. */
@@ -256,7 +257,8 @@ export class SseHub {
 
   #admit(address: string): void {
     if (this.#closed) throw new UnavailableError('stopping', 'this server is about to stop');
-    const ofAddress = [...this.#open.values()].filter((other) => other === address).length;
+    const source = sourceOf(address);
+    const ofAddress = [...this.#open.values()].filter((other) => other === source).length;
     if (this.#open.size >= this.#limits.streams || ofAddress >= this.#limits.streamsPerAddress) {
       throw new LimitError('too-many-streams', 'too many event streams are open');
     }
@@ -279,7 +281,7 @@ export class SseHub {
       connection: 'close',
       'x-accel-buffering': 'no',
     });
-    this.#open.set(response, address);
+    this.#open.set(response, sourceOf(address));
     topic.readers.set(response, sees);
     this.#heartbeat ??= setInterval(() => {
       this.#beat();

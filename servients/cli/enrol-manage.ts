@@ -2,8 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { toString as qrCode } from 'qrcode';
-import { equalBytes, fromBase64Url, toBase64Url, toHex, utf8 } from '../../crypto/bytes.js';
-import { parseCertificate, type Certificate, type LeafCertificate } from '../../crypto/certificate.js';
+import { fromBase64Url, toBase64Url, toHex, utf8 } from '../../crypto/bytes.js';
+import type { LeafCertificate } from '../../crypto/certificate.js';
 import { verifyRequest } from '../../crypto/certificate/request.js';
 import { SetupError } from '../../crypto/errors.js';
 import type { Suite } from '../../crypto/suite.js';
@@ -11,6 +11,7 @@ import type { BackendClient } from '../backend-client.js';
 import { certify, openCa, type CertificateAuthority } from '../ca.js';
 import { backendOf } from '../chain-client.js';
 import { readIdentity, writePrivate } from '../identity-files.js';
+import { approvalOf, isListed, issuedChain, type Chain, type Waiting } from '../lifecycle/approval.js';
 import { invitationFile, invitationText, makeCode, type Invitation } from '../lifecycle/invitation.js';
 import { addEntry } from '../membership/edits.js';
 import type { ReaderKeys } from '../reader-file.js';
@@ -67,46 +68,33 @@ function managerOf(keys: ReaderKeys, folder: string): BackendClient {
   return backendOf({ ...keys, certificate: leaf, certificates, secret }, systemNowS);
 }
 
-interface Waiting {
-  readonly device: string;
-  readonly kind: 'invitation' | 'renewal';
-  readonly state: 'invited' | 'waiting' | 'issued';
-  readonly request?: string;
-  readonly certificates?: readonly string[];
-}
-
 /**
- * Signs for all that wait, or for those that are named, and takes meters into the list: one list for all. Run again, it
- * goes on where it was cut off.
+ * Signs for all meters that wait, or for the devices that are named, and takes meters into the list: one list for all. Run
+ * again, it goes on where it was cut off; whom it has signed for before, it takes into the list where that one is named.
  */
 export async function approve(ids: readonly string[], options: ManageOptions): Promise<void> {
   const { json, dryRun } = options;
   const keys = callerKeys(options);
   const manager = managerOf(keys, options.authority);
-  const waiting = (await enrolments(manager)).filter(
-    ({ device, kind, state }) => kind === 'invitation' && state !== 'invited' && isNamed(device, ids),
-  );
+  const { due, issued } = approvalOf(await enrolments(manager), ids);
   if (dryRun) {
-    for (const { device, state, request } of waiting) {
+    for (const { device, state, request } of [...due, ...issued]) {
       const key = keyOf(keys.suite, request);
       if (json) printJson({ event: 'enrolment', device, state, key });
       else printLine(`${device}  ${state}  ${key}`);
     }
-    if (waiting.length === 0 && !json) printLine('nobody waits');
+    if (due.length + issued.length === 0 && !json) printLine('nobody waits');
     return;
   }
-  const chains: (readonly Certificate[])[] = [];
-  for (const enrolment of waiting) {
-    const chain = await answer(manager, openCa(keys.suite, options.ca), enrolment, options.days);
-    chains.push(chain.map((der) => parseCertificate(keys.suite, der)));
-    if (json) printJson({ event: 'certificate-issued', device: enrolment.device });
-    else if (enrolment.state === 'waiting') printLine(`certificate issued: ${enrolment.device}`);
+  const chains: Chain[] = [];
+  for (const enrolment of due) {
+    chains.push(await answer(manager, keys, openCa(keys.suite, options.ca), enrolment, options.days));
+    const key = keyOf(keys.suite, enrolment.request);
+    if (json) printJson({ event: 'certificate-issued', device: enrolment.device, key });
+    else if (enrolment.state === 'waiting') printLine(`certificate issued: ${enrolment.device} with key ${key}`);
   }
-  await takeIn(chains, options);
+  await takeIn(chains, issued, options);
 }
-
-const isNamed = (device: string, ids: readonly string[]): boolean =>
-  ids.length === 0 || ids.some((id) => device === id || device.split(':').at(-1) === id);
 
 /** That somebody can compare with what the device shows. */
 const keyOf = (suite: Suite, request: string | undefined): string =>
@@ -126,11 +114,13 @@ async function enrolments(manager: BackendClient): Promise<readonly Waiting[]> {
 
 async function answer(
   manager: BackendClient,
+  { suite, root }: ReaderKeys,
   ca: CertificateAuthority,
   { device, kind, request, certificates }: Waiting,
   days: number,
-): Promise<readonly Uint8Array[]> {
-  if (certificates) return certificates.map(fromBase64Url);
+): Promise<Chain> {
+  const check = { suite, root, nowS: systemNowS() };
+  if (certificates) return issuedChain(check, device, certificates.map(fromBase64Url));
   if (request === undefined) throw new SetupError('enrolment-unknown', `${device} has not asked yet`);
   const { role, id, publicKey } = verifyRequest(ca.suite, fromBase64Url(request));
   if (device !== `urn:gridring:${role}:${id}`) {
@@ -142,16 +132,19 @@ async function answer(
   const chain = certify(ca, publicKey, { role, id, days, nowS: systemNowS(), random: randomBytes });
   const path = `enrolments/${encodeURIComponent(device)}/${kind}/certificates`;
   await manager.send('PUT', path, { certificates: chain.map(toBase64Url) });
-  return chain;
+  return issuedChain(check, device, chain);
 }
 
 /** Meters that the list does not name yet; with the others there is nothing to do. */
-async function takeIn(chains: readonly (readonly Certificate[])[], options: ManageOptions): Promise<void> {
-  let fresh = 0;
+async function takeIn(chains: readonly Chain[], issued: readonly Waiting[], options: ManageOptions): Promise<void> {
+  let [fresh, unlisted]: [number, readonly string[]] = [0, []];
   try {
     await signAndPublish(options, ({ list, certificates: known }) => {
-      const leaves = chains.flatMap(([leaf]) => (leaf?.role === 'meter' ? [leaf] : []));
-      const absent = leaves.filter((leaf) => !list.entries.some(({ certHash }) => equalBytes(certHash, leaf.certHash)));
+      unlisted = issued.flatMap(({ device, certificates = [] }) =>
+        isListed(list.entries, certificates[0]) ? [] : [device],
+      );
+      const leaves = chains.flatMap(([leaf]) => (leaf.role === 'meter' ? [leaf] : []));
+      const absent = leaves.filter(({ der }) => !isListed(list.entries, toBase64Url(der)));
       fresh = absent.length;
       if (fresh === 0) throw new SetupError('nothing-changes', 'nobody is to be taken into the list');
       const certificates = chains.flat();
@@ -162,6 +155,12 @@ async function takeIn(chains: readonly (readonly Certificate[])[], options: Mana
     });
   } catch (error) {
     if (fresh > 0 || !(error instanceof SetupError) || error.code !== 'nothing-changes') throw error;
-    if (!options.json) printLine('all who have a certificate are in the list: nothing is to be signed');
+    if (!options.json && unlisted.length === 0) {
+      printLine('all who have a certificate are in the list: nothing is to be signed');
+    }
+  }
+  for (const device of unlisted) {
+    if (options.json) printJson({ event: 'enrolment-unlisted', device });
+    else printLine(`${device} has a certificate and is not in the list: name it to take it in, unless it was removed`);
   }
 }

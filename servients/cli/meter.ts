@@ -38,7 +38,10 @@ export function addMeterVerbs(meter: Command): void {
       ]),
     )
     .addOption(new Option('--invitation <file|text>', 'on the device: make its key, and ask').conflicts('approve'))
-    .option('--approve', 'with the CA’s key: certify all who have asked, or those named, and take them into the list')
+    .option(
+      '--approve',
+      'with the CA’s key: certify all meters that have asked, or the devices named, and take meters into the list',
+    )
     .option('--hours <n>', 'how long an invitation holds', wholeNumber(1, 168), 24)
     .option('--gateway <url>', 'the gateway’s Thing Description, for the device’s configuration')
     .option('--label <file>', 'the label, SVG; label-ID.svg otherwise')

@@ -2,12 +2,16 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type Provider from 'oidc-provider';
 import type { IssuerStore } from '../../things/issuer-store.js';
+import { limitRate } from '../bindings/http-app.js';
 import { publicKeys } from './keys.js';
 import { loginRoutes } from './login-routes.js';
 import type { Logins } from './logins.js';
 import { pageHeaders } from './page-headers.js';
 
 export const issuerPath = '/oidc';
+
+/** Whoever begins a login leaves a row in the database for some minutes, and needs nothing to begin one. */
+const requestsPerMinute = 600;
 
 export interface MountedIssuer {
   readonly store: IssuerStore;
@@ -42,7 +46,8 @@ export function issuerRoutes(app: FastifyInstance, issuer: MountedIssuer): void 
         rest.addContentTypeParser('*', (_request, _payload, done) => {
           done(null);
         });
-        rest.all('/*', { config: { anyMethod: true } }, async (request, reply) => {
+        const onRequest = limitRate(rest, requestsPerMinute);
+        rest.all('/*', { onRequest, config: { anyMethod: true } }, async (request, reply) => {
           const provider = await issuer.provider();
           passOn(provider, issuer.origin(), request, reply);
         });

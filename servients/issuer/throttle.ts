@@ -2,6 +2,8 @@
  * Delays that grow with failed logins: for a user from one address, for all of an address, and for all of a user. Whoever
  * guesses cannot lock a user out: where the user has logged in from lately, only failures from there count.
  */
+import { sourceOf } from '../bindings/rate-limit.js';
+
 interface Failures {
   readonly count: number;
   readonly lastMs: number;
@@ -63,11 +65,14 @@ export class LoginThrottle {
   }
 }
 
-const namesOf = (username: string, address: string) => ({
-  pair: JSON.stringify([username, address]),
-  address: `address ${address}`,
-  user: `user ${username}`,
-});
+/** Nobody's name is longer; what is remembered of those who try names is not to grow with these. */
+const longestName = 64;
+
+/** A host has all addresses of an IPv6 /64: they are one. */
+function namesOf(username: string, address: string) {
+  const [user, source] = [username.slice(0, longestName), sourceOf(address)];
+  return { pair: JSON.stringify([user, source]), address: `address ${source}`, user: `user ${user}` };
+}
 
 function forgetOldest(remembered: Map<string, unknown> | Set<string>): void {
   const oldest = remembered.keys().next();

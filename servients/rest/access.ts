@@ -17,6 +17,7 @@ import type { Principal, Reach } from '../auth/principal.js';
 import type { Scope } from '../auth/roles.js';
 import { ScopeError } from '../auth/scope-error.js';
 import { Sessions, type Credential } from '../auth/sessions.js';
+import { pathOf } from '../bindings/http-app.js';
 import { HttpRefusal } from '../bindings/http-problem.js';
 import { makeTokenVerifier, parseAuthorization, type Authorization, type TokenVerifier } from '../bindings/token.js';
 import { assertShownCertificate } from './client-certificate.js';
@@ -200,7 +201,7 @@ export class Access {
 
   /** RFC 9449 §7: a bound token counts with a proof alone, and each proof once. */
   async #requirePossession(
-    { method, url, headers }: FastifyRequest,
+    request: FastifyRequest,
     { scheme, token }: Authorization,
     { keyThumbprint }: AccessToken,
   ): Promise<void> {
@@ -209,7 +210,8 @@ export class Access {
     }
     if (keyThumbprint === undefined) return;
     const { origins, accounts, nowS } = this.#parts;
-    const addresses = origins().map((origin) => addressOf(new URL(url, origin).href));
+    const { method, headers } = request;
+    const addresses = origins().map((origin) => addressOf(origin + pathOf(request)));
     const given = headers['dpop'];
     const proof = typeof given === 'string' ? given : undefined;
     const { name, expiresS } = await this.#verifyProof(proof, { method, addresses, token, keyThumbprint }, nowS());

@@ -2,6 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { MalformedError } from '../../crypto/errors.js';
 import { jsonType } from '../bindings/media-types.js';
+import { sourceOf } from '../bindings/rate-limit.js';
 import { searchMaxima, type Language } from '../search/messages.js';
 import type { RestContext } from './context.js';
 import { directoryReaders } from './directory-readers.js';
@@ -28,7 +29,7 @@ export function searchRoutes(scope: FastifyInstance, context: RestContext): void
     reply: FastifyReply,
   ): Promise<FastifyReply> => {
     if (text === undefined) throw new MalformedError('query-malformed', 'the parameter query is missing');
-    const caller = context.access.actorOf(request) ?? request.ip;
+    const caller = context.access.actorOf(request) ?? sourceOf(request.ip);
     const { body, graph } = await search.search({ language, query: text, ids: seenBy(request), caller });
     const values = language === 'sparql' ? [jsonType, sparqlResultsType] : [jsonType];
     const type = accepted(request, graph ? [ldType, jsonType] : values);

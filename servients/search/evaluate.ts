@@ -83,7 +83,13 @@ function xPath(): (query: string, tds: readonly unknown[]) => unknown {
       tds,
       null,
       {},
-      { language: fontoxpath.Language.XPATH_3_1_LANGUAGE },
+      {
+        language: fontoxpath.Language.XPATH_3_1_LANGUAGE,
+        // What strangers trace would stand among our own log lines, as they like it.
+        logger: { trace: () => undefined },
+        // Else every query is kept.
+        disableCache: true,
+      },
     );
 }
 

@@ -11,6 +11,7 @@ import { certificateRoles, personRoles, type PersonRole, type Scope } from '../.
 import { makeTokenKey, proofFor, startIssuer, tokenKeyOf, type Issuer, type TokenKey } from '../support/issuer.js';
 import { makeNeighbourhood, nowS, type Principal } from '../support/neighbourhood.js';
 import { readEvents, type EventReader } from './event-reader.js';
+import { exchange } from './http-raw.js';
 import {
   audience,
   expectFits,
@@ -387,6 +388,16 @@ describe('a token that is bound to a key', () => {
       expectProblem(await show(proof), 401, 'proof-invalid');
       expect([what, backend.logged.at(-1)]).toMatchObject([what, { code }]);
     }
+  });
+
+  it('is refused with the proof that another server was shown, also where the request names that one as its target', async () => {
+    const htu = 'http://evil.example/api/v1/groups';
+    const headers = `Host: evil.example\r\nAuthorization: DPoP ${token}\r\nDPoP: ${await prove({ htu })}`;
+    const { port } = new URL(backend.url);
+    expect(await exchange(Number(port), `GET ${htu} HTTP/1.1\r\n${headers}\r\nConnection: close\r\n\r\n`)).toMatch(
+      /^HTTP\/1\.1 401 /,
+    );
+    expect(backend.logged.at(-1)).toMatchObject({ code: 'proof-claims' });
   });
 
   it('of a device is bound to the key of its certificate, which says who the device is', async () => {

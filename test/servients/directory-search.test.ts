@@ -1,8 +1,9 @@
 /** Searches of the directory by people who may be hostile, in threads that run the built program. */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { suiteX25519 } from '../../crypto/suite-node.js';
 import { Directory } from '../../things/directory.js';
 import { openBackendStores, type BackendStores } from '../../servients/stores/backend.js';
+import { makeEvaluator } from '../../servients/search/evaluate.js';
 import { DirectorySearch, searchDefaults } from '../../servients/search/directory-search.js';
 import '../support/processes.js';
 import { makeNeighbourhood, nowS } from '../support/neighbourhood.js';
@@ -82,6 +83,14 @@ describe('XPath', () => {
     expect(await found('xpath', '?*[?title = "Lamp b"]?id')).toEqual(['urn:example:b']);
     expect(await found('xpath', 'array:size(.)')).toEqual([5]);
     expect(await found('xpath', '?*[map:contains(., "ex:room")]')).toMatchObject([{ id: 'urn:example:b' }]);
+  });
+
+  it('writes nothing to the log, whatever it traces', async () => {
+    const written = vi.spyOn(console, 'log').mockImplementation(() => undefined);
+    const { evaluate } = await makeEvaluator('xpath');
+    expect(await evaluate('fn:trace("{""level"":50}", "label")', [])).toMatchObject({ body: '["{\\"level\\":50}"]' });
+    expect(written).not.toHaveBeenCalled();
+    written.mockRestore();
   });
 });
 

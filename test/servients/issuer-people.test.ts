@@ -182,6 +182,11 @@ describe('the login page', () => {
     }
   });
 
+  it('is begun only so often from one address, for each leaves something in the database', async () => {
+    const { headers } = await fetch(`${issuer}/auth?client_id=nobody`);
+    expect(headers.get('ratelimit-policy')).toBe('"requests";q=600;w=60');
+  });
+
   it('wants a proof key for every code (RFC 7636)', async () => {
     const { loginUrl } = await begin({ code_challenge: '', code_challenge_method: '' });
     expect(new URL(loginUrl).searchParams.get('error')).toBe('invalid_request');
@@ -230,6 +235,13 @@ describe('delays after failed logins', () => {
     for (let i = 0; i <= 20; i++) expect(fail(throttle, `user-${String(i)}`, 'a', 0)).toBe(0);
     expect(throttle.begin('anna', 'a', 0)).toBe(1_000);
     expect(throttle.begin('anna', 'b', 0)).toBe(0);
+  });
+
+  it('take all addresses of an IPv6 network for one, which one host may have', () => {
+    const throttle = new LoginThrottle();
+    for (let i = 0; i <= 20; i++) expect(fail(throttle, `user-${String(i)}`, `2001:db8::${i.toString(16)}`, 0)).toBe(0);
+    expect(throttle.begin('anna', '2001:db8::ffff', 0)).toBe(1_000);
+    expect(throttle.begin('anna', '2001:db8:0:1::1', 0)).toBe(0);
   });
 
   it('hold back who tries one name from many addresses, but not its owner at home', () => {
