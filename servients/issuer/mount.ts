@@ -46,8 +46,8 @@ export function issuerRoutes(app: FastifyInstance, issuer: MountedIssuer): void 
         rest.addContentTypeParser('*', (_request, _payload, done) => {
           done(null);
         });
-        const onRequest = limitRate(rest, requestsPerMinute);
-        rest.all('/*', { onRequest, config: { anyMethod: true } }, async (request, reply) => {
+        rest.addHook('onRequest', limitRate(rest, requestsPerMinute));
+        rest.all('/*', { config: { anyMethod: true } }, async (request, reply) => {
           const provider = await issuer.provider();
           passOn(provider, issuer.origin(), request, reply);
         });
