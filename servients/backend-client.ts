@@ -14,9 +14,7 @@ export interface BackendClientOptions {
   readonly suite: Suite;
   readonly trustedRoots: readonly Certificate[];
   readonly url: string;
-  /** Not needed to bring a membership list, or to ask who the backend is. */
-  readonly token?: () => Promise<string>;
-  /** Default: Node's. One that authorizes requests itself needs no `token`. */
+  /** Authorizes the requests. Default: Node's, which is enough to bring a membership list, or to ask who the backend is. */
   readonly fetch?: Fetch;
 }
 
@@ -72,7 +70,6 @@ export class BackendClient {
    */
   async membership(gid: Uint8Array, knownListHash?: Uint8Array): Promise<Uint8Array | undefined> {
     const headers = {
-      ...(await this.#authorization()),
       accept: cborType,
       ...(knownListHash && { 'if-none-match': `W/"${toHex(knownListHash)}"` }),
     };
@@ -111,7 +108,7 @@ export class BackendClient {
     onEvent: () => void,
     signal: AbortSignal,
   ): Promise<void> {
-    const headers = { ...(await this.#authorization()), accept: 'text/event-stream' };
+    const headers = { accept: 'text/event-stream' };
     const { body } = await this.#fetch(`events/${what}`, { headers, signal });
     if (!body) return;
     const text = new TextDecoder();
@@ -122,7 +119,7 @@ export class BackendClient {
 
   /** The proof of an epoch, to be verified. @throws PeerRefusal `epoch-unknown`, UnavailableError */
   async proof(gid: Uint8Array, epoch: number, attempt: number): Promise<Uint8Array> {
-    const headers = { ...(await this.#authorization()), accept: cborType };
+    const headers = { accept: cborType };
     const response = await this.#fetch(`groups/${toHex(gid)}/epochs/${epoch}.${attempt}/proof`, { headers });
     return new Uint8Array(await response.arrayBuffer());
   }
@@ -134,19 +131,19 @@ export class BackendClient {
 
   /** A JSON resource below /api/v1/. @throws PeerRefusal, UnavailableError */
   async get(path: string): Promise<unknown> {
-    const response = await this.#fetch(path, { headers: await this.#authorization() });
+    const response = await this.#fetch(path, {});
     return response.json();
   }
 
   /** Posts nothing but the request itself. @returns JSON. @throws PeerRefusal, UnavailableError */
   async post(path: string): Promise<unknown> {
-    const response = await this.#fetch(path, { method: 'POST', headers: await this.#authorization() });
+    const response = await this.#fetch(path, { method: 'POST' });
     return response.json();
   }
 
   /** Sends JSON. @returns JSON; undefined where there is no answer but that it is done. @throws PeerRefusal, UnavailableError */
   async send(method: 'POST' | 'PUT', path: string, body: object): Promise<unknown> {
-    const headers = { ...(await this.#authorization()), 'content-type': 'application/json' };
+    const headers = { 'content-type': 'application/json' };
     const response = await this.#fetch(path, { method, headers, body: JSON.stringify(body) });
     return response.status === 204 ? undefined : response.json();
   }
@@ -162,17 +159,11 @@ export class BackendClient {
 
   async #post(path: string, message: Uint8Array): Promise<Uint8Array> {
     const headers = {
-      ...(await this.#authorization()),
       'content-type': coseType,
       accept: `${coseType}, application/json`,
     };
     const response = await this.#fetch(path, { method: 'POST', headers, body: message });
     return new Uint8Array(await response.arrayBuffer());
-  }
-
-  async #authorization(): Promise<Record<string, string>> {
-    const token = await this.#options.token?.();
-    return token === undefined ? {} : { authorization: `Bearer ${token}` };
   }
 
   async #fetch(path: string, init: RequestInit): Promise<Response> {

@@ -209,7 +209,11 @@ async function makeContext(
   const commands = new CommandRelay({ suite, nowS, store: commandStore, membershipsOf });
   const roots = caCertificates(trustedRoots);
   const enrolments = new Enrolments({ suite, trustedRoots, store: kept, nowS });
-  const access = new Access({ suite, trustedRoots: roots, audience, backend, accounts, ...callers, nowS });
+  const gatewaysHaveIssuer = options.embeddedIssuer === true;
+  const access = new Access({
+    ...{ suite, trustedRoots: roots, audience, backend, accounts, ...callers, nowS },
+    ...{ gatewaysHaveIssuer, unbound: unboundTokens(options) },
+  });
   return {
     backend,
     commands,
@@ -245,6 +249,13 @@ function endStreamsInTime(access: Access, events: BackendEvents, log: FastifyBas
     asleep();
     clearInterval(timer);
   };
+}
+
+/** A token that is bound to no key counts where nobody else is on its way: certificates have no need of such, others do. */
+function unboundTokens({ listen, publicOrigin, embeddedIssuer }: BackendOptions): AccessParts['unbound'] {
+  const isLocal = isLoopback(listen.address);
+  const isPrivate = isLocal || listen.tls !== undefined || publicOrigin?.startsWith('https:') === true;
+  return { ofCertificates: isLocal && publicOrigin === undefined && embeddedIssuer !== true, ofIssuers: isPrivate };
 }
 
 /** On this machine alone both names mean the same. */

@@ -1,6 +1,6 @@
 /** The chains of meters as a backend shows them, to whoever may see them: fetched page by page, every entry verified. */
 import { equalBytes, fromBase64Url, fromHex, toHex } from '../crypto/bytes.js';
-import { parseCertificate, type CaCertificate, type VerifiedCertificate } from '../crypto/certificate.js';
+import type { VerifiedCertificate } from '../crypto/certificate.js';
 import type { GivenUp } from '../crypto/envelope/audit.js';
 import type { EntryKind } from '../crypto/envelope/chain.js';
 import { verifyEntry, type Entry } from '../crypto/envelope/entry.js';
@@ -8,8 +8,7 @@ import { MalformedError, NotFoundError, VerificationError } from '../crypto/erro
 import { certificateOf, verifyMembership, type Membership } from '../crypto/membership.js';
 import type { Suite } from '../crypto/suite.js';
 import { BackendClient } from './backend-client.js';
-import { makeFetch } from './bindings/tls-fetch.js';
-import { makeTokenSource } from './bindings/token.js';
+import { fetchAs } from './issuer-client.js';
 import type { ReaderKeys } from './reader-file.js';
 
 /** As the backend tells it. */
@@ -36,14 +35,9 @@ const pageSize = 500;
 
 /** The backend of a key file, to which the reader shows who it is. */
 export function backendOf(keys: Omit<ReaderKeys, 'hpkeKey' | 'signer'>, nowS: () => number): BackendClient {
-  const { suite, root, backend, certificate, certificates, secret } = keys;
-  const intermediates = certificates
-    .slice(1)
-    .map((der) => parseCertificate(suite, der))
-    .filter((above): above is CaCertificate => above.role === 'ca');
-  const token = makeTokenSource({ suite, secret, certificate, intermediates }, backend.audience, nowS);
-  const send = makeFetch({ roots: [root.der], identity: { suite, certificates, secret } });
-  return new BackendClient({ suite, trustedRoots: [root], url: backend.url, token, fetch: send });
+  const { suite, root, backend } = keys;
+  const send = fetchAs(keys, backend.audience, [root.der], nowS);
+  return new BackendClient({ suite, trustedRoots: [root], url: backend.url, fetch: send });
 }
 
 export class ChainClient {

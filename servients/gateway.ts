@@ -4,8 +4,6 @@ import { Servient } from '@node-wot/core';
 import { readFileSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { toHex } from '../crypto/bytes.js';
-import type { CaCertificate } from '../crypto/certificate.js';
-import { parseCertificate } from '../crypto/certificate.js';
 import { CertificateCache } from '../crypto/certificate/cache.js';
 import { SetupError } from '../crypto/errors.js';
 import { suiteByName } from '../crypto/suite-node.js';
@@ -20,6 +18,7 @@ import { RefusingHttpClientFactory } from './bindings/http-client.js';
 import { hostOf } from './bindings/host.js';
 import { HttpServer } from './bindings/http-server.js';
 import { makeFetch } from './bindings/tls-fetch.js';
+import { tokenHolder } from './bindings/token.js';
 import type { GatewayConfig } from './config.js';
 import { openDataFolder } from './data-folder.js';
 import { DirectoryClient } from './directory-client.js';
@@ -49,15 +48,11 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
   const suite = suiteByName(config.suite);
   const trustedRoots = readCertificates(suite, config.root, 'root certificate');
   const identity = readIdentity(suite, config);
-  const intermediates = identity.certificates
-    .slice(1)
-    .map((der) => parseCertificate(suite, der))
-    .filter((certificate): certificate is CaCertificate => certificate.role === 'ca');
   const { certificates, secret, leaf: certificate } = identity;
   const { url, audience } = config.backend;
   const send = makeDeviceFetch({
     send: makeFetch({ roots: trustedRoots.map(({ der }) => der), identity: { suite, certificates, secret } }),
-    ...{ url, audience, holder: { suite, secret, certificate, intermediates }, nowS: systemNowS },
+    ...{ url, audience, holder: tokenHolder({ suite, certificate, certificates, secret }), nowS: systemNowS },
   });
   const backend = new BackendClient({ suite, trustedRoots, url, fetch: send });
   const directory = new DirectoryClient({ url, fetch: send });

@@ -6,8 +6,16 @@ import { createHash, randomUUID, type KeyObject } from 'node:crypto';
 import { SignJWT, type JWK } from 'jose';
 import type { Configuration } from 'openid-client';
 import { GridringError, UnavailableError, VerificationError } from '../crypto/errors.js';
-import { certificateChain, identityOf, jwk, makeTokenSource, privateKey, type TokenHolder } from './bindings/token.js';
-import type { Fetch } from './bindings/tls-fetch.js';
+import {
+  certificateChain,
+  identityOf,
+  jwk,
+  makeTokenSource,
+  privateKey,
+  tokenHolder,
+  type TokenHolder,
+} from './bindings/token.js';
+import { makeFetch, type Fetch, type TlsParty } from './bindings/tls-fetch.js';
 
 /** A token that counts only with proofs by its key. */
 export interface BoundToken {
@@ -36,16 +44,16 @@ export async function findIssuer(send: Fetch, url: string): Promise<string | und
   }
 }
 
-/** Sends each request with the token of that moment, and a proof for it. */
+/** Sends each request with the token of that moment, and a proof for it. `nowS` is the clock of the proofs. */
 export const makeBoundFetch =
-  (send: Fetch, token: () => Promise<BoundToken>): Fetch =>
+  (send: Fetch, token: () => Promise<BoundToken>, nowS: () => number): Fetch =>
   async (url, init = {}) => {
     const { accessToken, key, publicJwk, algorithm } = await token();
     const { origin, pathname } = new URL(url);
     const ath = createHash('sha256').update(accessToken).digest('base64url');
     const proof = await new SignJWT({ htm: init.method ?? 'GET', htu: origin + pathname, ath, jti: randomUUID() })
       .setProtectedHeader({ alg: algorithm, typ: 'dpop+jwt', jwk: publicJwk })
-      .setIssuedAt()
+      .setIssuedAt(nowS())
       .sign(key);
     const headers = new Headers(init.headers);
     headers.set('authorization', `DPoP ${accessToken}`);
@@ -62,13 +70,27 @@ export interface DeviceCaller {
   readonly nowS: () => number;
 }
 
+/** Sends requests with tokens that a certificate's key signs itself. Gateways use these only where there is no issuer. */
+function makeOwnFetch({ send, audience, holder, nowS }: Omit<DeviceCaller, 'url'>): Fetch {
+  const token = makeTokenSource(holder, audience, nowS, { bound: true });
+  const bound = boundToKeyOf(holder);
+  return makeBoundFetch(send, async () => ({ ...bound, accessToken: await token() }), nowS);
+}
+
+/** A certificate with its key, and the chain above it: DER, the leaf first. */
+export type CertifiedKey = Parameters<typeof tokenHolder>[0];
+
+/** `makeOwnFetch` to servers under these roots, to which the certificate is shown in the handshake too. */
+export const fetchAs = (key: CertifiedKey, audience: string, roots: TlsParty['roots'], nowS: () => number): Fetch =>
+  makeOwnFetch({ send: makeFetch({ roots, identity: key }), audience, holder: tokenHolder(key), nowS });
+
 /**
  * Sends requests as a device: with tokens of the backend's issuer, asked for with `private_key_jwt` and bound to the key of
  * the certificate; where it has no issuer, with a token that the device signs.
  */
 export function makeDeviceFetch(caller: DeviceCaller): Fetch {
-  const { send, url, audience, holder, nowS } = caller;
-  const ownToken = makeTokenSource(holder, audience, nowS);
+  const { send, url, nowS } = caller;
+  const sendOwn = makeOwnFetch(caller);
   // Undefined until it is looked for; then the tokens of the issuer, where there is one.
   let issued: Promise<(() => Promise<BoundToken>) | undefined> | undefined;
   const lookForIssuer = async () => {
@@ -81,10 +103,7 @@ export function makeDeviceFetch(caller: DeviceCaller): Fetch {
       throw error;
     });
     const tokens = await issued;
-    if (tokens) return makeBoundFetch(send, tokens)(target, init);
-    const headers = new Headers(init.headers);
-    headers.set('authorization', `Bearer ${await ownToken()}`);
-    return send(target, { ...init, headers });
+    return (tokens ? makeBoundFetch(send, tokens, nowS) : sendOwn)(target, init);
   };
   return async (target, init = {}) => {
     const response = await sendAs(target, init);
@@ -95,9 +114,8 @@ export function makeDeviceFetch(caller: DeviceCaller): Fetch {
 }
 
 function makeDeviceTokens({ send, holder, nowS }: DeviceCaller, issuer: string): () => Promise<BoundToken> {
-  const { suite, certificate } = holder;
-  const publicJwk = jwk(suite, certificate.verifier.publicKey);
-  const bound = { key: privateKey(holder), publicJwk, algorithm: suite.id === 1 ? 'EdDSA' : 'ES256' } as const;
+  const { certificate } = holder;
+  const bound = boundToKeyOf(holder);
   let token: Promise<BoundToken> | undefined;
   let untilS = Number.NEGATIVE_INFINITY;
   let askedS = 0;
@@ -138,6 +156,13 @@ function makeDeviceTokens({ send, holder, nowS }: DeviceCaller, issuer: string):
     return token;
   };
 }
+
+/** How proofs are made for tokens that are bound to the key of a certificate. */
+const boundToKeyOf = (holder: TokenHolder): Omit<BoundToken, 'accessToken'> => ({
+  key: privateKey(holder),
+  publicJwk: jwk(holder.suite, holder.certificate.verifier.publicKey),
+  algorithm: holder.suite.id === 1 ? 'EdDSA' : 'ES256',
+});
 
 async function deviceKeys(holder: TokenHolder) {
   const { suite, secret, certificate } = holder;

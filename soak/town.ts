@@ -55,8 +55,7 @@ export class Town {
   async start(): Promise<void> {
     if (this.#plan.network) await this.cast.start('sim');
     await this.cast.start('backend');
-    const token = async (): Promise<string> => '';
-    const client = new BackendClient({ suite: suiteX25519, trustedRoots: [], url: this.deployment.backendUrl, token });
+    const client = new BackendClient({ suite: suiteX25519, trustedRoots: [], url: this.deployment.backendUrl });
     await client.publishMembership(new Uint8Array(readFileSync(this.deployment.membership)));
     await Promise.all([this.cast.start('gateway'), this.cast.start('meter')]);
   }

@@ -6,8 +6,8 @@ import { fileURLToPath } from 'node:url';
 import { parseCertificate } from '../../crypto/certificate.js';
 import { toPem } from '../../crypto/certificate/pem.js';
 import { BackendClient } from '../../servients/backend-client.js';
-import { makeTokenSource } from '../../servients/bindings/token.js';
 import { writeIdentity, writePublic } from '../../servients/identity-files.js';
+import { fetchAs } from '../../servients/issuer-client.js';
 import { nowS, type Deployment } from '../deployment.js';
 
 export const audience = 'bench';
@@ -40,15 +40,12 @@ export function writeBackend({ suite, root, backend }: Deployment, folder: strin
 
 /** Of the gateway, to a backend. */
 export function gatewayClient({ suite, root, gateway }: Deployment, url: string): BackendClient {
-  const [certificate, ...intermediates] = gateway.certificates.map((der) => parseCertificate(suite, der));
+  const { certificates, secret } = gateway;
+  const [certificate] = certificates.map((der) => parseCertificate(suite, der));
   if (certificate?.role !== 'gateway') throw new TypeError('the gateway has no certificate');
-  const holder = { suite, secret: gateway.secret, certificate, intermediates: intermediates.filter(isCa) };
-  const token = makeTokenSource(holder, audience, nowS);
-  return new BackendClient({ suite, trustedRoots: [root], url, token });
+  const send = fetchAs({ suite, secret, certificate, certificates }, audience, [root.der], nowS);
+  return new BackendClient({ suite, trustedRoots: [root], url, fetch: send });
 }
-
-const isCa = <T extends { readonly role: string }>(certificate: T): certificate is T & { readonly role: 'ca' } =>
-  certificate.role === 'ca';
 
 /** Compiled code only: a process has no transpiler. */
 const program = fileURLToPath(new URL('./backend-process.js', import.meta.url));

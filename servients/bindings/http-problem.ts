@@ -57,16 +57,20 @@ function unauthenticated(code: string, scheme: string): HttpAnswer {
       headers: { 'www-authenticate': 'Bearer realm="gridring"' },
     };
   }
-  const expired = code === 'token-expired';
+  const told = toldOfTokens[code];
   return {
-    problem: problemOf(
-      401,
-      expired ? code : 'token-invalid',
-      expired ? 'the token has expired' : 'the token is refused',
-    ),
+    problem: problemOf(401, told ? code : 'token-invalid', told ?? 'the token is refused'),
     headers: { 'www-authenticate': `${scheme} realm="gridring", error="invalid_token"` },
   };
 }
+
+/** What a caller can mend, and nobody learns anything from. */
+const toldOfTokens: Readonly<Record<string, string>> = {
+  'token-expired': 'the token has expired',
+  'token-unbound': 'a token that is bound to a key is required, with a proof for each request (DPoP, RFC 9449)',
+  'token-self-signed':
+    'a gateway needs a token of the issuer, which /.well-known/oauth-protected-resource names: private_key_jwt under its certificate’s key',
+};
 
 /** RFC 9449 §7.1. */
 const proofRefused: HttpAnswer = {

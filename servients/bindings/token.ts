@@ -1,10 +1,19 @@
 /**
  * How a caller with a certificate shows who it is over HTTP: a short-lived JWT (RFC 7519) signed with the certificate's
- * key, the chain in `x5c` (RFC 7515 §4.1.6), sent as a bearer token (RFC 6750). Not here: revocation; whoever lets a
- * caller in looks up its `certHash` in the current membership list at every request.
+ * key, the chain in `x5c` (RFC 7515 §4.1.6), bound to that key (RFC 9449 §6.1) or sent as a bearer token (RFC 6750). Not
+ * here: the proofs of bound ones; revocation, for which whoever lets a caller in looks up its `certHash` in the current
+ * membership list at every request.
  */
 import { createPrivateKey, createPublicKey, hash, randomUUID, type KeyObject } from 'node:crypto';
-import { decodeProtectedHeader, errors, jwtVerify, SignJWT, type JWK, type JWTVerifyOptions } from 'jose';
+import {
+  calculateJwkThumbprint,
+  decodeProtectedHeader,
+  errors,
+  jwtVerify,
+  SignJWT,
+  type JWK,
+  type JWTVerifyOptions,
+} from 'jose';
 import { equalBytes } from '../../crypto/bytes.js';
 import {
   parseCertificate,
@@ -34,11 +43,31 @@ export interface TokenHolder {
   readonly intermediates: readonly CaCertificate[];
 }
 
+/** Whose certificates are DER, the leaf first. */
+export function tokenHolder({
+  suite,
+  certificate,
+  certificates,
+  secret,
+}: Omit<TokenHolder, 'intermediates'> & { readonly certificates: readonly Uint8Array[] }): TokenHolder {
+  const intermediates = certificates
+    .slice(1)
+    .map((der) => parseCertificate(suite, der))
+    .filter((above): above is CaCertificate => above.role === 'ca');
+  return { suite, certificate, secret, intermediates };
+}
+
 /**
- * Gives a token for the audience, the same one until it is about to expire. `now` is in seconds.
+ * Gives a token for the audience, the same one until it is about to expire. `now` is in seconds; `bound`: it counts with
+ * proofs by the certificate's key alone.
  * @throws SetupError `token-key` when the secret is not that of the certificate
  */
-export function makeTokenSource(holder: TokenHolder, audience: string, now: () => number): () => Promise<string> {
+export function makeTokenSource(
+  holder: TokenHolder,
+  audience: string,
+  now: () => number,
+  { bound = false } = {},
+): () => Promise<string> {
   const key = privateKey(holder);
   const usableForS = tokenLifetimeS - renewalS;
   let token: Promise<string> | undefined;
@@ -48,7 +77,7 @@ export function makeTokenSource(holder: TokenHolder, audience: string, now: () =
     // A clock that was set back would otherwise keep a token from the future.
     if (token === undefined || ageS < 0 || ageS >= usableForS) {
       signedAtS = now();
-      token = sign(holder, key, audience, signedAtS);
+      token = sign(holder, key, { aud: audience, nowS: signedAtS, bound });
     }
     return token;
   };
@@ -58,15 +87,19 @@ export function makeTokenSource(holder: TokenHolder, audience: string, now: () =
 export const certificateChain = ({ certificate, intermediates }: TokenHolder): readonly string[] =>
   [certificate, ...intermediates].map(({ der }) => Buffer.from(der).toString('base64'));
 
-function sign(holder: TokenHolder, key: KeyObject, audience: string, nowS: number) {
+async function sign(
+  holder: TokenHolder,
+  key: KeyObject,
+  { aud, nowS, bound }: { readonly aud: string; readonly nowS: number; readonly bound: boolean },
+): Promise<string> {
   const { suite, certificate } = holder;
   const subject = identityOf(certificate);
   const x5c = [...certificateChain(holder)];
-  return new SignJWT()
+  return new SignJWT(bound ? { cnf: { jkt: await keyThumbprintOf(suite, certificate) } } : {})
     .setProtectedHeader({ alg: algorithmOf(suite), typ: 'JWT', x5c })
     .setIssuer(subject)
     .setSubject(subject)
-    .setAudience(audience)
+    .setAudience(aud)
     .setIssuedAt(nowS)
     .setExpirationTime(nowS + tokenLifetimeS)
     .setJti(randomUUID())
@@ -88,6 +121,8 @@ export interface Caller {
   readonly subject: string;
   readonly tokenId: string;
   readonly expiresS: number;
+  /** Of the certificate's key, base64url, where the token is bound to it. */
+  readonly keyThumbprint?: string;
 }
 
 /**
@@ -98,21 +133,36 @@ export interface Caller {
 export async function verifyToken(verifier: TokenVerifier, token: string, nowS: number): Promise<Caller> {
   const certificate = trustedSigner(verifier, token, nowS);
   const subject = identityOf(certificate);
-  const { jti, iat, exp } = await verifiedClaims(token, publicKey(verifier.suite, certificate.verifier.publicKey), {
-    algorithms: [algorithmOf(verifier.suite)],
-    audience: verifier.audience,
-    issuer: subject,
-    subject,
-    requiredClaims: ['exp', 'iat', 'jti'],
-    currentDate: new Date(nowS * 1000),
-    clockTolerance: limits.clockSkewS,
-    maxTokenAge: tokenLifetimeS,
-  });
+  const { jti, iat, exp, cnf } = await verifiedClaims(
+    token,
+    publicKey(verifier.suite, certificate.verifier.publicKey),
+    {
+      algorithms: [algorithmOf(verifier.suite)],
+      audience: verifier.audience,
+      issuer: subject,
+      subject,
+      requiredClaims: ['exp', 'iat', 'jti'],
+      currentDate: new Date(nowS * 1000),
+      clockTolerance: limits.clockSkewS,
+      maxTokenAge: tokenLifetimeS,
+    },
+  );
   if (typeof jti !== 'string' || iat === undefined || exp === undefined || exp - iat > tokenLifetimeS) {
     throw new VerificationError('token-claims', `no token id, or a life of more than ${tokenLifetimeS} s`);
   }
-  return { certificate, subject, tokenId: jti, expiresS: exp };
+  const bound = cnf !== undefined && { keyThumbprint: await confirmedKey(verifier.suite, certificate, cnf) };
+  return { certificate, subject, tokenId: jti, expiresS: exp, ...bound };
 }
+
+async function confirmedKey(suite: Suite, certificate: LeafCertificate, cnf: unknown): Promise<string> {
+  const thumbprint = await keyThumbprintOf(suite, certificate);
+  if (JSON.stringify(cnf) === JSON.stringify({ jkt: thumbprint })) return thumbprint;
+  throw new VerificationError('token-claims', 'bound to another key than that of its certificate');
+}
+
+/** RFC 7638, of the key of a certificate. */
+const keyThumbprintOf = (suite: Suite, { verifier }: LeafCertificate): Promise<string> =>
+  calculateJwkThumbprint(jwk(suite, verifier.publicKey));
 
 /** Verified tokens that are remembered; a caller has one at a time. */
 const rememberedTokens = 1_024;

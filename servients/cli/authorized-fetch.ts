@@ -24,12 +24,16 @@ export function authorizedFetch(url: string): Fetch {
     publicJwk: publicPart(key),
     algorithm: 'ES256',
   } as const;
-  return makeBoundFetch(send, async () => {
-    // Another command may have renewed it meanwhile.
-    const login = readLogin(url);
-    const current = login.expiresS - renewalS > systemNowS() ? login : await renew(url, login, send);
-    return { ...bound, accessToken: current.accessToken };
-  });
+  return makeBoundFetch(
+    send,
+    async () => {
+      // Another command may have renewed it meanwhile.
+      const login = readLogin(url);
+      const current = login.expiresS - renewalS > systemNowS() ? login : await renew(url, login, send);
+      return { ...bound, accessToken: current.accessToken };
+    },
+    systemNowS,
+  );
 }
 
 export const fetchUnder = (roots: readonly string[]): Fetch =>

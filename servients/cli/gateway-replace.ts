@@ -1,13 +1,10 @@
 /** `gridring gateway replace`: another gateway, with another certificate and address, in the place of one that is gone. */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { toHex } from '../../crypto/bytes.js';
-import { parseCertificate, type CaCertificate } from '../../crypto/certificate.js';
+import { parseCertificate } from '../../crypto/certificate.js';
 import { SetupError } from '../../crypto/errors.js';
 import { compareLists, findEntry, type AuthorityList, type Membership } from '../../crypto/membership.js';
 import { BackendClient } from '../backend-client.js';
-import { makeFetch } from '../bindings/tls-fetch.js';
-import { makeTokenSource } from '../bindings/token.js';
 import { readConfig, type GatewayConfig } from '../config.js';
 import { readValue } from '../consume.js';
 import { DirectoryClient } from '../directory-client.js';
@@ -15,10 +12,9 @@ import { readIdentity } from '../identity-files.js';
 import type { NameOf } from '../membership/changes.js';
 import { addEntry, certHashBy, changePolicy, removeEntry } from '../membership/edits.js';
 import type { OpenList } from '../membership/list-file.js';
-import { systemNowS } from '../runtime.js';
 import { withWot } from '../with-wot.js';
 import { namesOf, type Draft } from './membership-drafts.js';
-import { fetchList, openFile, sign } from './membership-sign.js';
+import { authorityFetch, fetchList, openFile, sign } from './membership-sign.js';
 import { printJson, printLine } from './output.js';
 
 export interface ReplaceOptions {
@@ -91,20 +87,9 @@ interface Backend {
 /** That the backend has recorded, or a member has answered; the lost gateway may have agreed on some that nobody recorded. */
 async function highestEpoch(list: OpenList, { url, audience, authority }: Backend): Promise<number> {
   const { suite, trustedRoots, membership } = list;
-  const identity = readIdentity(suite, {
-    certificate: join(authority, 'certificate.pem'),
-    key: join(authority, 'key.pem'),
-  });
-  const { leaf: certificate, secret } = identity;
-  const intermediates = identity.certificates
-    .slice(1)
-    .map((der) => parseCertificate(suite, der))
-    .filter((above): above is CaCertificate => above.role === 'ca');
-  const token = makeTokenSource({ suite, secret, certificate, intermediates }, audience, systemNowS);
   const gid = toHex(membership.list.gid);
-  const { certificates } = identity;
-  const send = makeFetch({ roots: trustedRoots.map(({ der }) => der), identity: { suite, certificates, secret } });
-  const { epochs } = (await new BackendClient({ suite, trustedRoots, url, token, fetch: send }).get(
+  const send = authorityFetch(list, authority, audience);
+  const { epochs } = (await new BackendClient({ suite, trustedRoots, url, fetch: send }).get(
     `groups/${gid}/epochs?limit=1`,
   )) as { readonly epochs: readonly { readonly epoch: number }[] };
   const recorded = Math.max(membership.list.policy.epochFloor ?? 0, epochs[0]?.epoch ?? 0);

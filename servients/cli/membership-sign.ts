@@ -1,7 +1,6 @@
 /** How a membership list gets from the authority's key into its file, and from there to a backend and back. */
 import { basename, join } from 'node:path';
 import { toHex } from '../../crypto/bytes.js';
-import { parseCertificate, type CaCertificate } from '../../crypto/certificate.js';
 import { ConflictError, NotFoundError, SetupError } from '../../crypto/errors.js';
 import {
   compareLists,
@@ -12,9 +11,9 @@ import {
 } from '../../crypto/membership.js';
 import type { Suite } from '../../crypto/suite.js';
 import { BackendClient } from '../backend-client.js';
-import { makeFetch } from '../bindings/tls-fetch.js';
-import { makeTokenSource } from '../bindings/token.js';
+import { makeFetch, type Fetch } from '../bindings/tls-fetch.js';
 import { readIdentity } from '../identity-files.js';
+import { fetchAs } from '../issuer-client.js';
 import { changesBetween, delegationLines, isoTime } from '../membership/changes.js';
 import { openList, readListFile, replaceListFile, signNextList, type OpenList } from '../membership/list-file.js';
 import { writeSigningRequest, type SigningRequest } from '../membership/signing-request.js';
@@ -168,6 +167,18 @@ export async function fetchIntoFile(options: FileOptions & RemoteOptions): Promi
     printLine(`list ${list.version}.${list.revision} written to ${options.file}; the one before is ${basename(kept)}`);
 }
 
+/** Requests to a backend with the certificate of the authority in the folder. */
+export function authorityFetch(
+  { suite, trustedRoots }: Pick<OpenList, 'suite' | 'trustedRoots'>,
+  folder: string,
+  audience: string,
+): Fetch {
+  const files = { certificate: join(folder, 'certificate.pem'), key: join(folder, 'key.pem') };
+  const { leaf: certificate, certificates, secret } = readIdentity(suite, files);
+  const roots = trustedRoots.map(({ der }) => der);
+  return fetchAs({ suite, certificate, certificates, secret }, audience, roots, systemNowS);
+}
+
 /** The newest list of the file's group that the backend has. */
 export async function fetchList(options: FileOptions & RemoteOptions): Promise<OpenList> {
   const { suite, trustedRoots, membership } = openFile(options);
@@ -178,17 +189,8 @@ export async function fetchList(options: FileOptions & RemoteOptions): Promise<O
       'a backend is asked with --url and --audience; its configuration names the audience',
     );
   }
-  const { leaf, certificates, secret } = readIdentity(suite, {
-    certificate: join(options.authority, 'certificate.pem'),
-    key: join(options.authority, 'key.pem'),
-  });
-  const intermediates = certificates
-    .slice(1)
-    .map((der) => parseCertificate(suite, der))
-    .filter((above): above is CaCertificate => above.role === 'ca');
-  const token = makeTokenSource({ suite, secret, certificate: leaf, intermediates }, audience, systemNowS);
-  const send = makeFetch({ roots: trustedRoots.map(({ der }) => der), identity: { suite, certificates, secret } });
-  const backend = new BackendClient({ suite, trustedRoots, url, token, fetch: send });
+  const send = authorityFetch({ suite, trustedRoots }, options.authority, audience);
+  const backend = new BackendClient({ suite, trustedRoots, url, fetch: send });
   const bundle = await backend.membership(membership.list.gid);
   if (!bundle) throw new NotFoundError('group-unknown', 'the backend has no list of that group');
   return openList(bundle, options.root, systemNowS());

@@ -10,7 +10,7 @@ import { VerificationError } from '../../crypto/errors.js';
 import { limits } from '../../crypto/limits.js';
 import type { Backend } from '../../things/backend.js';
 import type { AccountsStore } from '../../things/stores.js';
-import { makeAccessTokenVerifier, type AccessToken, type TrustedIssuer } from '../auth/access-token.js';
+import { makeAccessTokenVerifier, type TrustedIssuer } from '../auth/access-token.js';
 import { LiveStreams } from '../auth/live-streams.js';
 import { addressOf, makeProofVerifier } from '../auth/possession.js';
 import type { Principal, Reach } from '../auth/principal.js';
@@ -64,9 +64,18 @@ export interface AccessParts extends TokenVerifier {
   readonly backend: Backend;
   readonly accounts: AccountsStore;
   readonly issuers: readonly TrustedIssuer[];
+  readonly unbound: UnboundTokens;
+  /** Whether there is an issuer that gives gateways their tokens; those that they sign themselves count for nothing then. */
+  readonly gatewaysHaveIssuer: boolean;
   /** How callers name this server, which proofs are made for: without a slash at the end. */
   readonly origins: () => readonly string[];
   readonly nowS: () => number;
+}
+
+/** Whose tokens count without a proof of possession: whoever reads one on its way can use it. */
+interface UnboundTokens {
+  readonly ofCertificates: boolean;
+  readonly ofIssuers: boolean;
 }
 
 interface Known {
@@ -180,14 +189,14 @@ export class Access {
   async #authenticate(request: FastifyRequest): Promise<Principal> {
     const authorization = authorizationOf(request);
     const credential = await this.#verify(authorization);
+    this.#requireForm(credential);
     const principal = await this.#sessions.principal(credential);
     assertShownCertificate(
       request,
       principal,
       credential.kind === 'issued' ? credential.token.tlsThumbprint : undefined,
     );
-    if (credential.kind === 'issued') await this.#requirePossession(request, authorization, credential.token);
-    else if (authorization.scheme !== 'bearer') throw wrongScheme('the token is bound to no key');
+    await this.#requirePossession(request, authorization, boundTo(credential));
     this.#callers.set(request, { credential, principal });
     return principal;
   }
@@ -199,11 +208,21 @@ export class Access {
       : { kind: 'certificate', caller: await this.#verifyOwn(token, nowS) };
   }
 
+  #requireForm(credential: Credential): void {
+    const { unbound, gatewaysHaveIssuer } = this.#parts;
+    const isOwn = credential.kind === 'certificate';
+    if (isOwn && gatewaysHaveIssuer && credential.caller.certificate.role === 'gateway') {
+      throw new VerificationError('token-self-signed', 'a gateway’s own token, where there is an issuer');
+    }
+    if (boundTo(credential) !== undefined || (isOwn ? unbound.ofCertificates : unbound.ofIssuers)) return;
+    throw new VerificationError('token-unbound', 'a token that is bound to no key');
+  }
+
   /** RFC 9449 §7: a bound token counts with a proof alone, and each proof once. */
   async #requirePossession(
     request: FastifyRequest,
     { scheme, token }: Authorization,
-    { keyThumbprint }: AccessToken,
+    keyThumbprint: string | undefined,
   ): Promise<void> {
     if ((scheme === 'dpop') !== (keyThumbprint !== undefined)) {
       throw wrongScheme(keyThumbprint === undefined ? 'the token is bound to no key' : 'a bound token without a proof');
@@ -220,6 +239,10 @@ export class Access {
     }
   }
 }
+
+/** The thumbprint of the key that the token is bound to. */
+const boundTo = (credential: Credential): string | undefined =>
+  (credential.kind === 'issued' ? credential.token : credential.caller).keyThumbprint;
 
 const wrongScheme = (reason: string): VerificationError => new VerificationError('token-scheme', reason);
 

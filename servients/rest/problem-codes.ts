@@ -73,6 +73,16 @@ export const problemCodes: Readonly<Record<string, ProblemCode>> = {
   ),
   'issuer-unreachable': code(503, 'The keys of the issuer of the token cannot be fetched now.', later),
   'token-expired': code(401, 'The token has expired.', 'Get a new one.'),
+  'token-self-signed': code(
+    401,
+    'A gateway has signed its token itself, and there is an issuer.',
+    'Ask the issuer for one, with private_key_jwt under the key of the certificate.',
+  ),
+  'token-unbound': code(
+    401,
+    'The token is bound to no key, and could be used by whoever reads it on its way.',
+    'Show one that is bound to a key, with a proof of possession for each request (DPoP).',
+  ),
   'token-invalid': code(
     401,
     'The token is refused. Why is not told.',

@@ -10,10 +10,10 @@ import { parseSign1 } from '../../crypto/cose.js';
 import { encodeUpload, parseReading, sealReading } from '../../crypto/envelope/reading.js';
 import { limits } from '../../crypto/limits.js';
 import { parseRecord } from '../../crypto/ring/record.js';
-import { BackendClient } from '../../servients/backend-client.js';
+import type { BackendClient } from '../../servients/backend-client.js';
+import { backendOf } from '../../servients/chain-client.js';
 import { CoapClientFactory } from '../../servients/bindings/coap-client.js';
 import { RefusingHttpClientFactory } from '../../servients/bindings/http-client.js';
-import { makeTokenSource } from '../../servients/bindings/token.js';
 import { invokeMessage } from '../../servients/consume.js';
 import { DirectoryClient } from '../../servients/directory-client.js';
 import { writeIdentity } from '../../servients/identity-files.js';
@@ -56,10 +56,7 @@ beforeAll(async () => {
   const wot = await servient.start();
   const tds = await new DirectoryClient({ url: d.backendUrl }).things();
   things = Object.fromEntries(await Promise.all(tds.map(async (td) => [td.title, await wot.consume(td)] as const)));
-  const { suite, secret, certificate, root } = readReaderFile(d.readers.utility);
-  const signer = { suite, secret, certificate, intermediates: [caOf(d).issuing] };
-  const token = makeTokenSource(signer, 'gridring-demo', systemNowS);
-  backend = new BackendClient({ suite, trustedRoots: [root], url: d.backendUrl, token });
+  backend = backendOf(readReaderFile(d.readers.utility), systemNowS);
 });
 afterAll(async () => {
   await servient.shutdown();

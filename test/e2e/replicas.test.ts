@@ -7,12 +7,12 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { makeDeployment, nowS } from '../../bench/deployment.js';
 import { audience, writeBackend } from '../../bench/ingest/backends.js';
 import { Load } from '../../bench/ingest/load.js';
-import { parseCertificate, type CaCertificate } from '../../crypto/certificate.js';
+import { parseCertificate } from '../../crypto/certificate.js';
 import { encodeUpload } from '../../crypto/envelope/reading.js';
 import { UnavailableError } from '../../crypto/errors.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
 import { BackendClient } from '../../servients/backend-client.js';
-import { makeTokenSource } from '../../servients/bindings/token.js';
+import { fetchAs } from '../../servients/issuer-client.js';
 import { dataOf, readEvents } from '../servients/event-reader.js';
 import { startPostgres } from '../support/postgres.js';
 import { endAll, program, startCommand, type Running } from '../support/processes.js';
@@ -27,10 +27,9 @@ afterAll(async () => {
 
 const deployment = makeDeployment(suiteX25519, 4);
 const { suite, root, gateway } = deployment;
-const [certificate, issuing] = gateway.certificates.map((der) => parseCertificate(suite, der));
+const [certificate] = gateway.certificates.map((der) => parseCertificate(suite, der));
 if (certificate?.role !== 'gateway') throw new Error('the gateway has a certificate');
-const holder = { suite, secret: gateway.secret, certificate, intermediates: [issuing as CaCertificate] };
-const token = makeTokenSource(holder, audience, nowS);
+const send = fetchAs({ suite, ...gateway, certificate }, audience, [root.der], nowS);
 
 interface Replica extends Running {
   readonly client: BackendClient;
@@ -43,13 +42,12 @@ async function startReplica(config: string, database: string): Promise<Replica> 
   const url = String((await running.event('backend-started'))['url']);
   return {
     ...running,
-    client: new BackendClient({ suite, trustedRoots: [root], url, token }),
+    client: new BackendClient({ suite, trustedRoots: [root], url, fetch: send }),
     listen: async (lastEventId) =>
       readEvents(
-        await fetch(`${url}/api/v1/events/memberships`, {
+        await send(`${url}/api/v1/events/memberships`, {
           headers: {
             accept: 'text/event-stream',
-            authorization: `Bearer ${await token()}`,
             ...(lastEventId !== undefined && { 'last-event-id': lastEventId }),
           },
         }),

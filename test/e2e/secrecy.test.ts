@@ -158,8 +158,7 @@ describe('a reader', () => {
       },
       [visitor.certificate, auditor.certificate],
     );
-    const token = async (): Promise<string> => '';
-    const client = new BackendClient({ suite: suiteOf(d), trustedRoots: [], url: d.backendUrl, token });
+    const client = new BackendClient({ suite: suiteOf(d), trustedRoots: [], url: d.backendUrl });
     await client.publishMembership(bundle);
     const read = (file: string) => run('read', '--meter', 'meter-01', '--reader', file, '--last', '5', '--json');
     const [seen, closed] = await Promise.all([read(visitor.file), read(auditor.file)]);

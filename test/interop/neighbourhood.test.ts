@@ -6,13 +6,12 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fromBase64Url, toBase64Url, toHex } from '../../crypto/bytes.js';
 import { parseRecord } from '../../crypto/ring/record.js';
-import { BackendClient } from '../../servients/backend-client.js';
-import { makeTokenSource } from '../../servients/bindings/token.js';
+import { backendOf } from '../../servients/chain-client.js';
 import { readReaderFile } from '../../servients/reader-file.js';
 import { systemNowS } from '../../servients/runtime.js';
 import { validateTd } from '../../td/validate-td.js';
 import { meterOf, rekeyRequest } from '../e2e/messages.js';
-import { caOf, firstMembership } from '../support/cast.js';
+import { firstMembership } from '../support/cast.js';
 import { arrived, deploy, type TestDeployment } from '../support/deployment.js';
 import { endAll, startCommand, type Running } from '../support/processes.js';
 
@@ -36,10 +35,7 @@ afterAll(async () => {
 });
 
 async function firstAnnouncement(): Promise<Uint8Array> {
-  const { suite, secret, certificate, root } = readReaderFile(d.readers.utility);
-  const signer = { suite, secret, certificate, intermediates: [caOf(d).issuing] };
-  const token = makeTokenSource(signer, 'gridring-demo', systemNowS);
-  const backend = new BackendClient({ suite, trustedRoots: [root], url: d.backendUrl, token });
+  const backend = backendOf(readReaderFile(d.readers.utility), systemNowS);
   const record = await backend.get(`groups/${toHex(firstMembership(d).list.gid)}/epochs/1.1/record`);
   return parseRecord(fromBase64Url((record as { readonly message: string }).message))[0];
 }

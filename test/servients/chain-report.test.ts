@@ -71,8 +71,7 @@ function makeChain(): { readonly grants: readonly Uint8Array[]; readonly reading
 const startMiddle = (): Server =>
   createServer((request, response) => {
     void (async () => {
-      const { authorization = '' } = request.headers;
-      const answer = await fetch(`${backend.url}${request.url ?? ''}`, { headers: { authorization } });
+      const answer = await backend.request('GET', request.url ?? '', { as: n.utility });
       const body = (await answer.json()) as { readonly entries?: readonly Item[]; readonly dropped?: unknown };
       const shown = body.entries ? { entries: lie(body.entries) } : body.dropped ? { dropped: givenUp } : body;
       response.writeHead(answer.status, { 'content-type': 'application/json' }).end(JSON.stringify(shown));

@@ -9,8 +9,9 @@ import { makeFetch } from '../../servients/bindings/tls-fetch.js';
 import { initCa, issue, type IssueRequest } from '../../servients/ca.js';
 import { privateKeyToPem } from '../../servients/identity-files.js';
 import { systemNowS } from '../../servients/runtime.js';
-import { makeNeighbourhood, type Principal } from '../support/neighbourhood.js';
-import { issuingOf, startBackend, tokenFor, type TestBackend } from './rest-server.js';
+import { startIssuer } from '../support/issuer.js';
+import { makeNeighbourhood, nowS, type Principal } from '../support/neighbourhood.js';
+import { audience, issuingOf, startBackend, tokenFor, type TestBackend } from './rest-server.js';
 import { makeTemporaryFolder, removeFolder } from './stores/sqlite-places.js';
 
 interface Init extends RequestInit {
@@ -98,25 +99,34 @@ describe.each([suiteX25519, suiteP256])('a backend with TLS, suite $name', (suit
 
 describe('plain HTTP', () => {
   const n = makeNeighbourhood(suiteX25519, 2);
-  it('is refused on an address that others reach, unless somebody insists', async () => {
+  it('is refused on an address that others reach, unless somebody insists; then only bound tokens count', async () => {
     const listen = { address: '0.0.0.0', port: 0 };
     const dataDir = makeTemporaryFolder();
     await expect(startBackend(n, { listen, dataDir })).rejects.toMatchObject({
       code: 'plain-http',
       message: expect.stringContaining('--dangerously-serve-plain-http') as string,
     });
-    await (await startBackend(n, { listen: { ...listen, dangerouslyServePlainHttp: true } })).remove();
     removeFolder(dataDir);
+    const issuer = await startIssuer(audience, () => nowS);
+    const issuers = [{ issuer: issuer.url, rolesClaim: 'roles' }];
+    const insisted = await startBackend(n, { issuers, listen: { ...listen, dangerouslyServePlainHttp: true } });
+    const url = `http://127.0.0.1:${String(insisted.port)}/api/v1/groups`;
+    for (const token of [await tokenFor(n, n.utility), await issuer.token({ sub: 'a', roles: ['VIEWER'] })]) {
+      const response = await fetch(url, { headers: { authorization: `Bearer ${token}` } });
+      expect(await response.json()).toMatchObject({ status: 401, code: 'token-unbound' });
+    }
+    await insisted.remove();
+    await issuer.close();
   });
 });
 
 describe('a certificate that names hosts', () => {
   it.each(['meter', 'gateway', 'reader'] as const)('is not issued to a %s, nor read from one', (role) => {
     const folder = makeTemporaryFolder();
-    const nowS = systemNowS();
-    const ca = initCa(suiteX25519, folder, { name: 'CA', nowS, random: randomBytes });
+    const timeS = systemNowS();
+    const ca = initCa(suiteX25519, folder, { name: 'CA', nowS: timeS, random: randomBytes });
     const servedAs = { dnsNames: ['host.example'], ipAddresses: [] };
-    const request = { id: 'a', nowS, days: 1, random: randomBytes };
+    const request = { id: 'a', nowS: timeS, days: 1, random: randomBytes };
     const refusal = expect.objectContaining({ code: 'certificate-request' }) as object;
     expect(() => issue(ca, { ...request, role, servedAs })).toThrow(refusal);
     const [backend] = issue(ca, { ...request, role: 'backend', servedAs }).chain;
@@ -136,10 +146,10 @@ describe('a certificate that names hosts', () => {
     [`${'a.'.repeat(127)}a`, 'no DNS name'],
   ])('is not issued for %s', (name, why) => {
     const folder = makeTemporaryFolder();
-    const nowS = systemNowS();
-    const ca = initCa(suiteX25519, folder, { name: 'CA', nowS, random: randomBytes });
+    const timeS = systemNowS();
+    const ca = initCa(suiteX25519, folder, { name: 'CA', nowS: timeS, random: randomBytes });
     const servedAs = { dnsNames: [name], ipAddresses: [] };
-    const request = { role: 'backend', id: 'a', nowS, days: 1, random: randomBytes } as const;
+    const request = { role: 'backend', id: 'a', nowS: timeS, days: 1, random: randomBytes } as const;
     expect(() => issue(ca, { ...request, servedAs })).toThrow(why);
     removeFolder(folder);
   });

@@ -8,11 +8,19 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { suiteP256, suiteX25519 } from '../../crypto/suite-node.js';
 import { authorizedFetch } from '../../servients/cli/authorized-fetch.js';
 import { addLogin } from '../../servients/cli/login.js';
-import { makeDeviceFetch } from '../../servients/issuer-client.js';
+import { fetchAs, makeDeviceFetch } from '../../servients/issuer-client.js';
 import { Passwords } from '../../servients/issuer/password.js';
 import { makeNeighbourhood, nowS, type Neighbourhood, type Principal } from '../support/neighbourhood.js';
 import { Browser } from './browser.js';
-import { audience, issuingOf, startBackend, type TestBackend } from './rest-server.js';
+import {
+  audience,
+  expectProblem,
+  issuingOf,
+  startBackend,
+  tokenFor,
+  type Answer,
+  type TestBackend,
+} from './rest-server.js';
 
 beforeAll(() => {
   // oidc-provider and openid-client have no other clock.
@@ -66,6 +74,18 @@ describe.each([suiteX25519, suiteP256])('a device that calls a backend, suite $n
     expect(decodeJwt(String(one?.authorization).slice(5))).toMatchObject({ iss: `${backend.url}/oidc`, aud: audience });
   });
 
+  it('is refused with tokens that it signs itself: a gateway with any, others with those that are bound to no key', async () => {
+    const bearer = async (as: Principal): Promise<Answer> =>
+      backend.call('GET', '/api/v1/groups', { token: await tokenFor(n, as) });
+    expectProblem(await bearer(n.gateway), 401, 'token-self-signed');
+    expectProblem(await bearer(n.utility), 401, 'token-unbound');
+    const bound = async (as: Principal): Promise<number> => {
+      const key = { suite, ...as, certificates: [as.certificate.der, issuingOf(n).der] };
+      return (await fetchAs(key, audience, [], () => nowS)(`${backend.url}/api/v1/groups`)).status;
+    };
+    expect([await bound(n.gateway), await bound(n.utility), await bound(n.authority)]).toEqual([401, 200, 200]);
+  });
+
   it('is refused when somebody else repeats what it has sent', async () => {
     const { send, sent } = callerAs(n, n.gateway, backend.url);
     await send(`${backend.url}/api/v1/groups`);
@@ -79,14 +99,26 @@ describe.each([suiteX25519, suiteP256])('a device that calls a backend, suite $n
 });
 
 describe('a device that calls a backend without an issuer', () => {
-  it('shows a token that it signs itself', async () => {
+  it('shows a token that it signs itself and that is bound to its key, with a proof for each request', async () => {
     const n = makeNeighbourhood(suiteX25519, 2);
     const backend = await startBackend(n);
     await backend.call('POST', '/api/v1/memberships', { body: n.bundle(n.list()) });
     const { send, sent } = callerAs(n, n.gateway, backend.url);
     expect((await send(`${backend.url}/api/v1/groups`)).status).toBe(200);
-    expect(sent[0]).toMatchObject({ proof: null });
-    expect(sent[0]?.authorization).toMatch(/^Bearer /);
+    const { authorization, proof } = sent[0]!;
+    expect(authorization).toMatch(/^DPoP /);
+    const groups = async (headers: Record<string, string>): Promise<unknown> => {
+      const { status, body } = await backend.call('GET', '/api/v1/groups', { headers });
+      return [status, (body as { readonly code: string }).code, backend.logged.at(-1)?.['code']];
+    };
+    const dpop = String(proof);
+    expect(await groups({ authorization: String(authorization), dpop })).toEqual([
+      401,
+      'proof-invalid',
+      'proof-replayed',
+    ]);
+    const taken = String(authorization).replace('DPoP', 'Bearer');
+    expect(await groups({ authorization: taken })).toEqual([401, 'token-invalid', 'token-scheme']);
     await backend.remove();
   });
 });

@@ -3,11 +3,11 @@ import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { toHex } from '../../crypto/bytes.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
 import { makeTokenKey, proofFor, startIssuer } from '../support/issuer.js';
-import { makeNeighbourhood, nowS } from '../support/neighbourhood.js';
+import { makeNeighbourhood, nowS, type Principal } from '../support/neighbourhood.js';
 import { startPostgres } from '../support/postgres.js';
 import { agree } from '../support/ring.js';
 import { dataOf, listen, readEvents } from './event-reader.js';
-import { asJson, audience, expectProblem, startBackend, tokenFor, type TestBackend } from './rest-server.js';
+import { asJson, audience, boundHeaders, expectProblem, startBackend, type TestBackend } from './rest-server.js';
 
 const server = await startPostgres();
 afterAll(() => server?.stop());
@@ -61,22 +61,24 @@ describe.skipIf(server === undefined)('two backends on one database', () => {
     const options = { database, publicOrigin, issuers: [{ issuer: issuer.url }] };
     const [one, two] = await Promise.all([startBackend(n, options), startBackend(n, options)]);
     running.push(one, two);
-    const authority = { authorization: `Bearer ${await tokenFor(n, n.authority)}` };
-    const at = (
+    const at = async (
       backend: TestBackend,
       path: string,
-      headers: Readonly<Record<string, string>>,
+      caller: Readonly<Record<string, string>> | Principal,
       init: RequestInit = {},
-    ) =>
-      fetch(`http://127.0.0.1:${backend.port}/api/v1/${path}`, {
+    ) => {
+      const called = { method: init.method ?? 'GET', url: `${publicOrigin}/api/v1/${path}` };
+      const headers = 'certHash' in caller ? await boundHeaders(n, caller as Principal, called) : caller;
+      return fetch(`http://127.0.0.1:${backend.port}/api/v1/${path}`, {
         ...init,
         headers: { ...headers, ...(init.body !== undefined && { 'content-type': 'application/json' }) },
       });
+    };
     const brought = { method: 'POST', body: JSON.stringify(asJson(n.bundle(n.list()))) };
     expect((await at(one, 'memberships', {}, brought)).status).toBe(200);
     const household = async (subject: string, meter: string) => {
       const body = { issuer: issuer.url, subject, name: subject, roles: ['HOUSEHOLD'], meters: [meter] };
-      const made = await at(one, 'users', authority, { method: 'POST', body: JSON.stringify(body) });
+      const made = await at(one, 'users', n.authority, { method: 'POST', body: JSON.stringify(body) });
       return (await made.json()) as { readonly id: string };
     };
     const { id } = await household('here', n.meters[0]!.certificate.id);
@@ -98,11 +100,10 @@ describe.skipIf(server === undefined)('two backends on one database', () => {
     };
     const [ofIt, ofAnother] = [await follow('here'), await follow('elsewhere')];
     const record = { method: 'POST', body: JSON.stringify(asJson(first!)) };
-    const gateway = { authorization: `Bearer ${await tokenFor(n, n.gateway)}` };
-    expect((await at(one, 'epochs', gateway, record)).status).toBe(200);
+    expect((await at(one, 'epochs', n.gateway, record)).status).toBe(200);
     await ofIt.until(toHex(n.gid));
     const disabled = { method: 'PATCH', body: JSON.stringify({ disabled: true }) };
-    expect((await at(one, `users/${id}`, authority, disabled)).status).toBe(200);
+    expect((await at(one, `users/${id}`, n.authority, disabled)).status).toBe(200);
     await ofIt.rest();
     const bearer = { authorization: `Bearer ${await issuer.token({ sub: 'here' })}` };
     expect((await at(two, 'groups', bearer)).status).toBe(401);

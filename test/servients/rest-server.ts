@@ -12,6 +12,7 @@ import { resolveReference } from '../../td/references.js';
 import type { Identity } from '../../things/parts.js';
 import { runBackend, type BackendOptions, type RunningBackend } from '../../servients/backend.js';
 import { makeTokenSource } from '../../servients/bindings/token.js';
+import { proofFor, tokenKeyOf } from '../support/issuer.js';
 import { nowS, type Neighbourhood, type Principal } from '../support/neighbourhood.js';
 
 export const audience = 'urn:test:backend';
@@ -67,6 +68,19 @@ export const tokenFor = (
     () => at.timeS ?? nowS,
   )();
 
+/** Headers of one request with a token that a certificate signs itself, bound to its key, and the proof for it. */
+export async function boundHeaders(
+  n: Neighbourhood,
+  { secret, signer, certificate }: Principal,
+  { method, url, timeS = nowS }: { readonly method: string; readonly url: string; readonly timeS?: number },
+): Promise<{ readonly authorization: string; readonly dpop: string }> {
+  const holder = { suite: n.suite, secret, certificate, intermediates: [issuingOf(n)] };
+  const token = await makeTokenSource(holder, audience, () => timeS, { bound: true })();
+  const key = await tokenKeyOf(n.suite, { secret, signer });
+  const dpop = await proofFor(key, { method, url: url.replace(/\?.*$/, ''), token, iat: timeS });
+  return { authorization: `DPoP ${token}`, dpop };
+}
+
 export async function startBackend(
   n: Neighbourhood,
   options: Partial<BackendOptions> = {},
@@ -88,12 +102,17 @@ export async function startBackend(
     ...options,
   });
   const request: TestBackend['request'] = async (method, path, { as, token, headers = {}, body } = {}) => {
-    const bearer = token ?? (as && (await tokenFor(n, as, { timeS: state.clockS })));
+    // Where bearer tokens of certificates do not count.
+    const isBound = token === undefined && options.embeddedIssuer === true;
+    const bearer = token ?? (as && !isBound ? await tokenFor(n, as, { timeS: state.clockS }) : undefined);
+    const bound =
+      as && isBound && (await boundHeaders(n, as, { method, url: running.url + path, timeS: state.clockS }));
     const type = body instanceof Uint8Array ? 'application/cose' : 'application/json';
     return fetch(running.url + path, {
       method,
       headers: {
         ...(bearer !== undefined && { authorization: `Bearer ${bearer}` }),
+        ...bound,
         ...(body !== undefined && { 'content-type': type }),
         ...headers,
       },
