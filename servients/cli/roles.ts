@@ -183,21 +183,41 @@ async function runRole(
   overrides: Overrides,
   runtime: Runtime,
 ): Promise<void> {
-  const stopped = stopRequested();
+  const stopping = stopRequested();
+  try {
+    const stop = await startRole(role, configFile, overrides, runtime);
+    stopping.started();
+    await stopping.asked;
+    const ended = await stop();
+    runtime.emit({ event: 'stopped', role, ...ended });
+  } catch (error) {
+    stopping.withdraw();
+    throw error;
+  }
+  // Clients of ours may hold keep-alive sockets for seconds after everything is on disk.
+  process.exit(exitCodes.done);
+}
+
+/** With what every role has around it: its port for operators, and the watch over its certificates. */
+async function startRole(
+  role: keyof Configs,
+  configFile: string | undefined,
+  overrides: Overrides,
+  runtime: Runtime,
+): Promise<Stop> {
   const config = runningConfig(role, configFile, process.env);
   const operations = await openOperations(role, config.operations, runtime);
   const stop = await start(role, configFile, overrides, { ...runtime, ...(operations && { operations }) });
   operations?.readiness.started();
   const certificates = 'meters' in config ? config.meters.map((meter) => meter.certificate) : [config.certificate];
   const endWatch = new CertificateWatch(suiteByName(config.suite), certificates, runtime).start();
-  await stopped;
-  endWatch();
-  await operations?.leave();
-  const ended = await stop();
-  await operations?.close();
-  runtime.emit({ event: 'stopped', role, ...ended });
-  // Clients of ours may hold keep-alive sockets for seconds after everything is on disk.
-  process.exit(exitCodes.done);
+  return async () => {
+    endWatch();
+    await operations?.leave();
+    const ended = await stop();
+    await operations?.close();
+    return ended;
+  };
 }
 
 async function openOperations(

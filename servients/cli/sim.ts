@@ -81,7 +81,6 @@ async function simulate(options: Options): Promise<void> {
   if (udp.length + tcp.length === 0) {
     throw new SetupError('route-missing', 'nothing to stand between: --udp 5683:127.0.0.1:15683, for example');
   }
-  const stopped = stopRequested();
   const emit = eventPrinter(json ?? false, describe);
   const links = await Promise.all([
     ...udp.map((given) => linkOf('udp', given)),
@@ -91,7 +90,9 @@ async function simulate(options: Options): Promise<void> {
   for (const { protocol, listen, target } of simulator.links) emit({ event: 'listening', protocol, listen, target });
   emit({ event: 'sim-started', links: simulator.links.length, seed, ...impairmentOf(options) });
   const timer = setInterval(whenChanged(simulator, emit), countsPeriodMs);
-  await stopped;
+  const stopping = stopRequested();
+  stopping.started();
+  await stopping.asked;
   clearInterval(timer);
   const { counts } = simulator;
   await simulator.close();

@@ -8,7 +8,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readIdentity } from '../../servients/identity-files.js';
 import { suiteOf } from '../support/cast.js';
 import { deploy, type RoleName, type TestDeployment } from '../support/deployment.js';
-import { endAll, freePorts, run, start } from '../support/processes.js';
+import { endAll, freePorts, run, start, type Ended } from '../support/processes.js';
+import { runHere } from '../support/verbs.js';
 
 type Change = Readonly<Record<string, unknown>>;
 
@@ -42,8 +43,11 @@ function variant(role: RoleName, change: Change): string {
   return file;
 }
 
-async function expectError(code: string, message: RegExp, ...args: readonly string[]): Promise<void> {
-  const ended = await run(...args, '--json');
+const expectError = async (code: string, message: RegExp, ...args: readonly string[]): Promise<void> => {
+  expectTold(await runHere(...args, '--json'), code, message);
+};
+
+function expectTold(ended: Ended, code: string, message: RegExp): void {
   const told: unknown = JSON.parse(ended.out.trimEnd().split('\n').at(-1) ?? '');
   expect(told).toEqual({ event: 'error', code, message: expect.stringMatching(message) as string });
   expect(ended.code).toBe(2);
@@ -63,7 +67,7 @@ const demo = (...args: readonly string[]): readonly string[] => [
 
 const naming = (): RegExp => new RegExp(`${String(takenPort)}.*choose another`);
 
-describe.concurrent('a port that is in use is named, with what to do', () => {
+describe('a port that is in use is named, with what to do', () => {
   const address = '127.0.0.1';
 
   it('by a backend', () =>
@@ -77,7 +81,7 @@ describe.concurrent('a port that is in use is named, with what to do', () => {
   );
 });
 
-describe.concurrent('a key or certificate', () => {
+describe('a key or certificate', () => {
   it('that is missing is named', () =>
     expectRoleError(
       'gateway',
@@ -102,7 +106,7 @@ describe.concurrent('a key or certificate', () => {
     expectRoleError('backend', { suite: 'p256' }, 'certificate-unusable', /certificate\.pem: .* is not of suite 2/));
 });
 
-describe.concurrent('a configuration', () => {
+describe('a configuration', () => {
   it('that does not fit its schema is told every field that is wrong', () =>
     expectRoleError(
       'gateway',
@@ -114,7 +118,7 @@ describe.concurrent('a configuration', () => {
     expectRoleError('gateway', { membership: 'nothing.cbor' }, 'file-unreadable', /membership list: .*nothing\.cbor/));
 });
 
-describe.concurrent('a data folder', () => {
+describe('a data folder', () => {
   const whole = { format: 1, role: 'backend', suite: 'x25519', created: '2026-01-01T00:00:00.000Z' };
 
   it.each<[string, object, string, RegExp]>([
@@ -170,6 +174,10 @@ describe('the folder of a demo', () => {
 });
 
 describe('a demo whose port is in use ends what it has started, and says which', () => {
-  it('its own', () => expectError('port-in-use', naming(), ...demo('--port', String(takenPort))));
-  it('that of a later process', () => expectError('port-unusable', naming(), ...demo('--port', String(takenPort - 1))));
+  it.each([
+    ['its own', 'port-in-use', 0],
+    ['that of a later process', 'port-unusable', -1],
+  ])('%s', async (_whose, code, offset) => {
+    expectTold(await run(...demo('--port', String(takenPort + offset), '--json')), code, naming());
+  });
 });

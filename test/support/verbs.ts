@@ -36,8 +36,8 @@ export async function codeOf(attempt: Promise<unknown>): Promise<string> {
 }
 
 /**
- * The whole program with these arguments, as a shell would see it. Not two at once, and nothing that runs until it is told
- * to stop: that lets go of the channel to whoever started this process.
+ * The whole program with these arguments, as a shell would see it. Not two at once, and nothing that starts and then runs
+ * until it is told to stop: that ends the process.
  */
 export async function runHere(...args: readonly string[]): Promise<Ended> {
   let [out, errors] = ['', ''];
