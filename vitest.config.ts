@@ -3,7 +3,10 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
+    projects: [
+      { extends: true, test: { name: 'short', include: ['test/**/*.test.ts'], exclude: ['test/long/**'] } },
+      { extends: true, test: { name: 'long', include: ['test/long/**/*.test.ts'] } },
+    ],
     // Of processes on a busy machine.
     testTimeout: 60_000,
     hookTimeout: 60_000,
