@@ -20,6 +20,7 @@ import { trustIssuer, type IssuerConfig } from './auth/issuers.js';
 import { makeHttpApp, type HttpAppOptions } from './bindings/http-app.js';
 import { hostOf, isLoopback } from './bindings/host.js';
 import { SseHub, sseDefaults } from './bindings/sse.js';
+import { Logins } from './issuer/logins.js';
 import type { Passwords } from './issuer/password.js';
 import { makeEmbeddedIssuer, type EmbeddedIssuer } from './issuer/embedded.js';
 import { operateBackend } from './operations/backend.js';
@@ -149,13 +150,13 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
     operateBackend(options, store, context);
     endStreams = endStreamsInTime(context.access, store.events, options.log);
     const routes = mountRoutes(app, context);
-    issuer = options.embeddedIssuer === true ? embeddedIssuer(options, context, store) : undefined;
+    issuer = context.logins && embeddedIssuer(options, { ...context, logins: context.logins }, store);
     if (issuer) issuers.push({ ...issuer, name: embeddedIssuerName, audience: options.audience });
     issuer?.mount(app);
     const port = await listen(app, options.listen);
     url = options.publicOrigin ?? `${tls ? 'https' : 'http'}://${hostOf(options.listen.address)}:${port}`;
     issuer?.begin(url);
-    const firstCode = await issuer?.logins.firstCode();
+    const firstCode = await context.logins?.firstCode({ actor: backendUrn(context), requestId: null });
     await registerOwnTds(context, url);
     endAudit = await auditRun(context, options);
     endHousekeeping = startHousekeeping({
@@ -185,6 +186,7 @@ async function makeContext(
     idempotency,
     enrolments: kept,
     accounts,
+    issuer,
   }: BackendStores,
   callers: Pick<AccessParts, 'issuers' | 'origins'>,
 ): Promise<Omit<RestContext, 'hub' | 'readiness' | keyof AllTopics>> {
@@ -209,12 +211,13 @@ async function makeContext(
   const commands = new CommandRelay({ suite, nowS, store: commandStore, membershipsOf });
   const roots = caCertificates(trustedRoots);
   const enrolments = new Enrolments({ suite, trustedRoots, store: kept, nowS });
-  const gatewaysHaveIssuer = options.embeddedIssuer === true;
+  const { embeddedIssuer: gatewaysHaveIssuer = false, passwords } = options;
   const access = new Access({
     ...{ suite, trustedRoots: roots, audience, backend, accounts, ...callers, nowS },
     ...{ gatewaysHaveIssuer, unbound: unboundTokens(options) },
   });
   return {
+    ...(gatewaysHaveIssuer && { logins: new Logins({ store: issuer, accounts, audit, nowS, ...(passwords && { passwords }) }) }),
     backend,
     commands,
     commandStore,
@@ -299,13 +302,23 @@ async function auditRun(
 }
 
 const embeddedIssuer = (
-  { suite, trustedRoots, audience, log, passwords }: BackendOptions,
-  { backend, nowS }: Pick<RestContext, 'backend' | 'nowS'>,
+  { suite, trustedRoots, audience, log }: BackendOptions,
+  { backend, audit, logins, nowS }: Pick<RestContext, 'backend' | 'audit' | 'nowS'> & { readonly logins: Logins },
   { issuer: store, accounts }: BackendStores,
 ): EmbeddedIssuer =>
   makeEmbeddedIssuer({
-    ...{ store, accounts, suite, trustedRoots: caCertificates(trustedRoots), backend, audience, nowS, log },
-    ...(passwords && { passwords }),
+    ...{
+      store,
+      accounts,
+      logins,
+      audit,
+      suite,
+      trustedRoots: caCertificates(trustedRoots),
+      backend,
+      audience,
+      nowS,
+      log,
+    },
   });
 
 const caCertificates = (certificates: readonly Certificate[]): readonly CaCertificate[] =>

@@ -1,4 +1,8 @@
-/** What the embedded issuer keeps, and who logs in there. */
+/**
+ * What the embedded issuer keeps, and who logs in there. Entries of the audit log go into the transaction of the change that
+ * they tell of.
+ */
+import type { AuditFacts } from '../crypto/audit/entry.js';
 
 /** A session, code, grant, refresh token or used proof, until it expires. */
 export interface IssuerItem {
@@ -27,7 +31,7 @@ export interface IssuerKey {
 
 export interface IssuerStore {
   /** Creates or replaces; what was consumed stays so. */
-  putItem(item: IssuerItem): Promise<void>;
+  putItem(item: IssuerItem, audit?: readonly AuditFacts[]): Promise<void>;
   /** @returns false, and changes nothing, where there is one that has not expired */
   addItem(item: IssuerItem, nowS: number): Promise<boolean>;
   item(model: string, idHash: Uint8Array): Promise<FoundIssuerItem | undefined>;
@@ -37,9 +41,7 @@ export interface IssuerStore {
   consumeItem(model: string, idHash: Uint8Array, nowS: number): Promise<boolean>;
   deleteItem(model: string, idHash: Uint8Array): Promise<void>;
   /** All that was given out under a grant. */
-  deleteGrant(grantId: string): Promise<void>;
-  /** All that is about a subject: its sessions, grants and tokens. */
-  deleteItemsOf(account: string): Promise<void>;
+  deleteGrant(grantId: string, audit?: readonly AuditFacts[]): Promise<void>;
 
   /** Creates or replaces. */
   putKey(key: IssuerKey): Promise<void>;
@@ -57,16 +59,28 @@ export interface Login {
   readonly createdS: number;
 }
 
+/** A code by which a password can be set once. */
+export interface NewLink {
+  readonly codeHash: Uint8Array;
+  /** Of a login that is there. */
+  readonly subject: string;
+  readonly expiresS: number;
+  /** What ends with it: nothing, the other links of the login, or also its password. */
+  readonly ends: 'nothing' | 'links' | 'password';
+}
+
 export interface LoginStore {
   /** @returns false, and changes nothing, where the user name is taken */
   addLogin(login: Login): Promise<boolean>;
   loginByName(username: string): Promise<Login | undefined>;
+  loginOf(subject: string): Promise<Login | undefined>;
   logins(): Promise<readonly Login[]>;
-  /** Of one that is there. */
-  setPassword(subject: string, password: string | null): Promise<void>;
-  addLink(codeHash: Uint8Array, subject: string, expiresS: number): Promise<void>;
+  addLink(link: NewLink, audit?: readonly AuditFacts[]): Promise<void>;
   /** Whose link it is, unless it has expired. */
   linkedLogin(codeHash: Uint8Array, nowS: number): Promise<Login | undefined>;
-  /** Sets the password and ends all links of the login. @returns false, and changes nothing, where the link is no more */
-  useLink(codeHash: Uint8Array, password: string, nowS: number): Promise<boolean>;
+  /**
+   * Sets the password, and ends all links of the login and whatever the issuer keeps of it.
+   * @returns false, and changes nothing, where the link is no more
+   */
+  useLink(codeHash: Uint8Array, password: string, nowS: number, audit?: readonly AuditFacts[]): Promise<boolean>;
 }

@@ -3,6 +3,7 @@
  * nothing of it. Implementations live in `servients/stores/`. A full disk is an UnavailableError `disk-full`; so is a
  * full budget to an outbox, which leaves room for what a ring and its epochs have to keep.
  */
+import type { Login } from './issuer-store.js';
 import type { AuditEntry, AuditFacts, AuditOutcome, AuditPlace } from '../crypto/audit/entry.js';
 import type { EntryKind } from '../crypto/envelope/chain.js';
 import type { ListOrder } from '../crypto/membership.js';
@@ -521,20 +522,31 @@ export interface Account {
 
 /** Accounts, and what ends sessions. Every change wakes who listens to `BackendEvents.onWake`, in all processes. */
 export interface AccountsStore {
-  /** @throws ConflictError `account-exists` for the issuer's subject, `certificate-enrolled` with another account */
-  createAccount(account: Account): Promise<void>;
   /**
-   * Takes the place of the account of this id and the revision before. @returns false where that has another one
+   * With what it logs in by, where that is given.
+   * @throws ConflictError `account-exists` for the issuer's subject, `certificate-enrolled` with another account,
+   * `username-taken`; nothing is made then
+   */
+  createAccount(
+    account: Account,
+    more?: { readonly login?: Login; readonly audit?: readonly AuditFacts[] },
+  ): Promise<void>;
+  /**
+   * Takes the place of the account of this id and the revision before; `endsSessions`: what the embedded issuer keeps of
+   * it ends with that. @returns false where that has another one, and nothing changes
    * @throws ConflictError `certificate-enrolled`
    */
-  replaceAccount(account: Account): Promise<boolean>;
+  replaceAccount(
+    account: Account,
+    more?: { readonly endsSessions?: boolean; readonly audit?: readonly AuditFacts[] },
+  ): Promise<boolean>;
   account(id: string): Promise<Account | undefined>;
   accountOf(issuer: string, subject: string): Promise<Account | undefined>;
   accountWith(certHash: Uint8Array): Promise<Account | undefined>;
   /** Ascending by id, after `afterId`; at first after ''. */
   accounts(afterId: string, limit: number): Promise<readonly Account[]>;
   /** Refuses a token until it ends by itself. */
-  revokeToken(issuer: string, tokenId: string, expiresS: number): Promise<void>;
+  revokeToken(issuer: string, tokenId: string, expiresS: number, audit?: readonly AuditFacts[]): Promise<void>;
   isRevoked(issuer: string, tokenId: string): Promise<boolean>;
   /** Another number after every change of what stands above. */
   accessRevision(): Promise<number>;

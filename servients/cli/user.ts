@@ -1,11 +1,15 @@
 /** `gridring user`: accounts of people who log in at a backend's own issuer, on the machine and database of the backend. */
 import { randomUUID } from 'node:crypto';
+import { userInfo } from 'node:os';
 import { Option, type Command } from 'commander';
 import { ConflictError, NotFoundError } from '../../crypto/errors.js';
 import type { Account } from '../../things/stores.js';
 import { personRoles } from '../auth/roles.js';
 import { readConfig } from '../config.js';
-import { Logins } from '../issuer/logins.js';
+import { auditFacts } from '../../crypto/audit/entry.js';
+import type { AuditEvent } from '../../things/audit-log.js';
+import { personUrn } from '../auth/sessions.js';
+import { createdEvent, Logins, newPerson, type Doer } from '../issuer/logins.js';
 import { systemNowS } from '../runtime.js';
 import { openBackendStores, type BackendStores } from '../stores/backend.js';
 import { collect } from './options.js';
@@ -88,17 +92,28 @@ async function add(stores: BackendStores, name: string, options: UserOptions): P
   const meters = (options.meter ?? []).map((meter) =>
     meter.startsWith('urn:') ? meter : `urn:gridring:meter:${meter}`,
   );
-  const account: Account = {
-    ...{ id, issuer: 'embedded', subject: id, name, roles, meters, certHashes: [] },
-    ...{ disabled: false, sessionsFromS: 0, revision: 1, createdS: nowS, modifiedS: nowS },
-  };
-  await stores.accounts.createAccount(account);
+  const account = newPerson({ id, name, roles, meters }, nowS);
+  const login = loginsOn(stores).newLogin(id, name);
+  await stores.accounts.createAccount(account, { login, audit: [facts(createdEvent(account, doer()))] });
   await showLink(stores, account, options);
 }
 
+/** Whoever has the machine, by its name there. */
+const doer = (): Doer => ({ actor: `local:${userInfo().username}`, requestId: null });
+const facts = (event: AuditEvent) => auditFacts({ ...event, timeS: systemNowS() });
+
+function loginsOn({ issuer: store, accounts, audit: kept }: BackendStores): Logins {
+  const audit = {
+    facts,
+    append: async (event: AuditEvent): Promise<void> => {
+      await kept.append(facts(event));
+    },
+  };
+  return new Logins({ store, accounts, audit, nowS: systemNowS });
+}
+
 async function showLink(stores: BackendStores, { id, name }: Account, { json }: UserOptions): Promise<void> {
-  const { issuer: store, accounts } = stores;
-  const code = await new Logins({ store, accounts, nowS: systemNowS }).addLink(id, name);
+  const { code } = await loginsOn(stores).addLink(id, doer(), { username: name });
   const path = `/oidc/link/${code}`;
   if (json) printJson({ event: 'link', name, id, path });
   else printLine(`${name} chooses a password once, within a day, at the backend's address with ${path}`);
@@ -108,10 +123,15 @@ function change(name: string, options: UserOptions, changes: Partial<Account>): 
   return withStores(options, async (stores) => {
     const account = await accountNamed(stores, name);
     const changed = { ...account, ...changes, revision: account.revision + 1, modifiedS: systemNowS() };
-    if (!(await stores.accounts.replaceAccount(changed))) {
+    const audit = [
+      facts({
+        ...{ ...doer(), action: 'user.change', subject: personUrn(account), outcome: 'done' },
+        details: { changed: JSON.stringify(changes) },
+      }),
+    ];
+    if (!(await stores.accounts.replaceAccount(changed, { endsSessions: changes.disabled === true, audit }))) {
       throw new ConflictError('account-changed', 'the account was changed meanwhile: try again');
     }
-    if (changes.disabled === true) await stores.issuer.deleteItemsOf(account.id);
     if (options.json)
       printJson({ event: 'account', name, id: account.id, roles: changed.roles, disabled: changed.disabled });
     else printLine(`${name}: ${changed.roles.join(' ')}${changed.disabled ? ', disabled' : ''}`);

@@ -6,22 +6,22 @@ import type { CaCertificate, Role, VerifiedCertificate } from '../../crypto/cert
 import { VerificationError } from '../../crypto/errors.js';
 import type { Suite } from '../../crypto/suite.js';
 import type { Backend } from '../../things/backend.js';
-import type { IssuerStore, LoginStore } from '../../things/issuer-store.js';
+import type { AuditLog } from '../../things/audit-log.js';
+import type { IssuerStore } from '../../things/issuer-store.js';
 import type { Log } from '../../things/parts.js';
 import type { AccountsStore } from '../../things/stores.js';
 import { scopesOfPerson } from '../auth/principal.js';
 import { scopes, type PersonRole } from '../auth/roles.js';
 import { keyLifetimeS, makeKeyLookup, makeSigningKey } from './keys.js';
-import { Logins } from './logins.js';
+import type { Logins } from './logins.js';
 import { issuerPath, issuerRoutes } from './mount.js';
-import type { Passwords } from './password.js';
 import type { IssuerAccount } from './provider.js';
 
 export interface EmbeddedIssuerParts {
-  readonly store: IssuerStore & LoginStore;
+  readonly store: IssuerStore;
   readonly accounts: AccountsStore;
-  /** Default: hashed with the usual cost. */
-  readonly passwords?: Passwords;
+  readonly logins: Logins;
+  readonly audit: AuditLog;
   readonly suite: Suite;
   readonly trustedRoots: readonly CaCertificate[];
   readonly backend: Pick<Backend, 'refresh' | 'requireNotRemoved'>;
@@ -36,7 +36,6 @@ export interface EmbeddedIssuer {
   readonly keys: JWTVerifyGetKey;
   /** `iss` of its tokens; once `begin` has been called. */
   readonly url: () => string;
-  readonly logins: Logins;
   mount(app: FastifyInstance): void;
   /** @param origin of the server as others name it, without a slash at the end */
   begin(origin: string): void;
@@ -47,8 +46,7 @@ export interface EmbeddedIssuer {
 const served: ReadonlySet<Role> = new Set<Role>(['gateway', 'operator', 'reader', 'authority']);
 
 export function makeEmbeddedIssuer(parts: EmbeddedIssuerParts): EmbeddedIssuer {
-  const { store, nowS, log } = parts;
-  const logins = new Logins(parts);
+  const { store, logins, nowS, log } = parts;
   let origin = '';
   let republishing: NodeJS.Timeout | undefined;
   let provider: Promise<Provider> | undefined;
@@ -77,7 +75,6 @@ export function makeEmbeddedIssuer(parts: EmbeddedIssuerParts): EmbeddedIssuer {
   return {
     keys: makeKeyLookup(store, nowS),
     url: () => origin + issuerPath,
-    logins,
     mount: (app) => {
       issuerRoutes(app, {
         ...{ store, nowS, logins, origin: () => origin },

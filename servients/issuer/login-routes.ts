@@ -2,7 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { default as Provider, InteractionResults } from 'oidc-provider';
 import { GridringError, LimitError, UnavailableError } from '../../crypto/errors.js';
-import type { Logins } from './logins.js';
+import type { LoginAttempt, Logins } from './logins.js';
 import { pageHeaders } from './page-headers.js';
 import { consentPage, errorPage, linkPage, linkUsedPage, loginPage } from './pages.js';
 
@@ -58,7 +58,7 @@ export function loginRoutes(scope: FastifyInstance, { logins, provider }: LoginP
     if (prompt !== 'login') return resume({ consent: {} });
     const username = (request.body.get('username') ?? '').trim().toLowerCase();
     try {
-      const accountId = await logins.logIn(username, request.body.get('password') ?? '', request.ip);
+      const accountId = await logins.logIn(username, request.body.get('password') ?? '', attemptOf(request));
       request.log.info({ account: accountId }, 'logged in');
       // Whoever has just typed a password for this client has agreed to it.
       return await resume({ login: { accountId, amr: ['pwd'] }, consent: {} });
@@ -79,7 +79,7 @@ export function loginRoutes(scope: FastifyInstance, { logins, provider }: LoginP
     const [password = '', again] = request.body.getAll('password');
     if (password !== again) return send(reply.code(400), linkPage(username, 'The two are not the same.'));
     try {
-      await logins.useLink(code, password);
+      await logins.useLink(code, password, attemptOf(request));
     } catch (error) {
       if (codeOf(error) !== 'password-unfit') throw error;
       return send(reply.code(400), linkPage(username, (error as Error).message));
@@ -87,6 +87,8 @@ export function loginRoutes(scope: FastifyInstance, { logins, provider }: LoginP
     return send(reply, linkUsedPage(username));
   });
 }
+
+const attemptOf = ({ ip, id }: FastifyRequest): LoginAttempt => ({ address: ip, requestId: id });
 
 /** @throws Error of oidc-provider where the browser has not begun it, or it has ended */
 async function interaction(

@@ -70,10 +70,11 @@ function passOn(provider: Provider, origin: string, request: FastifyRequest, rep
   void provider.callback()(request.raw, reply.raw);
 }
 
-function asIfSentTo(origin: string, { raw }: FastifyRequest): void {
+function asIfSentTo(origin: string, { raw, id }: FastifyRequest): void {
   const { host, protocol } = new URL(origin);
   delete raw.headers['x-forwarded-for'];
   delete raw.headers['x-forwarded-host'];
+  raw.headers['x-request-id'] = id;
   Object.assign(raw.headers, { host, 'x-forwarded-proto': protocol.slice(0, -1) });
   Object.assign(raw, { originalUrl: raw.url, url: raw.url?.slice(issuerPath.length) });
 }

@@ -1,7 +1,8 @@
 /** oidc-provider as it is set up here: short-lived JWTs for the backend's API alone (RFC 9068), each bound to a key (RFC 9449). */
 import Provider, { errors, type Configuration, type KoaContextWithOIDC } from 'oidc-provider';
 import type { AdapterParts } from './adapter.js';
-import { makeAdapter } from './adapter.js';
+import { makeAdapter, requestIdOf } from './adapter.js';
+import { RateLimit } from '../bindings/rate-limit.js';
 import { certificatesClaim } from '../auth/certificates-claim.js';
 import { commandLineClient } from './clients.js';
 import type { SigningKey } from './keys.js';
@@ -51,6 +52,7 @@ export function makeProvider(parts: ProviderParts): Provider {
 
 function configurationOf(parts: ProviderParts): Configuration {
   const { issuer, key, findAccount } = parts;
+  const logDeviceToken = deviceTokenLog(parts);
   return {
     adapter: makeAdapter(parts),
     jwks: { keys: [key.jwk] },
@@ -78,7 +80,9 @@ function configurationOf(parts: ProviderParts): Configuration {
     issueRefreshToken: async (_ctx, client) => client.grantTypeAllowed('refresh_token'),
     rotateRefreshToken: () => true,
     expiresWithSession: () => false,
-    extraTokenClaims: (_ctx, { client }) => {
+    extraTokenClaims: async (_ctx, { client, kind, clientId }) => {
+      // Of a device there is no row that the entry could go with: it is there before the token is.
+      if (kind === 'ClientCredentials') await logDeviceToken(String(clientId));
       const certificates = client?.[certificatesClaim];
       return certificates === undefined ? undefined : { [certificatesClaim]: certificates };
     },
@@ -96,6 +100,20 @@ function configurationOf(parts: ProviderParts): Configuration {
     renderError: (ctx, { error, error_description: description }) => {
       page(ctx, errorPage(description ?? error));
     },
+  };
+}
+
+/** For each device, which asks every few minutes: one that asks all the time does not fill the audit log. */
+const deviceTokenEntries = { perSecond: 0.1, burst: 20, sources: 4_096 };
+
+function deviceTokenLog({ audit }: ProviderParts): (device: string) => Promise<void> {
+  const entries = new RateLimit(deviceTokenEntries);
+  return async (device) => {
+    if (!entries.take(device.replaceAll(':', ' '), Date.now())) return;
+    await audit.append({
+      ...{ actor: device, action: 'token.issue', subject: device, outcome: 'done', requestId: requestIdOf() },
+      details: { by: 'client_credentials' },
+    });
   };
 }
 

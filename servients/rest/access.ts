@@ -5,6 +5,7 @@
 import type { ServerResponse } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { decodeProtectedHeader } from 'jose';
+import type { AuditFacts } from '../../crypto/audit/entry.js';
 import type { VerifiedCertificate } from '../../crypto/certificate.js';
 import { VerificationError } from '../../crypto/errors.js';
 import { limits } from '../../crypto/limits.js';
@@ -167,12 +168,12 @@ export class Access {
     this.#streams.hold(response, this.#knownOf(request));
   }
 
-  /** The token that the request shows counts no more. */
-  async revokeToken(request: FastifyRequest): Promise<void> {
+  /** The token that the request shows counts no more; entries of the audit log go with that. */
+  async revokeToken(request: FastifyRequest, audit: readonly AuditFacts[]): Promise<void> {
     const { credential } = this.#knownOf(request);
     const { issuer, tokenId, expiresS } =
       credential.kind === 'issued' ? credential.token : { issuer: credential.caller.subject, ...credential.caller };
-    await this.#parts.accounts.revokeToken(issuer, tokenId, expiresS + limits.clockSkewS);
+    await this.#parts.accounts.revokeToken(issuer, tokenId, expiresS + limits.clockSkewS, audit);
   }
 
   /** To be called whenever accounts, tokens or lists may have changed. @throws UnavailableError of the database */

@@ -3,24 +3,39 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { toHex } from '../../crypto/bytes.js';
 import type { AuditDetails, AuditFacts } from '../../crypto/audit/entry.js';
 import { GridringError, LimitError, UnavailableError } from '../../crypto/errors.js';
-import type { Membership } from '../../crypto/membership.js';
+import { findEntry, type Membership } from '../../crypto/membership.js';
 import type { PublishAudit } from '../../things/backend.js';
 import type { EpochRow } from '../../things/stores.js';
 import { RateLimit } from '../bindings/rate-limit.js';
+import type { Doer } from '../issuer/logins.js';
 import type { RestContext } from './context.js';
 
 type Trail = Pick<RestContext, 'access' | 'audit'>;
 
-/** Before the answer leaves: what is answered is in the log. @throws UnavailableError */
+/** Who asks for something, as the entries of it say. */
+export const doerOf = ({ access }: Pick<Trail, 'access'>, request: FastifyRequest): Doer => ({
+  actor: access.actorOf(request) ?? 'anonymous',
+  requestId: request.id,
+});
+
+/** For a store's method that appends it together with the change. */
+export const doneFacts = (
+  trail: Trail,
+  request: FastifyRequest,
+  action: string,
+  subject: string,
+  details: AuditDetails = {},
+): AuditFacts => trail.audit.facts({ ...doerOf(trail, request), action, subject, outcome: 'done', details });
+
+/** Of what changes nothing. Before the answer leaves: what is answered is in the log. @throws UnavailableError */
 export async function auditDone(
-  { access, audit }: Trail,
+  trail: Trail,
   request: FastifyRequest,
   action: string,
   subject: string,
   details: AuditDetails = {},
 ): Promise<void> {
-  const actor = access.actorOf(request) ?? 'anonymous';
-  await audit.append({ actor, action, subject, outcome: 'done', requestId: request.id, details });
+  await trail.audit.append({ ...doerOf(trail, request), action, subject, outcome: 'done', details });
 }
 
 /** Whoever brings a list, it is the authority that made it; who that was is in the list's signature. */
@@ -35,11 +50,37 @@ export const publishFacts =
     const removed = before === undefined ? [] : removedFrom(before, membership);
     return [
       audit.facts({ ...common, action: 'membership.publish', subject: gid, details }),
+      ...replacements(before, membership).map(({ subject, replaced, by }) =>
+        audit.facts({ ...common, action: 'gateway.replace', subject, details: { gid, version, replaced, by } }),
+      ),
       ...removed.map((subject) =>
         audit.facts({ ...common, action: 'membership.revoke', subject, details: { gid, version } }),
       ),
     ];
   };
+
+/** A list in which one that coordinates stands in the place of another: `gridring gateway replace` makes such. */
+function replacements(before: Membership | undefined, after: Membership) {
+  if (before === undefined) return [];
+  const [old, now] = [coordinators(before), coordinators(after)];
+  const gone = [...old.keys()].filter((certHash) => !now.has(certHash));
+  const come = [...now.keys()].filter((certHash) => !old.has(certHash));
+  return gone.flatMap((replaced, i) => {
+    const by = come[i];
+    return by === undefined ? [] : [{ subject: old.get(replaced) ?? replaced, replaced, by }];
+  });
+}
+
+/** By certHash in hex: the URN where the certificate is known. */
+const coordinators = ({ list, certificates }: Membership): ReadonlyMap<string, string> =>
+  new Map(
+    list.entries.flatMap(({ certHash }, i) => {
+      if (!findEntry(list, certHash, 'coordinator')) return [];
+      const certificate = certificates[i];
+      const name = toHex(certHash);
+      return [[name, certificate ? `urn:gridring:${certificate.role}:${certificate.id}` : name]];
+    }),
+  );
 
 /** Whom the one list names and the other does not; by URN where the certificate is known. */
 function removedFrom(before: Membership, after: Membership): readonly string[] {

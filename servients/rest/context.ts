@@ -12,6 +12,7 @@ import type { AccountsStore, BackendStore } from '../../things/stores.js';
 import type { DirectorySearch } from '../search/directory-search.js';
 import type { SseHub } from '../bindings/sse.js';
 import type { Readiness } from '../operations/readiness.js';
+import type { Logins } from '../issuer/logins.js';
 import type { Access } from './access.js';
 import type { AllTopics } from './event-topics.js';
 
@@ -25,6 +26,8 @@ export interface RestContext extends AllTopics {
   readonly enrolments: Enrolments;
   readonly accounts: AccountsStore;
   readonly access: Access;
+  /** Of the embedded issuer, where there is one. */
+  readonly logins?: Logins;
   /** Whether reading the directory needs no token. */
   readonly directoryIsOpen: boolean;
   readonly audit: AuditLog;

@@ -117,6 +117,7 @@ export const problemCodes: Readonly<Record<string, ProblemCode>> = {
   'td-unknown': code(404, 'No Thing of that id.', 'The list of Things has those that are there.'),
 
   // People.
+  'username-taken': code(409, 'The user name is that of another account.', 'Choose another one.'),
   'account-changed': code(409, 'The account was changed meanwhile.', 'Read it again, then decide.'),
   'account-own': code(409, 'Nobody changes the rights of its own account.', 'Ask somebody else who manages accounts.'),
   'account-unknown': code(404, 'No account of that id.', 'The list of accounts has those that are there.'),

@@ -4,7 +4,7 @@ import { toHex } from '../../crypto/bytes.js';
 import type { Principal } from '../auth/principal.js';
 import { certificateRoles, personRoles, scopes, type Scope } from '../auth/roles.js';
 import { accountJson } from './account-json.js';
-import { auditDone } from './audit-trail.js';
+import { doneFacts } from './audit-trail.js';
 import type { RestContext } from './context.js';
 import { isoTime } from './epoch-json.js';
 import { json, noContent, operation } from './operation.js';
@@ -46,8 +46,9 @@ export function roleRoutes(scope: FastifyInstance, context: RestContext): void {
     gives: { 204: noContent('It has ended') },
   });
   scope.delete('/me/session', { onRequest, schema: ofSession }, async (request, reply) => {
-    await access.revokeToken(request);
-    await auditDone(context, request, 'session.end', access.principalOf(request).subject);
+    await access.revokeToken(request, [
+      doneFacts(context, request, 'session.end', access.principalOf(request).subject),
+    ]);
     return reply.code(204).send();
   });
 }

@@ -6,7 +6,8 @@ import type { Account } from '../../things/stores.js';
 import { embeddedIssuerName } from '../auth/access-token.js';
 import { personUrn } from '../auth/sessions.js';
 import { accountJson } from './account-json.js';
-import { auditDone } from './audit-trail.js';
+import { createdEvent } from '../issuer/logins.js';
+import { doerOf, doneFacts } from './audit-trail.js';
 import { assertIfMatch } from './conditional.js';
 import type { RestContext } from './context.js';
 import { creations } from './idempotency.js';
@@ -80,15 +81,16 @@ function manageUsers(scope: FastifyInstance, context: RestContext): void {
     action: string,
     changed: (account: Account) => Partial<Account>,
     details: Readonly<Record<string, string>> = {},
+    endsSessions = false,
   ): Promise<Account> => {
     const account = await accounts.account(request.params.id);
     if (!account) throw unknownAccount();
     assertIfMatch(request, etagOf(account), false);
     const next = { ...account, ...changed(account), revision: account.revision + 1, modifiedS: nowS() };
-    if (!(await accounts.replaceAccount(next))) {
+    const audit = [doneFacts(context, request, action, personUrn(account), details)];
+    if (!(await accounts.replaceAccount(next, { endsSessions, audit }))) {
       throw new ConflictError('account-changed', 'the account was changed meanwhile: read it again');
     }
-    await auditDone(context, request, action, personUrn(account), details);
     return next;
   };
   /** Two people at least decide what anybody may. */
@@ -113,8 +115,10 @@ function manageUsers(scope: FastifyInstance, context: RestContext): void {
   scope.post<{ Body: NewAccount }>('/users', create, async (request, reply) => {
     const account = newAccount(creation.newId(request), request.body, nowS());
     // There already where a process was killed before it could answer.
-    if (!(await accounts.account(account.id))) await accounts.createAccount(account);
-    await auditDone(context, request, 'user.create', personUrn(account), rightsOf(account));
+    if (!(await accounts.account(account.id))) {
+      const audit = [context.audit.facts(createdEvent(account, doerOf(context, request)))];
+      await accounts.createAccount(account, { audit });
+    }
     reply.code(201).header('location', `/api/v1/users/${account.id}`);
     return sendAccount(reply, account);
   });
@@ -141,6 +145,7 @@ function manageUsers(scope: FastifyInstance, context: RestContext): void {
         'user.change',
         () => ({ ...changes, ...(rest.disabled === true && sessionsEnd(nowS())) }),
         { changed: JSON.stringify(changes) },
+        rest.disabled === true,
       );
       return sendAccount(reply, account);
     },
@@ -155,7 +160,7 @@ function manageUsers(scope: FastifyInstance, context: RestContext): void {
     refuses: [409, 412],
   });
   scope.delete<OfAccount>('/users/:id/sessions', { onRequest, schema: ofSessions }, async (request, reply) => {
-    await change(request, 'user.end-sessions', () => sessionsEnd(nowS()));
+    await change(request, 'user.end-sessions', () => sessionsEnd(nowS()), {}, true);
     return reply.code(204).send();
   });
 
@@ -232,11 +237,6 @@ function newAccount(id: string, { issuer, subject, name, roles, meters = [] }: N
 
 /** Also those that are issued in this very second: none of them can be told from those before. */
 const sessionsEnd = (nowS: number): Pick<Account, 'sessionsFromS'> => ({ sessionsFromS: nowS + 1 });
-
-const rightsOf = ({ roles, meters }: Account): Readonly<Record<string, string>> => ({
-  roles: roles.join(' '),
-  ...(meters.length > 0 && { meters: meters.join(' ') }),
-});
 
 const meterUrn = (name: string): string => (name.startsWith('urn:') ? name : `urn:gridring:meter:${name}`);
 

@@ -21,5 +21,7 @@ export const accountOfRow = ({ roles, meters, disabled, certHashes, ...rest }: A
 
 export const accountExists = (): ConflictError =>
   new ConflictError('account-exists', 'there is an account of that subject of the issuer');
+export const usernameTaken = (username: string): ConflictError =>
+  new ConflictError('username-taken', `the user name ${username} is another account's`);
 export const certificateEnrolled = (): ConflictError =>
   new ConflictError('certificate-enrolled', 'the certificate is enrolled with another account');

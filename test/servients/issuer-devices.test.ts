@@ -56,6 +56,9 @@ describe.each([suiteX25519, suiteP256])('a device at the issuer, suite $name', (
     const config = await discover(n.gateway);
     const { access_token: token, token_type: type, expires_in: life } = await grant(config, { scope: 'gateway' });
     expect([type, life]).toEqual(['dpop', 300]);
+    const { body: audited } = await backend.call('GET', '/api/v1/audit?last=1', { as: n.operator });
+    const actor = 'urn:gridring:gateway:gw-1';
+    expect(audited).toMatchObject({ entries: [{ actor, action: 'token.issue', subject: actor }] });
     const keys = createLocalJWKSet((await (await fetch(`${issuer}/jwks`)).json()) as never);
     const { payload, protectedHeader } = await jwtVerify(token, keys, { issuer, audience, typ: 'at+jwt' });
     expect(protectedHeader.alg).toBe('ES256');

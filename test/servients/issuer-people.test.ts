@@ -11,6 +11,21 @@ import { startBackend, type TestBackend } from './rest-server.js';
 
 const n = makeNeighbourhood(suiteX25519, 2);
 const password = 'correct horse battery';
+/** Of the audit log, from when a test began. */
+async function auditTail(): Promise<() => Promise<readonly Record<string, unknown>[]>> {
+  const read = async (query: string) =>
+    ((await backend.call('GET', `/api/v1/audit?${query}`, { as: n.operator })).body as { entries: object[] })
+      .entries as Record<string, unknown>[];
+  const from = (await read('last=1'))[0]?.['sequence'];
+  return async () =>
+    (await read(`after=${String(from)}`)).map(({ actor, action, outcome, details }) => ({
+      actor,
+      action,
+      outcome,
+      details,
+    }));
+}
+
 const redirectUri = 'http://127.0.0.1:54321/callback';
 let backend: TestBackend;
 let issuer: string;
@@ -211,6 +226,48 @@ describe('the login page', () => {
     expect([response.status, /role="alert">(.*?)</.exec(await response.text())?.[1]]).toEqual(answers[0]);
     // Others are not kept out.
     expect((await logIn(begun)).at.startsWith(redirectUri)).toBe(true);
+  });
+});
+
+describe('the audit log', () => {
+  const person = expect.stringMatching(/^urn:gridring:person:/) as string;
+
+  it('tells of logins, of tokens that were given out, renewed and revoked, and of guesses at a name that is known', async () => {
+    const tail = await auditTail();
+    const begun = await begin();
+    await logIn(begun, 'admin', 'a guess');
+    await logIn(begun, 'nobody-at-all', 'a guess');
+    const { at } = await logIn(begun);
+    const keys = await oidc.randomDPoPKeyPair('ES256');
+    const DPoP = oidc.getDPoPHandle(config, keys);
+    const first = await tokensFor(begun, at, keys);
+    const next = await oidc.refreshTokenGrant(config, String(first.refresh_token), undefined, { DPoP });
+    await oidc.tokenRevocation(config, String(next.refresh_token));
+    const client = 'gridring-cli';
+    const address = '127.0.0.1';
+    expect(await tail()).toEqual([
+      {
+        actor: 'anonymous',
+        action: 'login.password',
+        outcome: 'refused',
+        details: { address, reason: 'password-wrong' },
+      },
+      { actor: person, action: 'login.password', outcome: 'done', details: { address } },
+      { actor: person, action: 'token.issue', outcome: 'done', details: { client, by: 'authorization_code' } },
+      { actor: person, action: 'token.issue', outcome: 'done', details: { client, by: 'refresh_token' } },
+      { actor: person, action: 'token.revoke', outcome: 'done', details: { client, by: 'revocation' } },
+    ]);
+  });
+
+  it('tells how the first administrator came to a password', async () => {
+    const { body } = await backend.call('GET', '/api/v1/audit?limit=4', { as: n.operator });
+    const actor = 'urn:gridring:backend:backend-1';
+    expect((body as { entries: unknown }).entries).toMatchObject([
+      { actor, action: 'user.create', subject: person, details: { roles: 'SECADM RBACMNT' } },
+      { actor, action: 'login-link.make', subject: person },
+      { actor, action: 'backend.start' },
+      { actor: person, action: 'login-link.use', subject: person },
+    ]);
   });
 });
 

@@ -85,6 +85,26 @@ it('does not let a flood of refusals fill the log', async () => {
   expect((await entriesFor('last=1')).at(-1)!.sequence - before).toBeLessThan(25);
 });
 
+it('tells of a gateway that another one replaces, and of exports', async () => {
+  const from = (await entriesFor('last=1')).at(-1)!.sequence;
+  const successor = n.certify('gateway', 'gw-2');
+  const list = { ...n.listUnder(successor, 3), version: 3 };
+  expect((await backend.call('POST', '/api/v1/memberships', { body: n.bundle(list, [successor]) })).status).toBe(200);
+  const exports = ['readings.ndjson', 'readings.csv', 'epochs.ndjson', 'epochs.csv'];
+  for (const name of exports) await backend.request('GET', `/api/v1/exports/${name}`, { as: n.authority });
+  const [gone, come] = [n.gateway, successor].map(({ certHash }) => toHex(certHash));
+  const actor = 'urn:gridring:authority:community';
+  expect(await entriesFor(`after=${from}`)).toMatchObject([
+    { action: 'membership.publish' },
+    { action: 'gateway.replace', subject: 'urn:gridring:gateway:gw-1', details: { replaced: gone, by: come } },
+    { action: 'membership.revoke', subject: 'urn:gridring:gateway:gw-1' },
+    { actor, action: 'export.readings', subject: 'all' },
+    { actor, action: 'export.readings' },
+    { actor, action: 'export.epochs' },
+    { actor, action: 'export.epochs' },
+  ]);
+});
+
 it('is nobody’s but who may audit', async () => {
   for (const as of [n.utility, n.household, n.gateway, n.meters[1]!]) {
     for (const path of ['audit', 'audit/checkpoints']) {

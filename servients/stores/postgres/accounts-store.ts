@@ -1,7 +1,10 @@
+import type { AuditFacts } from '../../../crypto/audit/entry.js';
 import type { Account, AccountsStore } from '../../../things/stores.js';
-import { accountExists, accountOfRow, certificateEnrolled, type AccountRow } from '../account-row.js';
+import { accountExists, accountOfRow, certificateEnrolled, usernameTaken, type AccountRow } from '../account-row.js';
+import { appendAudit } from './audit.js';
 import { onlyRow, type Database, type Session } from './database.js';
 import { wakeAll } from './events.js';
+import { endSessions, insertLogin } from './issuer-store.js';
 
 const columns = `id, issuer, subject, name, roles, meters, disabled, sessions_from_s AS "sessionsFromS", revision,
   created_s AS "createdS", modified_s AS "modifiedS",
@@ -14,9 +17,12 @@ export class PostgresAccountsStore implements AccountsStore {
     this.#database = database;
   }
 
-  async createAccount(account: Account): Promise<void> {
+  async createAccount(
+    account: Account,
+    { login, audit }: Parameters<AccountsStore['createAccount']>[1] = {},
+  ): Promise<void> {
     const { id, issuer, subject, createdS } = account;
-    await this.#change(async (session) => {
+    await this.#change(audit, async (session) => {
       const created = await session.run(
         `INSERT INTO account
            (name, roles, meters, disabled, sessions_from_s, revision, modified_s, id, issuer, subject, created_s)
@@ -25,11 +31,16 @@ export class PostgresAccountsStore implements AccountsStore {
       );
       if (created === 0) throw accountExists();
       await enrolCertificates(session, account);
+      if (login && !(await insertLogin(session, login))) throw usernameTaken(login.username);
+      return true;
     });
   }
 
-  replaceAccount(account: Account): Promise<boolean> {
-    return this.#change(async (session) => {
+  replaceAccount(
+    account: Account,
+    { endsSessions = false, audit }: Parameters<AccountsStore['replaceAccount']>[1] = {},
+  ): Promise<boolean> {
+    return this.#change(audit, async (session) => {
       const replaced = await session.run(
         `UPDATE account
          SET name = $1, roles = $2, meters = $3, disabled = $4, sessions_from_s = $5, revision = $6, modified_s = $7
@@ -39,6 +50,7 @@ export class PostgresAccountsStore implements AccountsStore {
       if (replaced === 0) return false;
       await session.run('DELETE FROM account_certificate WHERE account = $1', [account.id]);
       await enrolCertificates(session, account);
+      if (endsSessions) await endSessions(session, account.id);
       return true;
     });
   }
@@ -63,14 +75,15 @@ export class PostgresAccountsStore implements AccountsStore {
     return rows.map(accountOfRow);
   }
 
-  async revokeToken(issuer: string, tokenId: string, expiresS: number): Promise<void> {
-    await this.#change((session) =>
-      session.run(
+  async revokeToken(issuer: string, tokenId: string, expiresS: number, audit?: readonly AuditFacts[]): Promise<void> {
+    await this.#change(audit, async (session) => {
+      await session.run(
         `INSERT INTO revoked_token AS known (issuer, token_id, expires_s) VALUES ($1, $2, $3)
          ON CONFLICT (issuer, token_id) DO UPDATE SET expires_s = greatest(known.expires_s, excluded.expires_s)`,
         [issuer, tokenId, expiresS],
-      ),
-    );
+      );
+      return true;
+    });
   }
 
   async isRevoked(issuer: string, tokenId: string): Promise<boolean> {
@@ -106,12 +119,14 @@ export class PostgresAccountsStore implements AccountsStore {
     return row && accountOfRow(row);
   }
 
-  #change<Result>(work: (session: Session) => Promise<Result>): Promise<Result> {
+  /** @param work says whether there was a change: only then it is told of */
+  #change(audit: readonly AuditFacts[] = [], work: (session: Session) => Promise<boolean>): Promise<boolean> {
     return this.#database.transaction(async (session) => {
-      const done = await work(session);
+      if (!(await work(session))) return false;
       await session.run('UPDATE access_state SET revision = revision + 1');
       await wakeAll(session);
-      return done;
+      for (const facts of audit) await appendAudit(session, facts);
+      return true;
     });
   }
 }

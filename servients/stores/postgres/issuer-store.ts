@@ -1,3 +1,4 @@
+import type { AuditFacts } from '../../../crypto/audit/entry.js';
 import type {
   FoundIssuerItem,
   IssuerItem,
@@ -5,7 +6,9 @@ import type {
   IssuerStore,
   Login,
   LoginStore,
+  NewLink,
 } from '../../../things/issuer-store.js';
+import { appendAudit } from './audit.js';
 import type { Database, Session } from './database.js';
 
 const insertItem = `INSERT INTO issuer_item (model, id_hash, payload, grant_id, uid, user_code, account, expires_s)
@@ -22,8 +25,8 @@ export class PostgresIssuerStore implements IssuerStore, LoginStore {
     this.#database = database;
   }
 
-  async putItem(item: IssuerItem): Promise<void> {
-    await this.#database.run(insertItem, columnsOf(item));
+  putItem(item: IssuerItem, audit: readonly AuditFacts[] = []): Promise<void> {
+    return this.#logged(audit, (session) => session.run(insertItem, columnsOf(item)));
   }
 
   async addItem(item: IssuerItem, nowS: number): Promise<boolean> {
@@ -52,12 +55,8 @@ export class PostgresIssuerStore implements IssuerStore, LoginStore {
     await this.#database.run('DELETE FROM issuer_item WHERE model = $1 AND id_hash = $2', [model, idHash]);
   }
 
-  async deleteGrant(grantId: string): Promise<void> {
-    await this.#database.run('DELETE FROM issuer_item WHERE grant_id = $1', [grantId]);
-  }
-
-  async deleteItemsOf(account: string): Promise<void> {
-    await this.#database.run('DELETE FROM issuer_item WHERE account = $1', [account]);
+  deleteGrant(grantId: string, audit: readonly AuditFacts[] = []): Promise<void> {
+    return this.#logged(audit, (session) => session.run('DELETE FROM issuer_item WHERE grant_id = $1', [grantId]));
   }
 
   async putKey({ kid, jwk, expiresS }: IssuerKey): Promise<void> {
@@ -85,32 +84,33 @@ export class PostgresIssuerStore implements IssuerStore, LoginStore {
     });
   }
 
-  async addLogin({ subject, username, password, createdS }: Login): Promise<boolean> {
-    const added = await this.#database.run(
-      'INSERT INTO login (subject, username, password, created_s) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING',
-      [subject, username, password, createdS],
-    );
-    return added > 0;
+  addLogin(login: Login): Promise<boolean> {
+    return insertLogin(this.#database, login);
   }
 
   loginByName(username: string): Promise<Login | undefined> {
     return this.#first(`${login} WHERE username = $1`, [username]);
   }
 
+  loginOf(subject: string): Promise<Login | undefined> {
+    return this.#first(`${login} WHERE subject = $1`, [subject]);
+  }
+
   logins(): Promise<readonly Login[]> {
     return this.#database.rows(`${login} ORDER BY username`);
   }
 
-  async setPassword(subject: string, password: string | null): Promise<void> {
-    await setPassword(this.#database, subject, password);
-  }
-
-  async addLink(codeHash: Uint8Array, subject: string, expiresS: number): Promise<void> {
-    await this.#database.run('INSERT INTO login_link (code_hash, subject, expires_s) VALUES ($1, $2, $3)', [
-      codeHash,
-      subject,
-      expiresS,
-    ]);
+  addLink({ codeHash, subject, expiresS, ends }: NewLink, audit: readonly AuditFacts[] = []): Promise<void> {
+    return this.#database.transaction(async (session) => {
+      if (ends !== 'nothing') await endLinks(session, subject);
+      if (ends === 'password') await setPassword(session, subject, null);
+      await session.run('INSERT INTO login_link (code_hash, subject, expires_s) VALUES ($1, $2, $3)', [
+        codeHash,
+        subject,
+        expiresS,
+      ]);
+      for (const facts of audit) await appendAudit(session, facts);
+    });
   }
 
   linkedLogin(codeHash: Uint8Array, nowS: number): Promise<Login | undefined> {
@@ -120,7 +120,7 @@ export class PostgresIssuerStore implements IssuerStore, LoginStore {
     );
   }
 
-  useLink(codeHash: Uint8Array, password: string, nowS: number): Promise<boolean> {
+  useLink(codeHash: Uint8Array, password: string, nowS: number, audit: readonly AuditFacts[] = []): Promise<boolean> {
     return this.#database.transaction(async (session) => {
       // Whoever deletes it has used it: of two at once, one.
       const [link] = await session.rows<{ readonly subject: string }>(
@@ -129,8 +129,21 @@ export class PostgresIssuerStore implements IssuerStore, LoginStore {
       );
       if (!link) return false;
       await setPassword(session, link.subject, password);
-      await session.run('DELETE FROM login_link WHERE subject = $1', [link.subject]);
+      await endLinks(session, link.subject);
+      await endSessions(session, link.subject);
+      for (const facts of audit) await appendAudit(session, facts);
       return true;
+    });
+  }
+
+  async #logged(audit: readonly AuditFacts[], work: (session: Session) => Promise<unknown>): Promise<void> {
+    if (audit.length === 0) {
+      await work(this.#database);
+      return;
+    }
+    await this.#database.transaction(async (session) => {
+      await work(session);
+      for (const facts of audit) await appendAudit(session, facts);
     });
   }
 
@@ -139,6 +152,23 @@ export class PostgresIssuerStore implements IssuerStore, LoginStore {
     return row;
   }
 }
+
+/** @returns whether it was added: the user name was free */
+export const insertLogin = async (
+  session: Session,
+  { subject, username, password, createdS }: Login,
+): Promise<boolean> =>
+  (await session.run(
+    'INSERT INTO login (subject, username, password, created_s) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING',
+    [subject, username, password, createdS],
+  )) > 0;
+
+/** Ends sessions, grants and refresh tokens of a subject. */
+export const endSessions = (session: Session, subject: string): Promise<number> =>
+  session.run('DELETE FROM issuer_item WHERE account = $1', [subject]);
+
+const endLinks = (session: Session, subject: string): Promise<number> =>
+  session.run('DELETE FROM login_link WHERE subject = $1', [subject]);
 
 const setPassword = (session: Session, subject: string, password: string | null): Promise<number> =>
   session.run('UPDATE login SET password = $2 WHERE subject = $1', [subject, password]);

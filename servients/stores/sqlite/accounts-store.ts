@@ -1,7 +1,10 @@
+import type { AuditFacts } from '../../../crypto/audit/entry.js';
 import type { Account, AccountsStore } from '../../../things/stores.js';
-import { accountExists, accountOfRow, certificateEnrolled, type AccountRow } from '../account-row.js';
+import { accountExists, accountOfRow, certificateEnrolled, usernameTaken, type AccountRow } from '../account-row.js';
+import type { SqliteAudit } from './audit.js';
 import { onlyRow, type Database, type Statement } from './database.js';
 import type { SqliteEvents } from './events.js';
+import { endSessionsStatement, insertLogin } from './issuer-store.js';
 
 const columns = `id, issuer, subject, name, roles, meters, disabled, sessions_from_s AS sessionsFromS, revision,
   created_s AS createdS, modified_s AS modifiedS,
@@ -21,12 +24,15 @@ type Changeable = [
 export class SqliteAccountsStore implements AccountsStore {
   readonly #database: Database;
   readonly #events: SqliteEvents;
+  readonly #audit: SqliteAudit;
   readonly #create: Statement<[...Changeable, id: string, issuer: string, subject: string, createdS: number]>;
   readonly #replace: Statement<[...Changeable, id: string, before: number]>;
   readonly #account: Statement<[id: string], AccountRow>;
   readonly #accountOf: Statement<[issuer: string, subject: string], AccountRow>;
   readonly #accountWith: Statement<[certHash: Uint8Array], AccountRow>;
   readonly #accounts: Statement<[afterId: string, limit: number], AccountRow>;
+  readonly #addLogin: ReturnType<typeof insertLogin>;
+  readonly #endSessions: ReturnType<typeof endSessionsStatement>;
   readonly #forgetCertificates: Statement<[account: string]>;
   readonly #enrol: Statement<[certHash: Uint8Array, account: string]>;
   readonly #revoke: Statement<[issuer: string, tokenId: string, expiresS: number]>;
@@ -36,9 +42,12 @@ export class SqliteAccountsStore implements AccountsStore {
   readonly #takeProof: Statement<[proof: Uint8Array, expiresS: number]>;
   readonly #purges: readonly Statement<[nowS: number]>[];
 
-  constructor(database: Database, events: SqliteEvents) {
+  constructor(database: Database, events: SqliteEvents, audit: SqliteAudit) {
     this.#database = database;
     this.#events = events;
+    this.#audit = audit;
+    this.#addLogin = insertLogin(database);
+    this.#endSessions = endSessionsStatement(database);
     this.#create = database.prepare(
       `INSERT INTO account (name, roles, meters, disabled, sessions_from_s, revision, modified_s, id, issuer, subject, created_s)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (issuer, subject) DO NOTHING`,
@@ -72,21 +81,30 @@ export class SqliteAccountsStore implements AccountsStore {
     );
   }
 
-  async createAccount(account: Account): Promise<void> {
-    this.#change(() => {
+  async createAccount(
+    account: Account,
+    { login, audit }: Parameters<AccountsStore['createAccount']>[1] = {},
+  ): Promise<void> {
+    this.#change(audit, () => {
       const { id, issuer, subject, createdS } = account;
       const { changes } = this.#create.run(...changeable(account), id, issuer, subject, createdS);
       if (changes === 0) throw accountExists();
       this.#enrolCertificates(account);
+      if (login && !this.#addLogin(login)) throw usernameTaken(login.username);
+      return true;
     });
   }
 
-  async replaceAccount(account: Account): Promise<boolean> {
-    return this.#change(() => {
+  async replaceAccount(
+    account: Account,
+    { endsSessions = false, audit }: Parameters<AccountsStore['replaceAccount']>[1] = {},
+  ): Promise<boolean> {
+    return this.#change(audit, () => {
       const { changes } = this.#replace.run(...changeable(account), account.id, account.revision - 1);
       if (changes === 0) return false;
       this.#forgetCertificates.run(account.id);
       this.#enrolCertificates(account);
+      if (endsSessions) this.#endSessions.run(account.id);
       return true;
     });
   }
@@ -107,8 +125,8 @@ export class SqliteAccountsStore implements AccountsStore {
     return this.#database.read(() => this.#accounts.all(afterId, limit)).map(accountOfRow);
   }
 
-  async revokeToken(issuer: string, tokenId: string, expiresS: number): Promise<void> {
-    this.#change(() => this.#revoke.run(issuer, tokenId, expiresS));
+  async revokeToken(issuer: string, tokenId: string, expiresS: number, audit?: readonly AuditFacts[]): Promise<void> {
+    this.#change(audit, () => this.#revoke.run(issuer, tokenId, expiresS).changes > 0);
   }
 
   async isRevoked(issuer: string, tokenId: string): Promise<boolean> {
@@ -140,14 +158,16 @@ export class SqliteAccountsStore implements AccountsStore {
     }
   }
 
-  #change<Result>(work: () => Result): Result {
-    const result = this.#database.transaction(() => {
-      const done = work();
+  /** @param work says whether there was a change: only then it is told of */
+  #change(audit: readonly AuditFacts[] = [], work: () => boolean): boolean {
+    const isChanged = this.#database.transaction(() => {
+      if (!work()) return false;
       this.#changed.run();
-      return done;
+      for (const facts of audit) this.#audit.appendWithin(facts);
+      return true;
     });
     this.#events.wake();
-    return result;
+    return isChanged;
   }
 }
 

@@ -53,10 +53,10 @@ export const openBackendStore = (path: string, options: StoreOptions = {}): Open
         events.wake();
       }),
       directory: new SqliteDirectoryStore(database, events),
-      accounts: new SqliteAccountsStore(database, events),
+      accounts: new SqliteAccountsStore(database, events, audit),
       events,
       idempotency: new SqliteIdempotencyStore(database),
-      issuer: new SqliteIssuerStore(database),
+      issuer: new SqliteIssuerStore(database, audit),
       enrolments: new SqliteEnrolmentStore(database),
       endpoints: new SqliteEndpointStore(database, events),
       close: () => {

@@ -1,3 +1,4 @@
+import type { AuditFacts } from '../../../crypto/audit/entry.js';
 import type {
   FoundIssuerItem,
   IssuerItem,
@@ -5,7 +6,9 @@ import type {
   IssuerStore,
   Login,
   LoginStore,
+  NewLink,
 } from '../../../things/issuer-store.js';
+import type { SqliteAudit } from './audit.js';
 import type { Database, Statement } from './database.js';
 
 type ItemColumns = [
@@ -27,8 +30,21 @@ const insertItem = `INSERT INTO issuer_item (model, id_hash, payload, grant_id, 
 const found = 'SELECT payload, consumed_s AS consumedS FROM issuer_item WHERE model = ?';
 const login = 'SELECT login.subject AS subject, username, password, created_s AS createdS FROM login';
 
+/** Within a transaction of the caller. @returns whether it was added: the user name was free */
+export function insertLogin(database: Database): (login: Login) => boolean {
+  const insert = database.prepare<[string, string, string | null, number]>(
+    'INSERT INTO login (subject, username, password, created_s) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING',
+  );
+  return ({ subject, username, password, createdS }) => insert.run(subject, username, password, createdS).changes > 0;
+}
+
+/** Ends sessions, grants and refresh tokens of a subject. */
+export const endSessionsStatement = (database: Database): Statement<[subject: string]> =>
+  database.prepare('DELETE FROM issuer_item WHERE account = ?');
+
 export class SqliteIssuerStore implements IssuerStore, LoginStore {
   readonly #database: Database;
+  readonly #audit: SqliteAudit;
   readonly #putItem: Statement<ItemColumns>;
   readonly #addItem: Statement<[...ItemColumns, nowS: number]>;
   readonly #item: Statement<Key, FoundIssuerItem>;
@@ -37,20 +53,22 @@ export class SqliteIssuerStore implements IssuerStore, LoginStore {
   readonly #consume: Statement<[nowS: number, ...Key]>;
   readonly #deleteItem: Statement<Key>;
   readonly #deleteGrant: Statement<[grantId: string]>;
-  readonly #deleteItemsOf: Statement<[account: string]>;
+  readonly #endSessions: Statement<[subject: string]>;
   readonly #putKey: Statement<[kid: string, jwk: string, expiresS: number]>;
   readonly #keys: Statement<[nowS: number], IssuerKey>;
   readonly #purges: readonly Statement<[nowS: number]>[];
-  readonly #addLogin: Statement<[subject: string, username: string, password: string | null, createdS: number]>;
+  readonly #addLogin: (login: Login) => boolean;
   readonly #loginByName: Statement<[username: string], Login>;
+  readonly #loginOf: Statement<[subject: string], Login>;
   readonly #logins: Statement<[], Login>;
   readonly #setPassword: Statement<[password: string | null, subject: string]>;
   readonly #addLink: Statement<[codeHash: Uint8Array, subject: string, expiresS: number]>;
   readonly #linkedLogin: Statement<[codeHash: Uint8Array, nowS: number], Login>;
   readonly #endLinks: Statement<[subject: string]>;
 
-  constructor(database: Database) {
+  constructor(database: Database, audit: SqliteAudit) {
     this.#database = database;
+    this.#audit = audit;
     this.#putItem = database.prepare(insertItem);
     this.#addItem = database.prepare(`${insertItem}, consumed_s = NULL WHERE issuer_item.expires_s <= ?`);
     this.#item = database.prepare(`${found} AND id_hash = ?`);
@@ -61,7 +79,7 @@ export class SqliteIssuerStore implements IssuerStore, LoginStore {
     );
     this.#deleteItem = database.prepare('DELETE FROM issuer_item WHERE model = ? AND id_hash = ?');
     this.#deleteGrant = database.prepare('DELETE FROM issuer_item WHERE grant_id = ?');
-    this.#deleteItemsOf = database.prepare('DELETE FROM issuer_item WHERE account = ?');
+    this.#endSessions = endSessionsStatement(database);
     this.#putKey = database.prepare(
       `INSERT INTO issuer_key (kid, jwk, expires_s) VALUES (?, ?, ?)
        ON CONFLICT (kid) DO UPDATE SET expires_s = excluded.expires_s`,
@@ -72,10 +90,9 @@ export class SqliteIssuerStore implements IssuerStore, LoginStore {
     this.#purges = ['issuer_item', 'issuer_key', 'login_link'].map((table) =>
       database.prepare(`DELETE FROM ${table} WHERE expires_s <= ?`),
     );
-    this.#addLogin = database.prepare(
-      'INSERT INTO login (subject, username, password, created_s) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING',
-    );
+    this.#addLogin = insertLogin(database);
     this.#loginByName = database.prepare(`${login} WHERE username = ?`);
+    this.#loginOf = database.prepare(`${login} WHERE subject = ?`);
     this.#logins = database.prepare(`${login} ORDER BY username`);
     this.#setPassword = database.prepare('UPDATE login SET password = ? WHERE subject = ?');
     this.#addLink = database.prepare('INSERT INTO login_link (code_hash, subject, expires_s) VALUES (?, ?, ?)');
@@ -85,8 +102,8 @@ export class SqliteIssuerStore implements IssuerStore, LoginStore {
     this.#endLinks = database.prepare('DELETE FROM login_link WHERE subject = ?');
   }
 
-  async putItem(item: IssuerItem): Promise<void> {
-    this.#database.read(() => this.#putItem.run(...columnsOf(item)));
+  async putItem(item: IssuerItem, audit: readonly AuditFacts[] = []): Promise<void> {
+    this.#logged(audit, () => this.#putItem.run(...columnsOf(item)));
   }
 
   async addItem(item: IssuerItem, nowS: number): Promise<boolean> {
@@ -113,12 +130,8 @@ export class SqliteIssuerStore implements IssuerStore, LoginStore {
     this.#database.read(() => this.#deleteItem.run(...key));
   }
 
-  async deleteGrant(grantId: string): Promise<void> {
-    this.#database.read(() => this.#deleteGrant.run(grantId));
-  }
-
-  async deleteItemsOf(account: string): Promise<void> {
-    this.#database.read(() => this.#deleteItemsOf.run(account));
+  async deleteGrant(grantId: string, audit: readonly AuditFacts[] = []): Promise<void> {
+    this.#logged(audit, () => this.#deleteGrant.run(grantId));
   }
 
   async putKey({ kid, jwk, expiresS }: IssuerKey): Promise<void> {
@@ -135,38 +148,60 @@ export class SqliteIssuerStore implements IssuerStore, LoginStore {
     );
   }
 
-  async addLogin({ subject, username, password, createdS }: Login): Promise<boolean> {
-    return this.#database.read(() => this.#addLogin.run(subject, username, password, createdS)).changes > 0;
+  async addLogin(login: Login): Promise<boolean> {
+    return this.#database.read(() => this.#addLogin(login));
   }
 
   async loginByName(username: string): Promise<Login | undefined> {
     return this.#database.read(() => this.#loginByName.get(username));
   }
 
+  async loginOf(subject: string): Promise<Login | undefined> {
+    return this.#database.read(() => this.#loginOf.get(subject));
+  }
+
   async logins(): Promise<readonly Login[]> {
     return this.#database.read(() => this.#logins.all());
   }
 
-  async setPassword(subject: string, password: string | null): Promise<void> {
-    this.#database.read(() => this.#setPassword.run(password, subject));
-  }
-
-  async addLink(codeHash: Uint8Array, subject: string, expiresS: number): Promise<void> {
-    this.#database.read(() => this.#addLink.run(codeHash, subject, expiresS));
+  async addLink({ codeHash, subject, expiresS, ends }: NewLink, audit: readonly AuditFacts[] = []): Promise<void> {
+    this.#logged(audit, () => {
+      if (ends !== 'nothing') this.#endLinks.run(subject);
+      if (ends === 'password') this.#setPassword.run(null, subject);
+      this.#addLink.run(codeHash, subject, expiresS);
+    });
   }
 
   async linkedLogin(codeHash: Uint8Array, nowS: number): Promise<Login | undefined> {
     return this.#database.read(() => this.#linkedLogin.get(codeHash, nowS));
   }
 
-  async useLink(codeHash: Uint8Array, password: string, nowS: number): Promise<boolean> {
+  async useLink(
+    codeHash: Uint8Array,
+    password: string,
+    nowS: number,
+    audit: readonly AuditFacts[] = [],
+  ): Promise<boolean> {
     return this.#database.transaction(() => {
       const linked = this.#linkedLogin.get(codeHash, nowS);
       if (!linked) return false;
       this.#setPassword.run(password, linked.subject);
       this.#endLinks.run(linked.subject);
+      this.#endSessions.run(linked.subject);
+      this.#append(audit);
       return true;
     });
+  }
+
+  #logged(audit: readonly AuditFacts[], work: () => void): void {
+    this.#database.transaction(() => {
+      work();
+      this.#append(audit);
+    });
+  }
+
+  #append(audit: readonly AuditFacts[]): void {
+    for (const facts of audit) this.#audit.appendWithin(facts);
   }
 }
 

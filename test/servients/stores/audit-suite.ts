@@ -2,13 +2,17 @@ import { describe, expect, it } from 'vitest';
 import { auditFacts, type AuditEntry, type AuditFacts } from '../../../crypto/audit/entry.js';
 import { AuditVerifier } from '../../../crypto/audit/verify.js';
 import { suiteX25519 } from '../../../crypto/suite-node.js';
-import type { AuditStore, BackendStore } from '../../../things/stores.js';
+import type { IssuerStore, LoginStore } from '../../../things/issuer-store.js';
+import type { AccountsStore, AuditStore, BackendStore } from '../../../things/stores.js';
+import { account } from './accounts-suite.js';
 import { placesOf, type StoreFactory } from './factory.js';
 import { bytes, nowS } from './samples.js';
 
 export interface StoreWithAudit {
   readonly backend: BackendStore;
   readonly audit: AuditStore;
+  readonly accounts: AccountsStore;
+  readonly issuer: IssuerStore & LoginStore;
 }
 
 const facts = (subject: string, some: Partial<AuditFacts> = {}): AuditFacts =>
@@ -70,6 +74,32 @@ export function describeAudit(name: string, factory: StoreFactory<StoreWithAudit
       const older = { ...row, th2: bytes(32) };
       await expect(backend.saveEpoch(older, endorsed, [facts('conflict')])).rejects.toThrow();
       expect(await subjects(audit.entries(0, 9))).toEqual(['list', 'epoch']);
+    });
+
+    it('together with what becomes of accounts, logins and tokens, and with nothing that was refused', async () => {
+      const { accounts, issuer, audit } = await places.store();
+      const login = { subject: 'a', username: 'anna', password: null, createdS: nowS };
+      await accounts.createAccount(account('a'), { login, audit: [facts('made')] });
+      const taken = accounts.createAccount(account('b'), {
+        login: { ...login, subject: 'b' },
+        audit: [facts('taken')],
+      });
+      await expect(taken).rejects.toMatchObject({ code: 'username-taken' });
+      expect(await accounts.account('b')).toBeUndefined();
+      const changed = account('a', { revision: 2, disabled: true });
+      for (const subject of ['changed', 'again']) await accounts.replaceAccount(changed, { audit: [facts(subject)] });
+      await accounts.revokeToken('issuer', 'token', nowS, [facts('revoked')]);
+      const codeHash = bytes(32);
+      await issuer.addLink({ codeHash, subject: 'a', expiresS: nowS + 60, ends: 'links' }, [facts('link')]);
+      for (const subject of ['used', 'again']) await issuer.useLink(codeHash, 'hash', nowS, [facts(subject)]);
+      const item = { model: 'RefreshToken', idHash: bytes(32), payload: '{}', uid: null, userCode: null };
+      const given = { ...item, grantId: 'g', account: 'a', expiresS: nowS + 60 };
+      await issuer.putItem(given, [facts('token')]);
+      await accounts.replaceAccount(account('a', { revision: 3 }), { endsSessions: true, audit: [facts('ended')] });
+      expect(await issuer.item('RefreshToken', given.idHash)).toBeUndefined();
+      await issuer.deleteGrant('g', [facts('grant')]);
+      const told = ['made', 'changed', 'revoked', 'link', 'used', 'token', 'ended', 'grant'];
+      expect(await subjects(audit.entries(0, 9))).toEqual(told);
     });
 
     it('that is read page by page, from its end, and by what is asked for', async () => {

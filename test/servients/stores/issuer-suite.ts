@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { IssuerItem, IssuerStore, Login, LoginStore } from '../../../things/issuer-store.js';
+import type { IssuerItem, IssuerStore, Login, LoginStore, NewLink } from '../../../things/issuer-store.js';
 import { placesOf, type StoreFactory } from './factory.js';
 import { bytes, nowS } from './samples.js';
 
@@ -56,7 +56,7 @@ export function describeIssuerStore(name: string, factory: StoreFactory<IssuerSt
       expect(await store.consumeItem('Session', bytes(32), nowS)).toBe(false);
     });
 
-    it('ends all of a grant, or of an account, and nothing of others', async () => {
+    it('ends all of a grant, or of who sets a password, and nothing of others', async () => {
       const store = await places.store();
       const hashes = [bytes(32), bytes(32), bytes(32)] as const;
       await store.putItem(item(hashes[0], { grantId: 'g', account: 'anna' }));
@@ -65,7 +65,10 @@ export function describeIssuerStore(name: string, factory: StoreFactory<IssuerSt
       const left = async () => (await Promise.all(hashes.map((id) => store.item('Session', id)))).map(Boolean);
       await store.deleteGrant('g');
       expect(await left()).toEqual([false, true, true]);
-      await store.deleteItemsOf('anna');
+      await store.addLogin(login('anna', { subject: 'anna' }));
+      const codeHash = bytes(32);
+      await store.addLink({ codeHash, subject: 'anna', expiresS: nowS + 60, ends: 'nothing' });
+      await store.useLink(codeHash, 'hash', nowS);
       expect(await left()).toEqual([false, false, true]);
     });
 
@@ -86,8 +89,9 @@ export function describeIssuerStore(name: string, factory: StoreFactory<IssuerSt
       expect(await store.addLogin(login('bert'))).toBe(true);
       expect(await store.addLogin(login('anna', { password: 'hash' }))).toBe(true);
       expect(await store.addLogin(login('bert', { subject: 'another' }))).toBe(false);
-      await store.setPassword('subject of bert', 'new');
-      expect(await store.loginByName('bert')).toEqual(login('bert', { password: 'new' }));
+      expect(await store.loginByName('bert')).toEqual(login('bert'));
+      expect(await store.loginOf('subject of anna')).toEqual(login('anna', { password: 'hash' }));
+      expect(await store.loginOf('another')).toBeUndefined();
       expect(await store.loginByName('Bert')).toBeUndefined();
       expect((await store.logins()).map(({ username }) => username)).toEqual(['anna', 'bert']);
     });
@@ -97,9 +101,11 @@ export function describeIssuerStore(name: string, factory: StoreFactory<IssuerSt
       await store.addLogin(login('anna'));
       await store.addLogin(login('bert'));
       const [one, two, other] = [bytes(32), bytes(32), bytes(32)] as const;
-      await store.addLink(one, 'subject of anna', nowS + 60);
-      await store.addLink(two, 'subject of anna', nowS + 60);
-      await store.addLink(other, 'subject of bert', nowS + 60);
+      const add = (codeHash: Uint8Array, name: string) =>
+        store.addLink({ codeHash, subject: `subject of ${name}`, expiresS: nowS + 60, ends: 'nothing' });
+      await add(one, 'anna');
+      await add(two, 'anna');
+      await add(other, 'bert');
       expect(await store.linkedLogin(one, nowS + 60)).toBeUndefined();
       expect(await store.useLink(one, 'late', nowS + 60)).toBe(false);
       expect(await store.linkedLogin(one, nowS)).toEqual(login('anna'));
@@ -108,6 +114,28 @@ export function describeIssuerStore(name: string, factory: StoreFactory<IssuerSt
       expect(['a', 'b', 'c']).toContain((await store.loginByName('anna'))?.password);
       expect(await store.useLink(two, 'again', nowS)).toBe(false);
       expect(await store.linkedLogin(other, nowS)).toMatchObject({ username: 'bert' });
+    });
+
+    it('makes a link in the place of those of before, or also of the password', async () => {
+      const store = await places.store();
+      await store.addLogin(login('anna', { password: 'hash' }));
+      const add = async (ends: NewLink['ends']): Promise<Uint8Array> => {
+        const codeHash = bytes(32);
+        await store.addLink({ codeHash, subject: 'subject of anna', expiresS: nowS + 60, ends });
+        return codeHash;
+      };
+      const links = [await add('nothing'), await add('nothing')];
+      const left = async () =>
+        Promise.all(links.map(async (link) => (await store.linkedLogin(link, nowS)) !== undefined));
+      expect(await left()).toEqual([true, true]);
+      links.push(await add('links'));
+      expect([await left(), (await store.loginOf('subject of anna'))?.password]).toEqual([
+        [false, false, true],
+        'hash',
+      ]);
+      links.push(await add('password'));
+      expect(await left()).toEqual([false, false, false, true]);
+      expect((await store.loginOf('subject of anna'))?.password).toBeNull();
     });
   });
 }
