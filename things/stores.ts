@@ -361,8 +361,13 @@ export interface BackendStore {
   dropOldEntries(beforeS: number): Promise<number>;
   /** What was given up of a meter, ascending. */
   droppedEntries(meter: Uint8Array): Promise<readonly DroppedStretch[]>;
-  /** Of which epochs a reader was granted the readings of which meters: in the order in which the grants came. */
-  grantedEpochs(reader: Uint8Array, afterPosition: number, limit: number): Promise<readonly GrantedEpoch[]>;
+  /** Of which epochs a reader was granted the readings of which meters, or of these: in the order in which the grants came. */
+  grantedEpochs(
+    reader: Uint8Array,
+    afterPosition: number,
+    limit: number,
+    meters?: readonly Uint8Array[],
+  ): Promise<readonly GrantedEpoch[]>;
   /** Grants of a meter to a reader, newest last. */
   grants(meter: Uint8Array, reader: Uint8Array): Promise<readonly Uint8Array[]>;
 }

@@ -27,8 +27,12 @@ export const printJson = (value: unknown): void => {
   process.stdout.write(`${JSON.stringify(value)}\n`);
 };
 
+/** Control characters beside tabs and line ends: texts come from peers, and a terminal would do what these say. */
+const unprintable = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
+const printable = (text: string): string => text.replace(unprintable, '\ufffd');
+
 export const printLine = (line: string): void => {
-  process.stdout.write(`${line}\n`);
+  process.stdout.write(`${printable(line)}\n`);
 };
 
 /** Prints events as JSON, or as whatever text `describe` gives; events without a text are for programs only. */
@@ -48,9 +52,9 @@ export function reportError(error: unknown, json: boolean): number {
   const code = error instanceof GridringError ? error.code : 'internal';
   const message = error instanceof Error ? error.message : String(error);
   if (json) printJson({ event: 'error', code, message });
-  else process.stderr.write(`gridring: ${message} [${code}]\n`);
+  else process.stderr.write(`gridring: ${printable(message)} [${code}]\n`);
   if (!(error instanceof GridringError) && error instanceof Error && !json)
-    process.stderr.write(`${error.stack ?? ''}\n`);
+    process.stderr.write(`${printable(error.stack ?? '')}\n`);
   return exitCodeOf(error);
 }
 
@@ -63,8 +67,9 @@ function exitCodeOf(error: unknown): number {
   return exitCodes.failed;
 }
 
-/** Columns as wide as their widest cell. */
-export function table(rows: readonly (readonly string[])[]): string {
+/** Columns as wide as their widest cell, and a line for each row. */
+export function table(cells: readonly (readonly string[])[]): string {
+  const rows = cells.map((row) => row.map((cell) => cell.replace(/[\r\n]/g, '\ufffd')));
   const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
   return rows
     .map((row) =>

@@ -8,7 +8,7 @@ import { isoTime } from './epoch-json.js';
 import { unknownGroup } from './groups.js';
 import { json, operation } from './operation.js';
 import { gidParam, pageLimit } from './validation.js';
-import { VisibleMeters } from './visible-meters.js';
+import { ownMeters, VisibleMeters } from './visible-meters.js';
 
 const certHash = { type: 'string', pattern: '^[0-9a-f]{64}$' };
 const after = { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER, default: 0 };
@@ -84,8 +84,12 @@ export function memberRoutes(scope: FastifyInstance, { backend, store, access }:
     { onRequest: access.needs('readings:read'), schema: ofGrants },
     async (request) => {
       const { params, query } = request;
-      const view = visible.of(access.principalOf(request), 'readings:read');
-      const rows = await store.grantedEpochs(fromHex(params.certHash), query.after, query.limit);
+      const caller = access.principalOf(request);
+      const view = visible.of(caller, 'readings:read');
+      // Who does not see all meters is not to find by empty pages that there are grants of others.
+      const seesAll = caller.kind === 'person' && ownMeters(caller, 'readings:read') === undefined;
+      const meters = seesAll ? undefined : view.meters.map(({ certHash: meter }) => meter);
+      const rows = await store.grantedEpochs(fromHex(params.certHash), query.after, query.limit, meters);
       const next = rows.length === query.limit ? rows.at(-1)?.position : undefined;
       const seen = rows.filter(({ meter }) => view.find(toHex(meter)));
       return { grants: seen.map(grantJson), ...(next !== undefined && { next }) };

@@ -59,6 +59,8 @@ describe('a backend with a group', () => {
     expect(grants?.[0]).toMatchObject({ gid, epoch: 1, attempt: 1 });
     const own = await get(path, n.household);
     expect(own['grants']).toHaveLength(1);
+    // Nor is there a page that others' grants would be on.
+    expect(await get(`${path}?limit=2`, n.household)).toEqual(own);
     const pages: unknown[] = [];
     for (let next: string | number | undefined = 0; next !== undefined;) {
       const page: Page = await get(`${path}?limit=1&after=${next}`);

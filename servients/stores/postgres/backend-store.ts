@@ -229,12 +229,18 @@ class PostgresBackendStore implements BackendStore {
     );
   }
 
-  grantedEpochs(reader: Uint8Array, afterPosition: number, limit: number): Promise<readonly GrantedEpoch[]> {
+  grantedEpochs(
+    reader: Uint8Array,
+    afterPosition: number,
+    limit: number,
+    meters?: readonly Uint8Array[],
+  ): Promise<readonly GrantedEpoch[]> {
     return this.#database.rows(
       `SELECT reader_grant.id AS position, cert_hash AS meter, gid, epoch, attempt, received_s AS "receivedS"
        FROM reader_grant JOIN meter ON meter.id = reader_grant.meter
-       WHERE reader = $1 AND reader_grant.id > $2::bigint ORDER BY reader_grant.id LIMIT $3::bigint`,
-      [reader, afterPosition, limit],
+       WHERE reader = $1 AND reader_grant.id > $2::bigint ${meters === undefined ? '' : 'AND cert_hash = ANY ($4::bytea[])'}
+       ORDER BY reader_grant.id LIMIT $3::bigint`,
+      [reader, afterPosition, limit, ...(meters === undefined ? [] : [meters])],
     );
   }
 

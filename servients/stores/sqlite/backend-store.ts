@@ -1,4 +1,4 @@
-import { compareBytes, equalBytes } from '../../../crypto/bytes.js';
+import { compareBytes, equalBytes, toHex } from '../../../crypto/bytes.js';
 import type { AuditFacts } from '../../../crypto/audit/entry.js';
 import type { EntryKind } from '../../../crypto/envelope/chain.js';
 import { ConflictError } from '../../../crypto/errors.js';
@@ -148,6 +148,10 @@ class SqliteBackendStore implements BackendStore {
   readonly #readingCounts: Statement<[], ReadingCount>;
   readonly #readingCount: Statement<[meter: Uint8Array], ReadingCount>;
   readonly #grantedEpochs: Statement<[reader: Uint8Array, afterPosition: number, limit: number], GrantedEpoch>;
+  readonly #grantedEpochsOf: Statement<
+    [reader: Uint8Array, after: number, meters: string, limit: number],
+    GrantedEpoch
+  >;
   readonly #grants: Statement<[meter: Uint8Array, reader: Uint8Array], { readonly message: Uint8Array }>;
 
   constructor(database: Database, events: SqliteEvents, audit: SqliteAudit) {
@@ -191,10 +195,11 @@ class SqliteBackendStore implements BackendStore {
        WHERE last_sequence > 0`;
     this.#readingCounts = database.prepare(`${counts} ORDER BY cert_hash`);
     this.#readingCount = database.prepare(`${counts} AND cert_hash = ?`);
-    this.#grantedEpochs = database.prepare(
-      `SELECT reader_grant.id AS position, cert_hash AS meter, gid, epoch, attempt, received_s AS receivedS
-       FROM reader_grant JOIN meter ON meter.id = reader_grant.meter
-       WHERE reader = ? AND reader_grant.id > ? ORDER BY reader_grant.id LIMIT ?`,
+    const granted = `SELECT reader_grant.id AS position, cert_hash AS meter, gid, epoch, attempt, received_s AS receivedS
+       FROM reader_grant JOIN meter ON meter.id = reader_grant.meter WHERE reader = ? AND reader_grant.id > ?`;
+    this.#grantedEpochs = database.prepare(`${granted} ORDER BY reader_grant.id LIMIT ?`);
+    this.#grantedEpochsOf = database.prepare(
+      `${granted} AND lower(hex(cert_hash)) IN (SELECT value FROM json_each(?)) ORDER BY reader_grant.id LIMIT ?`,
     );
     this.#grants = database.prepare(
       `SELECT message FROM reader_grant JOIN meter ON meter.id = reader_grant.meter
@@ -321,8 +326,17 @@ class SqliteBackendStore implements BackendStore {
     return this.#retention.ofMeter(meter);
   }
 
-  async grantedEpochs(reader: Uint8Array, afterPosition: number, limit: number): Promise<readonly GrantedEpoch[]> {
-    return this.#database.read(() => this.#grantedEpochs.all(reader, afterPosition, limit));
+  async grantedEpochs(
+    reader: Uint8Array,
+    afterPosition: number,
+    limit: number,
+    meters?: readonly Uint8Array[],
+  ): Promise<readonly GrantedEpoch[]> {
+    return this.#database.read(() =>
+      meters === undefined
+        ? this.#grantedEpochs.all(reader, afterPosition, limit)
+        : this.#grantedEpochsOf.all(reader, afterPosition, JSON.stringify(meters.map(toHex)), limit),
+    );
   }
 
   async grants(meter: Uint8Array, reader: Uint8Array): Promise<readonly Uint8Array[]> {

@@ -226,6 +226,8 @@ export function describeBackendStore(name: string, factory: StoreFactory<Backend
       const [one, two] = granted;
       expect(await store.grantedEpochs(reader, one!.position, 1)).toEqual([two]);
       expect(await store.grantedEpochs(bytes(32), 0, 10)).toEqual([]);
+      expect(await store.grantedEpochs(reader, 0, 1, [other])).toEqual([two]);
+      expect(await store.grantedEpochs(reader, 0, 10, [])).toEqual([]);
       expect(first.gid).toEqual(sampleGid);
     });
   });
