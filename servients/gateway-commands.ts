@@ -4,8 +4,9 @@ import { GridringError, UnavailableError } from '../crypto/errors.js';
 import { isTarget } from '../things/command-relay.js';
 import type { Gateway } from '../things/gateway.js';
 import type { BackendClient, BackendCommand } from './backend-client.js';
+import { BackendWatch } from './backend-watch.js';
 import { PeerRefusal } from './bindings/peer-refusal.js';
-import { backoffMs, codeOf, sleep, type Runtime } from './runtime.js';
+import { codeOf, type Runtime } from './runtime.js';
 
 interface CommandExchangeParts {
   readonly gateway: Gateway;
@@ -13,8 +14,6 @@ interface CommandExchangeParts {
   readonly runtime: Runtime;
 }
 
-/** The poll is what counts; events of the backend only make it come sooner. */
-const pollMs = 10_000;
 /** Logged once each, as long as there are no more. */
 const rememberedRefusals = 256;
 
@@ -22,49 +21,12 @@ export class CommandExchange {
   readonly #parts: CommandExchangeParts;
   /** Commands that were refused here, by their bytes in hex: they stay in the backend until they end. */
   readonly #refused = new Set<string>();
-  #wake = new AbortController();
+  /** Woken when there may be a command there, or a receipt here. */
+  readonly watch: BackendWatch;
 
   constructor(parts: CommandExchangeParts) {
     this.#parts = parts;
-  }
-
-  /** There may be a command there, or a receipt here. */
-  wake(): void {
-    this.#wake.abort();
-  }
-
-  async run(signal: AbortSignal): Promise<void> {
-    await Promise.all([this.#poll(signal), this.#listen(signal)]);
-  }
-
-  async #listen(signal: AbortSignal): Promise<void> {
-    for (let failures = 0; !signal.aborted;) {
-      try {
-        const wake = (): void => {
-          this.wake();
-        };
-        await this.#parts.backend.listenFor('commands', wake, signal);
-        failures = 0;
-      } catch (error) {
-        this.#parts.runtime.log.info({ code: codeOf(error) }, 'no events of the backend now; its commands are polled');
-      }
-      await sleep(backoffMs(failures++), signal);
-    }
-  }
-
-  async #poll(signal: AbortSignal): Promise<void> {
-    for (let failures = 0; !signal.aborted;) {
-      this.#wake = new AbortController();
-      const pauses = AbortSignal.any([signal, this.#wake.signal]);
-      try {
-        await this.exchange();
-        failures = 0;
-        await sleep(pollMs, pauses);
-      } catch (error) {
-        this.#parts.runtime.log.warn({ code: codeOf(error), err: error }, 'commands cannot be exchanged now');
-        await sleep(backoffMs(failures++), signal);
-      }
-    }
+    this.watch = new BackendWatch({ ...parts, topic: 'commands', look: () => this.exchange() });
   }
 
   /** @throws GridringError when the backend is away, or refuses to tell */

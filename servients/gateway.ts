@@ -95,7 +95,7 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
         ...config.group,
         settled: () => registrations.pending === 0,
         onCommandReceipt: () => {
-          commands.wake();
+          commands.watch.wake();
         },
         onEnrolled: ({ id, td }) => {
           members.forget(id);
@@ -110,7 +110,7 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
           runtime.emit({ event: 'epoch', ...outcome });
         },
         onMembership: ({ list }) => {
-          lists.wake();
+          lists.watch.wake();
           void putBack();
           runtime.emit({
             event: 'membership',
@@ -155,7 +155,7 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
     return new GatewayProcess({
       gateway,
       store,
-      loops: [registrations, delivery, lists, commands, watch, ...(config.summons ? [summons] : [])],
+      loops: [registrations, delivery, lists.watch, commands.watch, watch, ...(config.summons ? [summons] : [])],
       release,
     });
   } catch (error) {

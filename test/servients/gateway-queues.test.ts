@@ -57,7 +57,7 @@ it('compares the lists of every other group while the backend refuses that of on
     },
     listenFor: () => new Promise(() => undefined),
   };
-  void new ListExchange(groups, backend as unknown as BackendClient, runtime).run(running.signal);
+  void new ListExchange(groups, backend as unknown as BackendClient, runtime).watch.run(running.signal);
   await vi.advanceTimersByTimeAsync(1_000);
   expect(updateMembership).toHaveBeenCalledWith(Uint8Array.of(2));
 });
