@@ -228,9 +228,38 @@ export function verifyChain(
   throw new VerificationError('certificate-path', `no trusted root within ${maxCas} CA certificates`);
 }
 
+/**
+ * A certificate that the holder of a verified one had before, vouched for by a signed list that names its hash: what it
+ * has signed outlives its own end, and that of the CA above it.
+ * @throws MalformedError; VerificationError `certificate-of-another` where it has another hash, role or id
+ */
+export function vouchedCertificate(
+  suite: Suite,
+  der: Uint8Array,
+  certHash: Uint8Array,
+  holder: VerifiedCertificate,
+): VerifiedCertificate {
+  const certificate = parseCertificate(suite, der);
+  const isIts = equalBytes(certificate.certHash, certHash) && certificate.role === holder.role;
+  if (isIts && certificate.id === holder.id) return asVerified(certificate);
+  throw new VerificationError('certificate-of-another', `not a certificate that ${holder.id} had before`);
+}
+
 const untrusted = (why: string): VerificationError => new VerificationError('certificate-untrusted', why);
 
 const asVerified = (leaf: LeafCertificate): VerifiedCertificate => leaf as VerifiedCertificate;
+
+/** The CAs between a certificate and a root, the nearest first, as their names say. */
+export function issuersOf(certificate: Certificate, cas: readonly CaCertificate[]): readonly CaCertificate[] {
+  const issuers: CaCertificate[] = [];
+  for (let below = certificate; issuers.length < maxCas;) {
+    const issuer = cas.find((ca) => ca.ca === 'issuing' && isNamedIssuer(ca, below));
+    if (!issuer) break;
+    issuers.push(issuer);
+    below = issuer;
+  }
+  return issuers;
+}
 
 /** The first candidate that certified the given one; signatures are checked last, for they cost most. */
 function issuerOf(

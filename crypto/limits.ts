@@ -81,6 +81,8 @@ export const limits = {
   ringMembersHard: 64,
   /** Entries of a membership list, of whatever role. */
   membershipEntries: 1_024,
+  /** Certificates that the holder of an entry has had before: one a year for as long as a meter hangs on its wall. */
+  certificatesReplaced: 24,
   /** Certificates in a membership bundle that no entry names, read before its signature is checked: authority and CAs. */
   membershipCas: 16,
   /** How far ahead of the high water mark an announced epoch may be (protocol §5). */

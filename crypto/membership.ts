@@ -4,7 +4,15 @@
  */
 import { equalBytes, toHex } from './bytes.js';
 import { decodeStrict, encode } from './cbor.js';
-import { parseCertificate, verifyChain, type Certificate, type Role, type VerifiedCertificate } from './certificate.js';
+import {
+  issuersOf,
+  parseCertificate,
+  verifyChain,
+  type CaCertificate,
+  type Certificate,
+  type Role,
+  type VerifiedCertificate,
+} from './certificate.js';
 import type { CertificateCache } from './certificate/cache.js';
 import { parseSign1, verifySign1, type Sign1 } from './cose.js';
 import {
@@ -33,9 +41,11 @@ import {
   type ListRole,
   type MembershipList,
 } from './membership/list.js';
+import { successorOf } from './membership/succession.js';
 import type { Signer, Suite } from './suite.js';
 
 export * from './membership/list.js';
+export * from './membership/succession.js';
 
 /** A list that has been verified, with the verified certificates of its entries. */
 export interface Membership {
@@ -43,8 +53,17 @@ export interface Membership {
   readonly listHash: Uint8Array;
   /** Of each entry, by its index in the list; undefined where none verified. */
   readonly certificates: readonly (VerifiedCertificate | undefined)[];
+  /** CAs that came with it. */
+  readonly cas: readonly CaCertificate[];
   /** What the gateway may change without the authority, and has changed; undefined without a delegation in force. */
   readonly delegation: DelegationInForce | undefined;
+}
+
+/** A certificate in the place of one that its holder had before. */
+export interface Renewal {
+  readonly certificate: VerifiedCertificate;
+  /** It, and the CAs between it and a root; DER. */
+  readonly chain: readonly Uint8Array[];
 }
 
 interface DelegationInForce extends Delegation {
@@ -113,24 +132,26 @@ export function verifyMembership(check: MembershipCheck, bundle: Uint8Array): Me
   const { listMessage, certificates, delegated } = parseMembershipBundle(bundle);
   const message = parseSign1(listMessage, limits.membership);
   const list = unchangedList(parseMembershipList(message.payload));
-  const base = { list, listHash: membershipHash(suite, message.payload) };
+  const base: Base = { list, listHash: membershipHash(suite, message.payload) };
   const delegation = delegated && parseSign1(delegated.delegation, limits.delegation);
   const terms = delegation && parseDelegation(delegation.payload);
   const named = [...list.entries.map(({ certHash }) => certHash), ...(terms?.additions ?? [])];
   const shelf = new Shelf(check, certificates, named);
+  const { cas } = shelf;
 
   verifySign1(suite, shelf.authority(message).verifier, message, { type: 'membership', context: list.gid });
   shelf.trust();
   if (list.policy.suite !== suite.id) throw new VerificationError('membership-suite', 'the list is for another suite');
   assertListValid(list, nowS);
-  if (!delegation || !terms) return { ...base, certificates: list.entries.map(shelf.entry), delegation: undefined };
+  if (!delegation || !terms)
+    return { ...base, cas, certificates: list.entries.map(shelf.entry), delegation: undefined };
 
   verifySign1(suite, shelf.authority(delegation).verifier, delegation, { type: 'delegation', context: list.gid });
   assertDelegationOf(terms, base);
   const { change } = delegated;
   if (change === null) {
     const inForce = isDelegationOver(terms, nowS) ? undefined : { ...terms, change };
-    return { ...base, certificates: list.entries.map(shelf.entry), delegation: inForce };
+    return { ...base, cas, certificates: list.entries.map(shelf.entry), delegation: inForce };
   }
   return changed(check, base, { ...terms, hash: delegationHash(suite, delegation.payload) }, change, shelf);
 }
@@ -156,6 +177,7 @@ function changed(
   return {
     list,
     listHash: delegatedHash(suite, base.listHash, delegation.hash, message.payload),
+    cas: shelf.cas,
     certificates: list.entries.map(shelf.entry),
     delegation: { ...delegation, change },
   };
@@ -219,6 +241,10 @@ class Shelf {
     this.#others = others.slice(0, limits.membershipCas).map(([key, der]) => this.#parse(key, der));
   }
 
+  get cas(): readonly CaCertificate[] {
+    return this.#others.filter((other): other is CaCertificate => other.role === 'ca');
+  }
+
   /** @throws VerificationError `membership-authority`, and those of `verifyChain` */
   authority({ kid }: Sign1): VerifiedCertificate {
     const authority = this.#others.find((other) => other.role === 'authority' && equalBytes(other.kid, kid));
@@ -271,6 +297,13 @@ export const isFuller = (copy: Membership, other: Membership, nowS: number): boo
 
 const usableIn = ({ certificates }: Membership, nowS: number): number =>
   certificates.filter((certificate) => certificate && nowS - limits.clockSkewS <= certificate.notAfterS).length;
+
+/** The certificate that a list has in the place of one; undefined where it has none, or one that did not verify. */
+export function renewalIn({ list, certificates, cas }: Membership, certHash: Uint8Array): Renewal | undefined {
+  const heir = successorOf(list, certHash);
+  const certificate = heir && certificates[list.entries.indexOf(heir)];
+  return certificate && { certificate, chain: [certificate, ...issuersOf(certificate, cas)].map(({ der }) => der) };
+}
 
 /** As `certificateAt`, by the hash of the certificate. */
 export const certificateOf = (

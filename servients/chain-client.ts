@@ -1,11 +1,11 @@
 /** The chains of meters as a backend shows them, to whoever may see them: fetched page by page, every entry verified. */
 import { equalBytes, fromBase64Url, fromHex, toHex } from '../crypto/bytes.js';
-import type { VerifiedCertificate } from '../crypto/certificate.js';
+import { vouchedCertificate, type VerifiedCertificate } from '../crypto/certificate.js';
 import type { GivenUp } from '../crypto/envelope/audit.js';
 import type { EntryKind } from '../crypto/envelope/chain.js';
-import { verifyEntry, type Entry } from '../crypto/envelope/entry.js';
+import { verifyEntryOf, type Entry } from '../crypto/envelope/entry.js';
 import { MalformedError, NotFoundError, VerificationError } from '../crypto/errors.js';
-import { certificateOf, verifyMembership, type Membership } from '../crypto/membership.js';
+import { certificateOf, lineOf, verifyMembership, type ListEntry, type Membership } from '../crypto/membership.js';
 import type { Suite } from '../crypto/suite.js';
 import { BackendClient } from './backend-client.js';
 import { fetchAs } from './issuer-client.js';
@@ -22,6 +22,9 @@ export interface MeterListing {
 /** A meter of a membership list. */
 export interface ListedMeter {
   readonly certificate: VerifiedCertificate;
+  /** All under which it has signed its chain: the oldest first, the one above last. */
+  readonly line: readonly VerifiedCertificate[];
+  readonly membership: Membership;
   /** The list that names it, as a bundle: for whoever wants to check what the meter signed. */
   readonly bundle: Uint8Array;
 }
@@ -67,15 +70,20 @@ export class ChainClient {
    * @throws PeerRefusal `meter-unknown`, UnavailableError, VerificationError when an entry does not verify
    */
   async *entries(name: string, after: number, kind?: EntryKind): AsyncGenerator<FetchedEntry, void, undefined> {
-    const { certificate } = await this.meter(name);
+    const { line } = await this.meter(name);
+    let signer = 0;
     const ofKind = kind === undefined ? '' : `&kind=${kind}`;
     for (let from = after; ;) {
       const path = `meters/${encodeURIComponent(name)}/chain?after=${from}&limit=${pageSize}${ofKind}`;
       const page = itemsOf(await this.#backend.get(path), 'entries').map(messageOf);
       for (const message of page) {
-        const entry = verifyEntry(this.#keys.suite, certificate, message);
-        if (entry.sequence <= from) throw new VerificationError('chain-order', 'the backend gave entries out of order');
-        from = entry.sequence;
+        const entry = verifyEntryOf(this.#keys.suite, line, message);
+        const place = placeOf(entry, line);
+        // With a certificate that was replaced nothing is signed any more.
+        if (entry.sequence <= from || place < signer) {
+          throw new VerificationError('chain-order', 'the backend gave entries out of order');
+        }
+        [from, signer] = [entry.sequence, place];
         yield { entry, message };
       }
       if (page.length < pageSize) return;
@@ -103,15 +111,40 @@ export class ChainClient {
     if (known) return known;
     for (const { gid } of itemsOf(await this.#backend.get('groups'), 'groups') as readonly { readonly gid: string }[]) {
       const { membership, bundle } = await this.#membership(fromHex(gid));
-      const certificate = membership.certificates.find(
-        (listed) => listed?.role === 'meter' && (listed.id === name || toHex(listed.certHash) === name),
+      const { list, certificates } = membership;
+      const index = list.entries.findIndex(
+        (entry, i) =>
+          certificates[i]?.role === 'meter' &&
+          (certificates[i].id === name || lineOf(entry).some((certHash) => toHex(certHash) === name)),
       );
-      if (!certificate) continue;
-      const meter = { certificate: certificateOf(membership, certificate.certHash, 'member', this.#nowS()), bundle };
+      const entry = list.entries[index];
+      if (!entry) continue;
+      const certificate = certificateOf(membership, entry.certHash, 'member', this.#nowS());
+      const meter = { certificate, line: await this.#line(entry, certificate), membership, bundle };
       this.#meters.set(name, meter);
       return meter;
     }
     throw new NotFoundError('meter-unknown', `no meter ${JSON.stringify(name)} in any membership list`);
+  }
+
+  /** Whoever gives the certificates of before: the list names their hashes. */
+  async #line(entry: ListEntry, holder: VerifiedCertificate): Promise<readonly VerifiedCertificate[]> {
+    const { replaced = [] } = entry;
+    if (replaced.length === 0) return [holder];
+    const { suite } = this.#keys;
+    const answer = await this.#backend.get(`meters/${toHex(holder.certHash)}/certificates`);
+    const ders = new Map(
+      itemsOf(answer, 'certificates').map((item) => {
+        const der = typeof item === 'string' ? fromBase64Url(item) : new Uint8Array(0);
+        return [toHex(suite.sha256(der)), der];
+      }),
+    );
+    const before = replaced.map((certHash) => {
+      const der = ders.get(toHex(certHash));
+      if (der) return vouchedCertificate(suite, der, certHash, holder);
+      throw new NotFoundError('certificate-unknown', `the backend has lost a certificate that ${holder.id} had before`);
+    });
+    return [...before, holder];
   }
 
   async #membership(gid: Uint8Array): Promise<{ readonly membership: Membership; readonly bundle: Uint8Array }> {
@@ -122,6 +155,10 @@ export class ChainClient {
     return { membership, bundle };
   }
 }
+
+/** Which certificate of a line has signed an entry. */
+export const placeOf = ({ meter }: Entry, line: readonly VerifiedCertificate[]): number =>
+  line.findIndex(({ certHash }) => equalBytes(certHash, meter));
 
 function itemsOf(answer: unknown, name: string): readonly unknown[] {
   const items: unknown = Array.isArray(answer) ? answer : (answer as Record<string, unknown> | null)?.[name];

@@ -3,21 +3,24 @@
  * all that it takes to check it.
  */
 import { decodeStrict, encode } from '../crypto/cbor.js';
-import type { Certificate, VerifiedCertificate } from '../crypto/certificate.js';
+import { vouchedCertificate, type Certificate, type VerifiedCertificate } from '../crypto/certificate.js';
 import { assertSignedBy } from '../crypto/envelope/chain.js';
 import { parseCheckpoint, type Checkpoint } from '../crypto/envelope/checkpoint.js';
 import { parseSign1 } from '../crypto/cose.js';
 import { arrayOf, bytesOf } from '../crypto/fields.js';
 import { limits } from '../crypto/limits.js';
-import { certificateOf, lastValidS, verifyMembership } from '../crypto/membership.js';
+import { certificateOf, lastValidS, successorOf, verifyMembership } from '../crypto/membership.js';
 import { suiteP256, suiteX25519 } from '../crypto/suite-node.js';
 import type { Suite } from '../crypto/suite.js';
 
-/** CBOR `[ checkpoint, membership bundle ]`. */
-export const encodeCheckpointFile = (checkpoint: Uint8Array, bundle: Uint8Array): Uint8Array =>
-  encode([checkpoint, bundle]);
+/** CBOR `[ checkpoint, membership bundle ]`, and the meter's certificate of then where the list has a newer one. */
+export const encodeCheckpointFile = (
+  checkpoint: Uint8Array,
+  bundle: Uint8Array,
+  certificateOfThen?: Uint8Array,
+): Uint8Array => encode([checkpoint, bundle, ...(certificateOfThen ? [certificateOfThen] : [])]);
 
-export const maxCheckpointFileBytes = limits.membership + limits.statement + 16;
+export const maxCheckpointFileBytes = limits.membership + limits.statement + limits.certificate + 16;
 
 export interface KeptCheckpoint {
   readonly checkpoint: Checkpoint;
@@ -37,11 +40,13 @@ export function verifyCheckpointFile(
   }: { readonly suite: Suite; readonly trustedRoots: readonly Certificate[]; readonly nowS: number },
   bytes: Uint8Array,
 ): KeptCheckpoint {
-  const { signed, bundle } = parseFile(bytes);
+  const { signed, bundle, certificateOfThen } = parseFile(bytes);
   const checkpoint = parseCheckpoint(suite, signed);
   const thenS = Math.min(nowS, lastValidS(bundle));
   const membership = verifyMembership({ suite, trustedRoots, nowS: thenS }, bundle);
-  const meter = certificateOf(membership, checkpoint.meter, 'member', thenS);
+  const heir = successorOf(membership.list, checkpoint.meter);
+  const holder = certificateOf(membership, heir?.certHash ?? checkpoint.meter, 'member', thenS);
+  const meter = heir ? vouchedCertificate(suite, certificateOfThen ?? holder.der, checkpoint.meter, holder) : holder;
   assertSignedBy(suite, meter, checkpoint, signed);
   return { checkpoint, meter };
 }
@@ -52,8 +57,16 @@ export function suiteOfCheckpointFile(bytes: Uint8Array): Suite {
   return algorithm === suiteX25519.signatureAlgorithm ? suiteX25519 : suiteP256;
 }
 
-function parseFile(bytes: Uint8Array): { readonly signed: Uint8Array; readonly bundle: Uint8Array } {
+interface CheckpointFile {
+  readonly signed: Uint8Array;
+  readonly bundle: Uint8Array;
+  readonly certificateOfThen: Uint8Array | undefined;
+}
+
+function parseFile(bytes: Uint8Array): CheckpointFile {
   const what = 'kept checkpoint';
-  const [signed, bundle] = arrayOf(decodeStrict(bytes, maxCheckpointFileBytes), what, 2);
-  return { signed: bytesOf(signed, what), bundle: bytesOf(bundle, what) };
+  const items = arrayOf(decodeStrict(bytes, maxCheckpointFileBytes), what);
+  const [signed, bundle, certificate] = arrayOf(items, what, items.length === 2 ? 2 : 3);
+  const certificateOfThen = items.length === 2 ? undefined : bytesOf(certificate, what);
+  return { signed: bytesOf(signed, what), bundle: bytesOf(bundle, what), certificateOfThen };
 }

@@ -2,12 +2,13 @@
 import { equalBytes, toHex } from '../crypto/bytes.js';
 import type { VerifiedCertificate } from '../crypto/certificate.js';
 import { firstPreviousHash } from '../crypto/envelope/chain.js';
-import { verifyEntry, type Entry } from '../crypto/envelope/entry.js';
-import { openGrant, verifyGrant } from '../crypto/envelope/grant.js';
+import { signerIn, verifyEntryOf, type Entry } from '../crypto/envelope/entry.js';
+import { openGrant, parseGrant, verifyGrant } from '../crypto/envelope/grant.js';
 import { openReading, type SealedReading } from '../crypto/envelope/reading.js';
 import { decodeSenml, type Reading } from '../crypto/envelope/senml.js';
 import { VerificationError } from '../crypto/errors.js';
-import { ChainClient, type MeterListing } from './chain-client.js';
+import { lineWith } from '../crypto/membership.js';
+import { ChainClient, placeOf, type ListedMeter, type MeterListing } from './chain-client.js';
 import type { ReaderKeys } from './reader-file.js';
 import { systemNowS } from './runtime.js';
 
@@ -53,16 +54,16 @@ export class Reader {
    * @throws PeerRefusal `meter-unknown`, UnavailableError, VerificationError when an envelope does not verify
    */
   async read(meterId: string, range: Range): Promise<FetchedReadings> {
-    const { certificate } = await this.#chains.meter(meterId);
+    const meter = await this.#chains.meter(meterId);
     const opened: OpenedReading[] = [];
     let [closed, breaks] = [0, 0];
     let before = startOf(range);
-    for (const entry of await this.#fetch(meterId, certificate, range)) {
+    for (const entry of await this.#fetch(meterId, meter, range)) {
       const follows = before === undefined || follow(before, entry, 'last' in range);
       if (!follows) breaks += 1;
       before = entry;
       if (entry.kind !== 'reading') continue;
-      const reading = await this.#open(meterId, certificate, entry);
+      const reading = await this.#open(meterId, meter, entry);
       if (reading) opened.push({ sequence: entry.sequence, epoch: entry.epoch, reading, follows });
       else closed += 1;
     }
@@ -70,15 +71,18 @@ export class Reader {
   }
 
   /** Undefined where no grant opens it. */
-  async #open(meterId: string, certificate: VerifiedCertificate, sealed: SealedReading): Promise<Reading | undefined> {
-    const key = await this.#readingKey(meterId, certificate, sealed.keyHash);
-    return key && onlyReading(openReading(this.#keys.suite, key, sealed), certificate);
+  async #open(meterId: string, meter: ListedMeter, sealed: SealedReading): Promise<Reading | undefined> {
+    const key = await this.#readingKey(meterId, meter, sealed.keyHash);
+    return key && onlyReading(openReading(this.#keys.suite, key, sealed), meter.certificate);
   }
 
-  async #fetch(meterId: string, certificate: VerifiedCertificate, range: Range): Promise<readonly Entry[]> {
+  async #fetch(meterId: string, { line }: ListedMeter, range: Range): Promise<readonly Entry[]> {
     if ('last' in range) {
       const messages = await this.#chains.messages(meterId, `readings?last=${range.last}`, 'readings');
-      return messages.map((message) => verifyEntry(this.#keys.suite, certificate, message));
+      const entries = messages.map((message) => verifyEntryOf(this.#keys.suite, line, message));
+      const places = entries.map((entry) => placeOf(entry, line));
+      if (places.every((place, i) => place >= (places[i - 1] ?? 0))) return entries;
+      throw new VerificationError('chain-order', 'the backend gave entries out of order');
     }
     const all: Entry[] = [];
     for await (const { entry } of this.#chains.entries(meterId, range.after)) all.push(entry);
@@ -88,17 +92,20 @@ export class Reader {
   /** Grants are fetched again when a reading names a key that none of them gave. */
   async #readingKey(
     meterId: string,
-    certificate: VerifiedCertificate,
+    { line, membership: { list } }: ListedMeter,
     keyHash: Uint8Array,
   ): Promise<Uint8Array | undefined> {
     const known = this.#readingKeys.get(meterId)?.get(toHex(keyHash));
     if (known) return known;
     const { suite, hpkeKey } = this.#keys;
-    const self = { certHash: this.#keys.certificate.certHash, hpkeKey };
+    const { certHash } = this.#keys.certificate;
+    const own = lineWith(list, certHash) ?? [certHash];
     const keys = new Map<string, Uint8Array>();
     for (const message of await this.#chains.messages(meterId, 'grants', 'grants')) {
-      const grant = verifyGrant(suite, certificate, message);
-      keys.set(toHex(grant.keyHash), openGrant(suite, self, grant));
+      const grant = verifyGrant(suite, signerIn(line, parseGrant(message).meter, 'grant'), message);
+      // What was granted to it under a certificate that it had before, it opens with the same key.
+      const reader = own.find((each) => equalBytes(each, grant.reader)) ?? certHash;
+      keys.set(toHex(grant.keyHash), openGrant(suite, { certHash: reader, hpkeKey }, grant));
     }
     this.#readingKeys.set(meterId, keys);
     return keys.get(toHex(keyHash));

@@ -9,10 +9,13 @@ import { signReceipt } from '../crypto/envelope/reading.js';
 import { ConflictError, GridringError, VerificationError } from '../crypto/errors.js';
 import {
   assertListValid,
+  assertSucceeds,
   compareLists,
   findEntry,
   isFuller,
   lastValidS,
+  lineWith,
+  successorOf,
   verifyMembership,
   type ListRole,
   type Membership,
@@ -104,6 +107,23 @@ export class Backend {
       .sort((a, b) => compareLists(b.list, a.list));
   }
 
+  /** All certificates of whoever has, or had, this one by the newest lists, the oldest first. */
+  lineOf(certHash: Uint8Array): readonly Uint8Array[] {
+    for (const { list } of this.memberships) {
+      const line = lineWith(list, certHash);
+      if (line) return line;
+    }
+    return [certHash];
+  }
+
+  /** Certificates that lists have named, in the order of the hashes; who is not known here is left out. */
+  certificatesOf(certHashes: readonly Uint8Array[]): readonly Uint8Array[] {
+    const known = [...this.#byHash.values()].flatMap(({ certificates }) => certificates);
+    return certHashes.flatMap(
+      (certHash) => known.find((each) => each && equalBytes(each.certHash, certHash))?.der ?? [],
+    );
+  }
+
   /**
    * Takes only what the authority signed. The same list again is fine. What `audit` says of it is logged with it.
    * @throws MalformedError, VerificationError, ConflictError `membership-rollback`, `membership-conflict`
@@ -114,7 +134,9 @@ export class Backend {
     const { list, listHash } = membership;
     const { version, revision } = list;
     const row = { version, revision, listHash, publishedS: nowS() };
-    const facts = audit(membership, this.#newest.get(toHex(list.gid)));
+    const before = this.#newest.get(toHex(list.gid));
+    if (before && compareLists(list, before.list) > 0) assertSucceeds(list, before.list);
+    const facts = audit(membership, before);
     if (!(await store.saveMembership(list.gid, row, bundle, facts))) {
       await this.refresh();
       this.#requireSameList(membership);
@@ -185,7 +207,12 @@ export class Backend {
     }
   }
 
-  /** @throws VerificationError `not-listed` when a list has named the caller, and no newest list does */
+  /** Whether a newest list has another certificate in the place of this one, which may then do no more than learn of it. */
+  isReplaced(certHash: Uint8Array): boolean {
+    return this.memberships.some(({ list }) => successorOf(list, certHash));
+  }
+
+  /** @throws VerificationError `not-listed` when a list has named the caller, and no newest list does, nor one after it */
   requireNotRemoved({ certHash, role, id }: VerifiedCertificate): void {
     if (this.#removed.revision !== this.#listsRevision) {
       const named = (lists: Iterable<Membership>): readonly string[] =>
@@ -194,7 +221,7 @@ export class Backend {
       const certHashes = new Set(named(this.#byHash.values()).filter((name) => !still.has(name)));
       this.#removed = { revision: this.#listsRevision, certHashes };
     }
-    if (this.#removed.certHashes.has(toHex(certHash))) {
+    if (this.#removed.certHashes.has(toHex(certHash)) && !this.isReplaced(certHash)) {
       throw new VerificationError('not-listed', `${role} ${id} is in no list any more`);
     }
   }

@@ -3,7 +3,7 @@ import { equalBytes, toHex } from '../crypto/bytes.js';
 import { parseSign1 } from '../crypto/cose.js';
 import { ConflictError, VerificationError } from '../crypto/errors.js';
 import { limits } from '../crypto/limits.js';
-import { findEntry, type Membership } from '../crypto/membership.js';
+import { findEntry, successorOf, type Membership } from '../crypto/membership.js';
 import type { Published } from '../crypto/ring/coordinator-state.js';
 import { needsEndorsement, restoreEpoch, type ActiveEpoch } from './active-epoch.js';
 import { Agreement, type AgreementParts } from './agreement.js';
@@ -107,6 +107,8 @@ export class Coordination {
     const lists = await KnownLists.load(parts, configuredBundle);
     const { gid } = lists.newest.membership.list;
     const roll = await Roll.load(parts, gid, community.enrolled);
+    // The process may have ended between the two.
+    await roll.listed(lists.newest.membership.list);
     const coordination = new Coordination(parts, community, lists, roll);
     await coordination.#restore(gid);
     return coordination;
@@ -148,6 +150,11 @@ export class Coordination {
     return findEntry(this.membership.list, certHash, 'member') !== undefined;
   }
 
+  /** Whether the newest list names the certificate, or the one that has replaced it. */
+  #knows(certHash: Uint8Array): boolean {
+    return this.lists(certHash) || successorOf(this.membership.list, certHash) !== undefined;
+  }
+
   /** The lists that something sealed in an epoch may rest on, the newest first. */
   listsReaching(epoch: EpochNumber): Iterable<Membership> {
     return this.#lists.reaching(epoch);
@@ -166,7 +173,7 @@ export class Coordination {
 
   round(): unknown {
     const someoneSleeps = [...this.#community.enrolled.values()].some(
-      (meter) => this.lists(meter.certHash) && !isCallable(meter),
+      (meter) => this.#knows(meter.certHash) && !isCallable(meter),
     );
     const commands = this.#community.shownCommands(this.gid);
     return roundOf(this.#openRun(), this.#active, someoneSleeps ? this.membershipBundle : undefined, commands);
@@ -292,10 +299,12 @@ export class Coordination {
     const removed = membersOf(before).filter((member) => !this.lists(member));
     for (const member of removed) {
       this.#newcomers.departed(member);
-      this.#news.memberChanged(before, member, 'removed');
+      this.#news.memberChanged(before, member, this.#knows(member) ? 'renewed' : 'removed');
     }
     this.#parts.onMembership(this.membership);
-    if (removed.length > 0) this.#leaveOut(removed);
+    if (removed.length > 0) this.#leaveOut(removed.filter((member) => !this.#knows(member)));
+    // It comes back under its new certificate, and others may at the same time.
+    if (removed.some((member) => this.#inActiveEpoch(member))) this.#loop.ask('leave');
     for (const member of members) if (this.#community.enrolled.has(toHex(member))) this.#letIn(member);
     void this.#distribute(bundle, removed, members);
   }

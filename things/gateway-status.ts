@@ -10,7 +10,8 @@ import type { Attendance, Standing } from './roll.js';
 import type { DiskStatus, EnrolledMeter, KeptVerdict, OutboxStatus, SetAside } from './stores.js';
 
 /** What an event `memberChanged` can tell. */
-export type MemberChange = 'enrolled' | 'left' | 'revoked' | 'removed' | 'quarantined' | 'convicted' | 'returned';
+export type MemberChange =
+  'enrolled' | 'left' | 'revoked' | 'removed' | 'renewed' | 'quarantined' | 'convicted' | 'returned';
 
 /** How the delivery to the backend goes. */
 export interface Delivery {

@@ -10,10 +10,14 @@ import { limits } from '../crypto/limits.js';
 import {
   certificateOf,
   findEntry,
+  lineOf,
   parseMembershipBundle,
   parseMembershipList,
+  renewalIn,
+  successorOf,
   type ListRole,
   type Membership,
+  type Renewal,
 } from '../crypto/membership.js';
 import { contextOf, parseRekeyRequest } from '../crypto/ring/messages.js';
 import { parseLeaveRequest, parseRevokeRequest } from '../crypto/ring/requests.js';
@@ -142,6 +146,12 @@ export class Gateway implements ThingBehaviour {
     return [...this.#enrolled.values()];
   }
 
+  /** The certificate that the lists have in the place of this gateway's; undefined where it is the newest. */
+  get renewal(): Renewal | undefined {
+    const { certHash } = this.#parts.identity;
+    return this.#groups.flatMap(({ membership }) => renewalIn(membership, certHash) ?? [])[0];
+  }
+
   /** @throws ConflictError `wrong-group` */
   group(gid: Uint8Array): Coordination {
     const group = this.#groups.find((each) => each.gid === toHex(gid));
@@ -212,6 +222,9 @@ export class Gateway implements ThingBehaviour {
     const { certificate, certificates, td, timeS } = verifyEnrolment({ suite, trustedRoots, nowS: nowS() }, message);
     const { certHash } = certificate;
     const [first, ...others] = this.#groups.filter((group) => group.lists(certHash));
+    // Its certificate was renewed while it was away: the list has the new one for it.
+    const renewedIn = this.#groups.find(({ membership }) => successorOf(membership.list, certHash));
+    if (!first && renewedIn) return renewedIn.membershipBundle;
     if (!first) throw new VerificationError('not-listed', 'no member of any group here');
     const id = `urn:gridring:meter:${certificate.id}`;
     const described = parseJson(td);
@@ -257,13 +270,21 @@ export class Gateway implements ThingBehaviour {
     const membershipFor = (gid: Uint8Array, epoch: number, attempt: number): Iterable<Membership> =>
       this.#groups.find((group) => group.gid === toHex(gid))?.listsReaching({ epoch, attempt }) ?? [];
     const { items, meters } = await verifyUpload({ suite, nowS: nowS(), membershipFor }, message);
-    const [meter] = meters;
-    if (!meter || meters.length !== 1) throw new MalformedError('upload-mixed', 'an upload is of exactly one meter');
+    const line = this.#lineOf(meters);
+    const meter = line?.findLast((certHash) => meters.some((sender) => equalBytes(sender, certHash)));
+    if (!line || !meter) throw new MalformedError('upload-mixed', 'an upload is of exactly one meter');
     const { fresh } = await store.accept(items, nowS());
     // Anybody may play an upload again: only what is new is a sign of life.
     if (fresh > 0) for (const group of this.#groups) if (group.lists(meter)) group.heard(meter);
-    const custody = { custodian: await store.custodian(), storedThrough: await store.storedThrough(meter) };
+    const custody = { custodian: await store.custodian(), storedThrough: await store.storedThrough(line) };
     return signReceipt(suite, identity, meter, message, custody);
+  }
+
+  /** All certificates of the one meter that has, or had, these; undefined where they are of several. */
+  #lineOf(meters: readonly Uint8Array[]): readonly Uint8Array[] | undefined {
+    const lines = this.#groups.flatMap(({ membership }) => membership.list.entries.map(lineOf));
+    const known = lines.find((line) => meters.every((meter) => line.some((certHash) => equalBytes(certHash, meter))));
+    return meters.length === 1 ? (known ?? meters) : known;
   }
 
   /** A member or an operator asks for a new epoch; it follows on its own. */

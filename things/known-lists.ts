@@ -4,11 +4,13 @@ import type { Certificate } from '../crypto/certificate.js';
 import type { CertificateCache } from '../crypto/certificate/cache.js';
 import { ConflictError, GridringError, VerificationError } from '../crypto/errors.js';
 import {
+  assertSucceeds,
   certificateOf,
   changeMembership,
   compareLists,
   isFuller,
   lastValidS,
+  successorOf,
   verifyMembership,
   type Membership,
 } from '../crypto/membership.js';
@@ -98,6 +100,7 @@ export class KnownLists {
     const name = `${list.version}.${list.revision}`;
     if (order === 0) throw new ConflictError('membership-conflict', `another list ${name} is known`);
     if (order < 0) throw new ConflictError('membership-rollback', `list ${name} is older than the one that is known`);
+    assertSucceeds(list, current.list);
     assertCoordinator(this.#parts, next.membership);
     await this.#keep(next);
     return true;
@@ -210,5 +213,7 @@ const verifyStored = (parts: ListParts, bundle: Uint8Array): VerifiedBundle =>
 
 /** @throws VerificationError `not-listed` */
 const assertCoordinator = ({ identity, nowS }: ListParts, membership: Membership): void => {
-  certificateOf(membership, identity.certHash, 'coordinator', nowS());
+  // Under a renewed certificate this gateway coordinates once it has taken it.
+  const heir = successorOf(membership.list, identity.certHash);
+  certificateOf(membership, heir?.certHash ?? identity.certHash, 'coordinator', nowS());
 };

@@ -1,7 +1,7 @@
 /** One group of a meter: its membership list, its place in the ring, and one step at a time, each on disk before it is answered. */
 import { equalBytes } from '../crypto/bytes.js';
 import { ConflictError } from '../crypto/errors.js';
-import { isFuller, type Membership } from '../crypto/membership.js';
+import { assertSucceeds, isFuller, type Membership, type Renewal } from '../crypto/membership.js';
 import type { VerifiedEndorsement } from '../crypto/ring/endorsement.js';
 import type { MemberContext, MemberStep } from '../crypto/ring/member-context.js';
 import { onEndorsement } from '../crypto/ring/member-endorsement.js';
@@ -18,6 +18,8 @@ export interface MeterGroupParts extends Parts {
   readonly store: MeterStore;
   /** Hears of every state that replaced another, once it is on disk. */
   readonly onStep: (before: MemberState, after: MemberState) => void;
+  /** A list has another certificate in the place of this one: whoever runs the meter takes it, and loads it anew. */
+  readonly onRenewal?: ((renewal: Renewal) => void) | undefined;
   /** Since when the state is that of a backup, Unix seconds; undefined where it is not. */
   readonly restoredS?: number | undefined;
 }
@@ -81,12 +83,13 @@ export class MeterGroup {
 
   /**
    * A copy of the list that is held takes its place only where it brings more certificates.
-   * @throws ConflictError `membership-rollback`, `membership-conflict`
+   * @throws ConflictError `membership-rollback`, `membership-conflict`, `membership-succession`
    */
   updateMembership(membership: Membership, bundle: Uint8Array): Promise<Uint8Array> {
     return this.#serial.run(async () => {
       const step = onMembership(this.#state, membership);
       const known = this.#membership;
+      if (known) assertSucceeds(membership.list, known.list);
       const isCopy = known && equalBytes(known.listHash, membership.listHash);
       if (isCopy && !isFuller(membership, known, this.#parts.nowS())) return step.reply;
       await this.#parts.store.saveMembership(membership.list.gid, bundle, encodeMemberState(step.state));

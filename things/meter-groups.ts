@@ -3,7 +3,15 @@ import { equalBytes, toHex } from '../crypto/bytes.js';
 import type { VerifiedCertificate } from '../crypto/certificate.js';
 import { ConflictError, VerificationError } from '../crypto/errors.js';
 import { limits } from '../crypto/limits.js';
-import { certificateOf, findEntry, verifyMembership, type Membership } from '../crypto/membership.js';
+import {
+  certificateOf,
+  findEntry,
+  lineOf,
+  renewalIn,
+  verifyMembership,
+  type Membership,
+  type Renewal,
+} from '../crypto/membership.js';
 import { verifyEndorsement } from '../crypto/ring/endorsement.js';
 import {
   decodeMemberState,
@@ -48,6 +56,21 @@ export class MeterGroups {
 
   get states(): readonly MemberState[] {
     return [...this.#groups.values()].map(({ state }) => state);
+  }
+
+  /** The certificates that this meter has had, the oldest first and its own last. */
+  get ownLine(): readonly Uint8Array[] {
+    const { certHash } = this.#parts.identity;
+    const lists = [...this.#groups.values()].flatMap(({ membership }) => membership?.list ?? []);
+    const entry = lists.flatMap((list) => findEntry(list, certHash, 'member')?.entry ?? [])[0];
+    return entry ? lineOf(entry) : [certHash];
+  }
+
+  /** The certificate that the lists have in the place of this meter's; undefined where it is the newest. */
+  get renewal(): Renewal | undefined {
+    const { certHash } = this.#parts.identity;
+    const memberships = [...this.#groups.values()].flatMap(({ membership }) => membership ?? []);
+    return memberships.flatMap((membership) => renewalIn(membership, certHash) ?? [])[0];
   }
 
   /** Since when a group waits for a message; undefined when none lacks anything. */
@@ -125,7 +148,9 @@ export class MeterGroups {
     const { suite, trustedRoots, certificateCache, nowS } = this.#parts;
     const membership = verifyMembership({ suite, trustedRoots, certificateCache, nowS: nowS() }, bundle);
     const known = this.#groups.get(toHex(membership.list.gid));
-    return known?.updateMembership(membership, bundle) ?? this.#join(membership, bundle);
+    const reply = await (known?.updateMembership(membership, bundle) ?? this.#join(membership, bundle));
+    if (this.renewal) this.#parts.onRenewal?.(this.renewal);
+    return reply;
   }
 
   /** The first list of a group. Another may be on its way to the disk. */

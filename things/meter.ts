@@ -1,8 +1,9 @@
 /** What stands behind a meter's affordances: its part in the rings of its groups, and the sealing of its readings. */
 import { concatBytes, toBase64Url, toHex } from '../crypto/bytes.js';
+import type { VerifiedCertificate } from '../crypto/certificate.js';
 import { parseSign1 } from '../crypto/cose.js';
 import { signEnrolment } from '../crypto/enrolment.js';
-import { verifyReceipt } from '../crypto/envelope/reading.js';
+import { verifyReceipt, type Custody } from '../crypto/envelope/reading.js';
 import {
   decodeSealingState,
   encodeSealingState,
@@ -18,6 +19,7 @@ import type { Reading } from '../crypto/envelope/senml.js';
 import { ConflictError, MalformedError, VerificationError } from '../crypto/errors.js';
 import { decodeHome, encodeHome, parseHome, verifyHome, type Home } from '../crypto/home.js';
 import { limits } from '../crypto/limits.js';
+import type { Renewal } from '../crypto/membership.js';
 import type { MemberState } from '../crypto/ring/member-state.js';
 import type { ActionHandler, PropertyReader, ThingBehaviour, ThingEmitter } from './behaviour.js';
 import { diskOf } from './disk-status.js';
@@ -39,6 +41,8 @@ export interface MeterParts extends Parts {
   readonly interval?: ReadingInterval | undefined;
   /** The gateway is at one of these URLs of its Thing Description from now on. */
   readonly onHome?: (tdUrls: readonly string[]) => void;
+  /** As of `MeterGroupParts`. */
+  readonly onRenewal?: ((renewal: Renewal) => void) | undefined;
   /** Shown beside the readings' state, e.g. "replay". */
   readonly sourceName: string;
   /** When the state in the store came from a backup, Unix seconds; undefined where it did not. */
@@ -201,14 +205,28 @@ export class Meter implements ThingBehaviour {
    * @throws MalformedError, VerificationError `not-listed`, `receipt-mismatch`, `signature-invalid`
    */
   async acknowledge(upload: PreparedUpload, receipt: Uint8Array): Promise<void> {
-    const { suite, identity, store } = this.#parts;
+    const { store } = this.#parts;
     const { kid } = parseSign1(receipt, limits.memberMessage);
     const certificate = this.#groups.coordinator(kid);
     if (!certificate) throw new VerificationError('not-listed', 'a receipt of nobody in the lists');
-    const custody = verifyReceipt(suite, certificate, identity.certHash, upload.message, receipt);
+    const custody = this.#verifyReceipt(certificate, upload.message, receipt);
     if (!custody) throw new MalformedError('message-malformed', 'a receipt that says nothing of custody');
     const { custodian, storedThrough } = custody;
     await store.hold(upload.positions, { name: concatBytes(kid, custodian), storedThrough });
+  }
+
+  /** After a renewal what was sealed before goes out still: such an upload is that of the certificate of then. */
+  #verifyReceipt(gateway: VerifiedCertificate, upload: Uint8Array, receipt: Uint8Array): Custody | undefined {
+    const { suite } = this.#parts;
+    const [own, ...before] = this.#groups.ownLine.toReversed();
+    for (const sender of before) {
+      try {
+        return verifyReceipt(suite, gateway, sender, upload, receipt);
+      } catch (error) {
+        if (!(error instanceof VerificationError && error.code === 'signature-invalid')) throw error;
+      }
+    }
+    return verifyReceipt(suite, gateway, own ?? this.#parts.identity.certHash, upload, receipt);
   }
 
   /** Takes the word of a coordinator in the newest list of a group, unless it is older than the one that is known. */

@@ -1,7 +1,7 @@
 /** Who of a group's members takes part in its next attempt: who has enrolled, is heard of, has departed, or drops out. */
 import { equalBytes, toHex } from '../crypto/bytes.js';
 import { limits } from '../crypto/limits.js';
-import { findEntry, isQuorum, type MembershipList } from '../crypto/membership.js';
+import { findEntry, isQuorum, successorOf, type MembershipList } from '../crypto/membership.js';
 import type { EpochReport, Reach } from './epoch-run.js';
 import {
   afterAttempt,
@@ -162,10 +162,15 @@ export class Roll {
     return this.#departures.get(toHex(member));
   }
 
-  /** Who stands in a list again that did not name it meanwhile begins anew. */
+  /**
+   * Who stands in a list again that did not name it meanwhile begins anew; but no operator's word is undone by a renewal of
+   * the certificate.
+   */
   async listed(list: MembershipList): Promise<void> {
-    for (const [key, { certHash }] of this.#departures) {
+    for (const [key, { certHash, kind, signedS }] of this.#departures) {
       if (findEntry(list, certHash, 'member')) continue;
+      const heir = kind === 'revoked' ? successorOf(list, certHash) : undefined;
+      if (heir) await this.depart(heir.certHash, kind, signedS);
       await this.#parts.store.forgetDeparture(this.#gid, certHash);
       this.#departures.delete(key);
     }

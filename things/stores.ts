@@ -226,8 +226,8 @@ export interface GatewayStore extends Outbox, GroupStore {
   readonly commands: CommandStore;
   /** 16 random bytes, made with the database. */
   custodian(): Promise<Uint8Array>;
-  /** Of the entries of a meter that were accepted here, the backend has all up to this sequence. */
-  storedThrough(meter: Uint8Array): Promise<number>;
+  /** Of the entries that a meter sealed with any of its certificates and that were accepted here, the backend has all up to this sequence. */
+  storedThrough(line: readonly Uint8Array[]): Promise<number>;
   /** A newer enrolment of a meter takes the place of the older, and brings it back into groups that it had left before. */
   saveEnrolment(meter: EnrolledMeter): Promise<void>;
   enrolments(): Promise<readonly EnrolledMeter[]>;
@@ -344,8 +344,8 @@ export interface BackendStore {
     limit: number,
     kind?: EntryKind | 'any',
   ): Promise<readonly EntryRow[]>;
-  /** The last `limit` of them, ascending by sequence. */
-  lastEntries(meter: Uint8Array, limit: number, kind?: EntryKind | 'any'): Promise<readonly EntryRow[]>;
+  /** The last `limit` of them up to a sequence, ascending by sequence. */
+  lastEntries(meter: Uint8Array, limit: number, kind?: EntryKind | 'any', upTo?: number): Promise<readonly EntryRow[]>;
   /**
    * Of each meter that has entries, or of those that are named: how many are readings, and the sequence of the last entry.
    * Ascending by meter.

@@ -2,7 +2,7 @@
  * Membership lists (protocol §3): who may be in a group, and under which policy. Here: their form, their order, and what
  * they say of a certificate or a roster.
  */
-import { compareBytes, equalBytes } from '../bytes.js';
+import { compareBytes, equalBytes, toHex } from '../bytes.js';
 import { decodeStrict, encode, type CborItem } from '../cbor.js';
 import { sign1 } from '../cose.js';
 import { MalformedError, VerificationError } from '../errors.js';
@@ -22,6 +22,8 @@ export interface ListEntry {
   readonly roles: number;
   /** HPKE public key of a reader or operator (32 or 65 bytes), where it has one. */
   readonly hpkeKey: Uint8Array | null;
+  /** certHashes that the holder had before this one, the oldest first; absent where this is its first. */
+  readonly replaced?: readonly Uint8Array[];
 }
 
 /** Who reads the readings: one reader, and of which meters (null: of all). */
@@ -54,6 +56,9 @@ export interface AuthorityList {
   readonly notBeforeS: number;
   readonly notAfterS: number;
 }
+
+/** All certificates that the holder of an entry has had, the oldest first and its own last. */
+export const lineOf = ({ certHash, replaced = [] }: ListEntry): readonly Uint8Array[] => [...replaced, certHash];
 
 /** What lists of a group are ordered by. */
 export interface ListOrder {
@@ -108,7 +113,10 @@ export function encodeMembershipList({
       policy.readings.map(({ reader, meters }) => [reader, meters]),
       policy.epochFloor,
     ],
-    sorted.map(({ certHash, roles, hpkeKey }) => [certHash, roles, hpkeKey]),
+    sorted.map(({ certHash, roles, hpkeKey, replaced = [] }) => [
+      ...[certHash, roles, hpkeKey],
+      ...(replaced.length > 0 ? [replaced] : []),
+    ]),
     notBeforeS,
     notAfterS,
   ]);
@@ -138,8 +146,16 @@ export function parseMembershipList(payload: Uint8Array): AuthorityList {
     ({ certHash }, i, all) => i === 0 || compareBytes(all[i - 1]?.certHash ?? certHash, certHash) < 0,
   );
   if (!ascending) throw malformedList('entries are not in ascending order, or one stands twice');
+  assertOneSuccessor(list);
   assertRoles(list);
   return list;
+}
+
+/** No certificate stands beside the one that replaced it, nor was replaced by two. */
+function assertOneSuccessor({ entries }: AuthorityList): void {
+  const lines = entries.flatMap(lineOf);
+  if (new Set(lines.map(toHex)).size === lines.length) return;
+  throw malformedList('a certificate was replaced, and stands in the list beside that, or was replaced twice');
 }
 
 function assertRoles({ entries, policy }: AuthorityList): void {
@@ -187,12 +203,20 @@ function parseReadingRule(item: CborItem): ReadingRule {
 
 function parseEntry(item: CborItem): ListEntry {
   const what = 'entry of a membership list';
-  const [certHash, roles, hpkeKey] = arrayOf(item, what, 3);
+  const items = arrayOf(item, what);
+  const [certHash, roles, hpkeKey, replaced] = arrayOf(item, what, items.length === 3 ? 3 : 4);
   return {
     certHash: bytesOf(certHash, what, 32),
     roles: uintOf(roles, what, 15, 1),
     hpkeKey: nullOr(hpkeKey, (key) => bytesOf(key, what, 32, 65)),
+    ...(items.length === 4 && { replaced: parseReplaced(replaced, what) }),
   };
+}
+
+function parseReplaced(item: CborItem | undefined, what: string): readonly Uint8Array[] {
+  const replaced = arrayOf(item, what).map((certHash) => bytesOf(certHash, what, 32));
+  if (replaced.length > 0 && replaced.length <= limits.certificatesReplaced) return replaced;
+  throw malformedList(`an entry that names no certificate before it, or more than ${limits.certificatesReplaced}`);
 }
 
 const malformedList = (why: string): MalformedError => new MalformedError('membership-malformed', why);

@@ -13,16 +13,21 @@ import { isPersonRole } from './roles.js';
 export type Credential =
   { readonly kind: 'certificate'; readonly caller: Caller } | { readonly kind: 'issued'; readonly token: AccessToken };
 
+/** Enough to fetch the list, and with it the certificate that came after. */
+const scopesOfReplaced: ReadonlySet<string> = new Set(['membership:read']);
+
 const maxRemembered = 10_000;
 
+type AuthBackend = Pick<Backend, 'refresh' | 'requireNotRemoved' | 'isReplaced' | 'lineOf'>;
+
 export class Sessions {
-  readonly #backend: Pick<Backend, 'refresh' | 'requireNotRemoved'>;
+  readonly #backend: AuthBackend;
   readonly #accounts: AccountsStore;
   /** What the store has said since its last change. */
   readonly #remembered = new Map<string, Promise<unknown>>();
   #revision = -1;
 
-  constructor(backend: Pick<Backend, 'refresh' | 'requireNotRemoved'>, accounts: AccountsStore) {
+  constructor(backend: AuthBackend, accounts: AccountsStore) {
     this.#backend = backend;
     this.#accounts = accounts;
   }
@@ -56,9 +61,13 @@ export class Sessions {
   ): Promise<Principal> {
     this.#backend.requireNotRemoved(certificate);
     const { certHash } = certificate;
-    const account = await this.#once(`certificate ${toHex(certHash)}`, () => this.#accounts.accountWith(certHash));
-    if (account?.disabled === true) throw disabled(account);
-    return { kind: 'device', subject, certificate, scopes: scopesOfDevice(certificate, granted), expiresS };
+    // Whoever was disabled is not let in with the certificate that came after.
+    for (const each of this.#backend.lineOf(certHash)) {
+      const account = await this.#once(`certificate ${toHex(each)}`, () => this.#accounts.accountWith(each));
+      if (account?.disabled === true) throw disabled(account);
+    }
+    const scopes = scopesOfDevice(certificate, this.#backend.isReplaced(certHash) ? scopesOfReplaced : granted);
+    return { kind: 'device', subject, certificate, scopes, expiresS };
   }
 
   async #person({ issuer, subject, issuedS, expiresS, granted, issuerRoles }: AccessToken): Promise<Principal> {

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { toHex } from '../../crypto/bytes.js';
 import { isWhole } from '../../crypto/envelope/audit.js';
 import type { Checkpoint } from '../../crypto/envelope/checkpoint.js';
+import { signerIn } from '../../crypto/envelope/entry.js';
 import { NotFoundError, SetupError } from '../../crypto/errors.js';
 import type { Certificate } from '../../crypto/certificate.js';
 import type { Suite } from '../../crypto/suite.js';
@@ -88,9 +89,10 @@ async function keep(options: Options & { readonly day?: number; readonly out?: s
   const checkpoints = await checkpointsOf(options);
   const chosen = checkpoints.findLast(({ entry }) => wanted === undefined || entry.day === wanted);
   if (!chosen) throw new NotFoundError('checkpoint-unknown', `${meter} has signed no such checkpoint yet`);
-  const { bundle } = await chainClient(reader, backend).meter(meter);
+  const { bundle, line } = await chainClient(reader, backend).meter(meter);
+  const signer = signerIn(line, chosen.entry.meter, 'checkpoint');
   const file = out ?? `${meter}-${isoDay(chosen.entry.day)}.checkpoint`;
-  writePublic(file, encodeCheckpointFile(chosen.message, bundle));
+  writePublic(file, encodeCheckpointFile(chosen.message, bundle, line.at(-1) === signer ? undefined : signer.der));
   if (options.json) printJson({ event: 'checkpoint-kept', file, ...checkpointJson(chosen.entry) });
   else printLine(`checkpoint of ${isoDay(chosen.entry.day)}, sequence ${chosen.entry.sequence}: ${file}`);
 }

@@ -1,7 +1,8 @@
 /** `gridring grant`: who reads which meters. A grant is a rule of the signed policy; meters grant their keys by it. */
 import type { Command } from 'commander';
 import { toHex } from '../../crypto/bytes.js';
-import { verifyGrant } from '../../crypto/envelope/grant.js';
+import { signerIn } from '../../crypto/envelope/entry.js';
+import { parseGrant, verifyGrant } from '../../crypto/envelope/grant.js';
 import { SetupError } from '../../crypto/errors.js';
 import { findEntry, type AuthorityList, type Membership } from '../../crypto/membership.js';
 import { ChainClient } from '../chain-client.js';
@@ -127,9 +128,9 @@ async function storedGrants(keys: ReaderKeys): Promise<readonly Stored[]> {
   for (const { id, certHash } of await chains.meters()) {
     const messages = await chains.messages(certHash, 'grants', 'grants');
     if (messages.length === 0) continue;
-    const { certificate } = await chains.meter(certHash);
+    const { line } = await chains.meter(certHash);
     const epochs = messages
-      .map((message) => verifyGrant(keys.suite, certificate, message))
+      .map((message) => verifyGrant(keys.suite, signerIn(line, parseGrant(message).meter, 'grant'), message))
       .map(({ name: { gid, epoch, attempt } }) => ({ gid: toHex(gid), epoch, attempt }))
       .sort((a, b) => a.epoch - b.epoch);
     found.push({ id, epochs });

@@ -4,7 +4,14 @@
  */
 import { equalBytes, toHex } from '../../crypto/bytes.js';
 import type { Delegation } from '../../crypto/delegation.js';
-import { roleBit, type AuthorityList, type ListEntry, type ListRole, type Policy } from '../../crypto/membership.js';
+import {
+  roleBit,
+  successorOf,
+  type AuthorityList,
+  type ListEntry,
+  type ListRole,
+  type Policy,
+} from '../../crypto/membership.js';
 import { suiteById } from '../../crypto/suite-node.js';
 import { duration } from './durations.js';
 
@@ -32,14 +39,28 @@ export function changesBetween(
   next: AuthorityList,
   nameOf: NameOf,
 ): readonly string[] {
+  const before = base && policyUnder(base.policy, next);
   return [
     ...entryChanges(base?.entries ?? [], next.entries, nameOf),
-    ...readingChanges(base?.policy, next.policy, nameOf),
-    ...requiredChanges(base?.policy.requiredMembers ?? [], next.policy.requiredMembers, nameOf),
+    ...readingChanges(before, next.policy, nameOf),
+    ...requiredChanges(before?.requiredMembers ?? [], next.policy.requiredMembers, nameOf),
     ...policyChanges(base?.policy, next.policy),
     ...(base?.notBeforeS === next.notBeforeS ? [] : [`* valid from ${isoTime(next.notBeforeS)}`]),
     ...(base?.notAfterS === next.notAfterS ? [] : [`* valid until ${isoTime(next.notAfterS)}`]),
   ];
+}
+
+/** What a policy says, said of the certificates that are in the place of those that it names. */
+function policyUnder(policy: Policy, next: AuthorityList): Policy {
+  const heirOf = (certHash: Uint8Array): Uint8Array => successorOf(next, certHash)?.certHash ?? certHash;
+  return {
+    ...policy,
+    requiredMembers: policy.requiredMembers.map(heirOf),
+    readings: policy.readings.map(({ reader, meters }) => ({
+      reader: heirOf(reader),
+      meters: meters?.map(heirOf) ?? null,
+    })),
+  };
 }
 
 const keyOf = ({ certHash }: ListEntry): string => toHex(certHash);
@@ -48,9 +69,16 @@ function entryChanges(before: readonly ListEntry[], after: readonly ListEntry[],
   const [old, now] = [before, after].map((entries) => new Map(entries.map((entry) => [keyOf(entry), entry])));
   const line = (sign: string, entry: ListEntry): string =>
     `${sign} ${rolesOf(entry).join(', ')} ${nameOf(entry.certHash)} (${keyOf(entry)})`;
+  const isHeir = ({ replaced }: ListEntry): boolean => old?.has(toHex(replaced?.at(-1) ?? new Uint8Array(0))) ?? false;
+  const heirs = after.filter((entry) => !old?.has(keyOf(entry)) && isHeir(entry));
+  const gone = new Set(heirs.flatMap(({ replaced = [] }) => replaced.map(toHex)));
   return [
-    ...before.filter((entry) => !now?.has(keyOf(entry))).map((entry) => line('-', entry)),
-    ...after.filter((entry) => !old?.has(keyOf(entry))).map((entry) => line('+', entry)),
+    ...before.filter((entry) => !now?.has(keyOf(entry)) && !gone.has(keyOf(entry))).map((entry) => line('-', entry)),
+    ...heirs.map((entry) => {
+      const was = toHex(entry.replaced?.at(-1)?.subarray(0, 8) ?? new Uint8Array(0));
+      return `* ${rolesOf(entry).join(', ')} ${nameOf(entry.certHash)} has a new certificate (${keyOf(entry)}), after ${was}…`;
+    }),
+    ...after.filter((entry) => !old?.has(keyOf(entry)) && !isHeir(entry)).map((entry) => line('+', entry)),
     ...after.flatMap((entry) => {
       const was = old?.get(keyOf(entry));
       if (!was) return [];

@@ -2,7 +2,15 @@
 import { compareBytes, equalBytes, toHex } from '../../crypto/bytes.js';
 import type { LeafCertificate } from '../../crypto/certificate.js';
 import { SetupError } from '../../crypto/errors.js';
-import { memberCount, roleBit, type AuthorityList, type ListRole, type Policy } from '../../crypto/membership.js';
+import {
+  lineOf,
+  lineWith,
+  memberCount,
+  roleBit,
+  type AuthorityList,
+  type ListRole,
+  type Policy,
+} from '../../crypto/membership.js';
 import { isoTime, policyLines, without, type NameOf } from './changes.js';
 
 export interface Edit {
@@ -48,6 +56,49 @@ export function addEntry(list: AuthorityList, { certificate, hpkeKey, reads }: N
       (entry) =>
         `${name} has another certificate in the list, which stays until it is removed: ${toHex(entry.certHash)}`,
     ),
+  };
+}
+
+/**
+ * Puts a certificate in the place of another of the same holder: whatever the list and its policy say of the one they say
+ * of the other.
+ * @throws SetupError `certificate-of-another`, `already-listed`, `nothing-changes`
+ */
+export function replaceEntry(list: AuthorityList, before: LeafCertificate, after: LeafCertificate): Edit {
+  if (before.role !== after.role || before.id !== after.id) {
+    const names = `${before.role} ${before.id} and ${after.role} ${after.id}`;
+    throw new SetupError(
+      'certificate-of-another',
+      `the certificates are of two holders, ${names}: nothing is replaced`,
+    );
+  }
+  if (equalBytes(before.certHash, after.certHash)) {
+    throw new SetupError('nothing-changes', `${after.id} has that certificate in the list already`);
+  }
+  if (lineWith(list, after.certHash)) {
+    throw new SetupError('already-listed', `${after.id} has had that certificate before, or has it beside this one`);
+  }
+  const swap = (certHash: Uint8Array): Uint8Array =>
+    equalBytes(certHash, before.certHash) ? after.certHash : certHash;
+  const { policy } = list;
+  return {
+    list: {
+      ...list,
+      policy: {
+        ...policy,
+        requiredMembers: policy.requiredMembers.map(swap),
+        readings: policy.readings.map(({ reader, meters }) => ({
+          reader: swap(reader),
+          meters: meters?.map(swap) ?? null,
+        })),
+      },
+      entries: list.entries.map((entry) =>
+        equalBytes(entry.certHash, before.certHash)
+          ? { ...entry, certHash: after.certHash, replaced: lineOf(entry) }
+          : entry,
+      ),
+    },
+    warnings: [],
   };
 }
 

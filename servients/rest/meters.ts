@@ -8,6 +8,7 @@ import type { Principal } from '../auth/principal.js';
 import { auditDone } from './audit-trail.js';
 import type { RestContext } from './context.js';
 import { isoTime } from './epoch-json.js';
+import { countOf, droppedOf, entriesOf, lastEntriesOf } from './meter-line.js';
 import { json, operation } from './operation.js';
 import { VisibleMeters, type View, type VisibleMeter } from './visible-meters.js';
 
@@ -87,13 +88,10 @@ export function meterRoutes(scope: FastifyInstance, context: RestContext): void 
     },
     async (request) => {
       const { meters, next } = pageOf(visible.of(access.principalOf(request), 'meters:read'), request.query);
-      const rows = await store.readingCounts(meters.map(({ certHash }) => certHash));
+      const rows = await store.readingCounts(meters.flatMap(({ line }) => line));
       const counts = new Map(rows.map((row) => [toHex(row.meter), row]));
       return {
-        meters: meters.map(({ id, key }) => {
-          const { count, lastSequence } = counts.get(key) ?? { count: 0, lastSequence: 0 };
-          return { id, certHash: key, count, lastSequence };
-        }),
+        meters: meters.map(({ id, key, line }) => ({ id, certHash: key, ...countOf(line, counts, toHex) })),
         ...(next !== undefined && { next }),
       };
     },
@@ -107,10 +105,10 @@ export function meterRoutes(scope: FastifyInstance, context: RestContext): void 
     if (last !== undefined && (after !== undefined || limit !== undefined)) {
       throw new MalformedError('input-invalid', 'the query has last, or else after and limit');
     }
-    const { certHash } = meterOf(request);
+    const { line } = meterOf(request);
     return last === undefined
-      ? store.entries(certHash, after ?? 0, limit ?? pageDefault, kind)
-      : store.lastEntries(certHash, last, kind);
+      ? entriesOf(store, line, after ?? 0, limit ?? pageDefault, kind)
+      : lastEntriesOf(store, line, last, kind);
   };
 
   const params = { id: meterName };
@@ -167,7 +165,23 @@ export function meterRoutes(scope: FastifyInstance, context: RestContext): void 
         gives: { 200: json('dropped', 'The stretches') },
       }),
     },
-    async (request) => ({ dropped: (await store.droppedEntries(meterOf(request).certHash)).map(droppedJson) }),
+    async (request) => ({ dropped: (await droppedOf(store, meterOf(request).line)).map(droppedJson) }),
+  );
+
+  scope.get<{ Params: { id: string } }>(
+    '/meters/:id/certificates',
+    {
+      onRequest,
+      schema: operation({
+        id: 'listMeterCertificates',
+        tag: 'Meters',
+        summary: 'The certificates under which a meter has signed its chain',
+        description: 'The membership list names their hashes, so it does not matter who gives them.',
+        params,
+        gives: { 200: json('meter-certificates', 'The oldest first, the one that it has now last') },
+      }),
+    },
+    async (request) => ({ certificates: backend.certificatesOf(meterOf(request).line).map(toBase64Url) }),
   );
 
   scope.get<{ Params: { id: string } }>(
@@ -183,9 +197,11 @@ export function meterRoutes(scope: FastifyInstance, context: RestContext): void 
       }),
     },
     async (request) => {
-      const { certHash, id } = meterOf(request);
-      const readers = readersOf(access.principalOf(request));
-      const grants = (await Promise.all(readers.map((reader) => store.grants(certHash, reader)))).flat();
+      const { line, id } = meterOf(request);
+      const readers = readersOf(access.principalOf(request)).flatMap((reader) => backend.lineOf(reader));
+      const grants = (
+        await Promise.all(line.flatMap((meter) => readers.map((reader) => store.grants(meter, reader))))
+      ).flat();
       await auditDone(context, request, 'grant.read', id, { grants: grants.length });
       return { grants: grants.map((message) => ({ message: toBase64Url(message) })) };
     },

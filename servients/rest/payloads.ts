@@ -41,6 +41,7 @@ export const payloadNames = [
   'message.readings',
   'message.record',
   'message.short',
+  'meter-certificates',
   'meters',
   'policies',
   'problem',

@@ -178,6 +178,11 @@ export const problemCodes: Readonly<Record<string, ProblemCode>> = {
     'The list is older than the one that is known, or than that of an earlier epoch.',
     'Fetch the newest list.',
   ),
+  'membership-succession': code(
+    409,
+    'In the list a certificate that was replaced comes back, or another takes its place than before.',
+    'The authority signs the next list from the newest: “gridring membership fetch”.',
+  ),
   'membership-unknown': code(
     409,
     'The record rests on a list that is not known here.',

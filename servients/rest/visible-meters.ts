@@ -2,7 +2,7 @@
 import { equalBytes, toHex } from '../../crypto/bytes.js';
 import type { VerifiedCertificate } from '../../crypto/certificate.js';
 import { VerificationError } from '../../crypto/errors.js';
-import { findEntry, type Membership, type MembershipList } from '../../crypto/membership.js';
+import { findEntry, lineOf, type Membership, type MembershipList } from '../../crypto/membership.js';
 import type { Backend } from '../../things/backend.js';
 import type { EpochRow } from '../../things/stores.js';
 import type { Principal } from '../auth/principal.js';
@@ -10,6 +10,8 @@ import type { Scope } from '../auth/roles.js';
 
 export interface VisibleMeter {
   readonly certHash: Uint8Array;
+  /** All certificates that it has had, the oldest first and the one above last. */
+  readonly line: readonly Uint8Array[];
   /** The certHash in hex: the order of pages. */
   readonly key: string;
   /** `urn:gridring:meter:<id>` */
@@ -24,7 +26,7 @@ export interface View {
   readonly meters: readonly VisibleMeter[];
   /** Ascending by key. */
   readonly byKey: readonly VisibleMeter[];
-  /** By certHash in hex, by URN or the id in it; where a device has had several certificates, the newest. */
+  /** By certHash in hex, also one that was replaced, by URN or the id in it; of several meters of one id, the newest. */
   find(name: string): VisibleMeter | undefined;
 }
 
@@ -77,13 +79,13 @@ export class VisibleMeters {
     current: readonly Membership[],
   ): readonly VisibleMeter[] {
     if (caller.kind === 'device') return seenByCertificate(this.#backend, current, caller.certificate);
-    const found = new Map<string, VisibleMeter>();
+    const found = new Found();
     for (const { list } of this.#backend.memberships) {
       for (const meter of this.#backend.listsOf(list.gid).flatMap(membersOf)) {
-        if (!found.has(meter.key) && (own?.includes(meter.id) ?? true)) found.set(meter.key, meter);
+        if (own?.includes(meter.id) ?? true) found.add(meter);
       }
     }
-    return [...found.values()];
+    return found.meters;
   }
 }
 
@@ -114,7 +116,7 @@ function makeView(meters: readonly VisibleMeter[]): View {
   const byKey = [...meters].sort((a, b) => (a.key < b.key ? -1 : 1));
   const names = new Map<string, VisibleMeter>();
   for (const meter of meters) {
-    names.set(meter.key, meter);
+    for (const certHash of meter.line) names.set(toHex(certHash), meter);
     if (!names.has(meter.id)) names.set(meter.id, meter);
   }
   return { meters, byKey, find: (name) => names.get(name) ?? names.get(urnOf(name)) };
@@ -133,13 +135,23 @@ function seenByCertificate(
   });
   if (groups.length === 0)
     throw new VerificationError('not-listed', 'no reader, operator or gateway of any group here');
-  const found = new Map<string, VisibleMeter>();
+  const found = new Found();
   for (const { gid, sees } of groups) {
-    for (const meter of backend.listsOf(gid).flatMap(membersOf)) {
-      if (!found.has(meter.key) && sees(meter.certHash)) found.set(meter.key, meter);
-    }
+    for (const meter of backend.listsOf(gid).flatMap(membersOf)) if (sees(meter.certHash)) found.add(meter);
   }
-  return [...found.values()];
+  return found.meters;
+}
+
+/** Each meter once, as the newest list has it that names any of its certificates. */
+class Found {
+  readonly meters: VisibleMeter[] = [];
+  readonly #known = new Set<string>();
+
+  add(meter: VisibleMeter): void {
+    if (this.#known.has(meter.key)) return;
+    this.meters.push(meter);
+    for (const certHash of meter.line) this.#known.add(toHex(certHash));
+  }
 }
 
 function sightOf(list: MembershipList, { certHash }: VerifiedCertificate): Sight | undefined {
@@ -183,10 +195,11 @@ function membersOf(membership: Membership): readonly VisibleMeter[] {
   const known = members.get(membership);
   if (known) return known;
   const { list, certificates } = membership;
-  const found = list.entries.flatMap(({ certHash }, i) => {
+  const found = list.entries.flatMap((entry, i) => {
+    const { certHash } = entry;
     const certificate = certificates[i];
     const isMember = certificate?.role === 'meter' && findEntry(list, certHash, 'member') !== undefined;
-    return isMember ? [{ certHash, key: toHex(certHash), id: urnOf(certificate.id) }] : [];
+    return isMember ? [{ certHash, line: lineOf(entry), key: toHex(certHash), id: urnOf(certificate.id) }] : [];
   });
   members.set(membership, found);
   return found;

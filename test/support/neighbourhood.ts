@@ -15,6 +15,7 @@ import {
   type MembershipList,
   type Policy,
 } from '../../crypto/membership.js';
+import { replaceEntry } from '../../servients/membership/edits.js';
 import type { CoordinatorContext } from '../../crypto/ring/coordinator-state.js';
 import type { MemberContext } from '../../crypto/ring/member-context.js';
 import type { AgreementKey, Random, Signer, Suite } from '../../crypto/suite.js';
@@ -69,6 +70,12 @@ export interface Neighbourhood {
     readonly without?: readonly Principal[];
     readonly add?: readonly Principal[];
   }): MembershipList;
+  /** A list in which others have the certificates in the place of these: pairs of before and after. */
+  renewed(
+    list: MembershipList,
+    version: number,
+    ...pairs: readonly (readonly [Principal, Principal])[]
+  ): MembershipList;
   /** The first list, with another gateway in the place of `gateway`. */
   listUnder(successor: Principal, version: number): MembershipList;
   /** The signed list with certificates, as `updateMembership` carries it. */
@@ -180,6 +187,14 @@ export function makeNeighbourhood(suite: Suite, meterCount: number, seed = 'neig
     );
     return { ...before, entries };
   };
+  const renewed: Neighbourhood['renewed'] = (before, version, ...pairs) =>
+    unchangedList({
+      ...pairs.reduce<AuthorityList>(
+        (next, [old, fresh]) => replaceEntry(next, old.certificate, fresh.certificate).list,
+        before,
+      ),
+      version,
+    });
   const bundle: Neighbourhood['bundle'] = (signedList, extra = []) =>
     encodeMembershipBundle(signMembershipList(suite, authority, signedList), [
       ...certificates,
@@ -204,6 +219,7 @@ export function makeNeighbourhood(suite: Suite, meterCount: number, seed = 'neig
     certify,
     list,
     listUnder,
+    renewed,
     bundle,
     membership,
     memberContext: (principal, current = first, draw = random) => ({

@@ -34,6 +34,8 @@ export interface Resident {
   readonly follower: RoundFollower;
   /** Cannot be called; it comes by itself. */
   readonly asleep: boolean;
+  /** Under which it was known before. */
+  readonly former?: readonly Uint8Array[];
 }
 
 export interface VillagePlan {
@@ -63,7 +65,7 @@ const issuingOf = (n: Neighbourhood): Uint8Array => at(n.certificates, 0);
 export class Village {
   readonly n: Neighbourhood;
   readonly clock = new VirtualClock(nowS);
-  readonly residents: readonly Resident[];
+  readonly residents: Resident[];
   readonly epochs: EpochOutcome[] = [];
   readonly failures: string[] = [];
   /** `change meter` of every event `memberChanged`. */
@@ -84,12 +86,7 @@ export class Village {
   #running = new AbortController();
   #kept: Promise<void> = Promise.resolve();
 
-  private constructor(
-    n: Neighbourhood,
-    folder: string,
-    residents: readonly Resident[],
-    bundles: readonly Uint8Array[],
-  ) {
+  private constructor(n: Neighbourhood, folder: string, residents: Resident[], bundles: readonly Uint8Array[]) {
     this.n = n;
     this.#folder = folder;
     this.residents = residents;
@@ -108,16 +105,28 @@ export class Village {
     );
     for (const [i, principal] of [...n.meters, ...more].entries()) {
       const store = openMeterStore(join(folder, `meter-${String(i)}.sqlite`));
-      const parts = {
-        ...{ ...village.#partsOf(principal), store, readingIntervalS: 60, sourceName: 'replay' },
-        interval: { takes: (intervalS: number) => intervalS % 60 === 0, set: () => undefined },
-      };
-      const meter = await Meter.load(parts);
-      const follower = new RoundFollower(meter, parts.log);
-      residents.push({ principal, store, meter, follower, asleep: asleep.includes(i) });
+      residents.push({ ...(await village.#loaded(principal, store)), asleep: asleep.includes(i) });
     }
     await village.startGateway();
     return village;
+  }
+
+  async #loaded(principal: Principal, store: MeterStore & Closable): Promise<Omit<Resident, 'asleep'>> {
+    const parts = {
+      ...{ ...this.#partsOf(principal), store, readingIntervalS: 60, sourceName: 'replay' },
+      interval: { takes: (intervalS: number) => intervalS % 60 === 0, set: () => undefined },
+    };
+    const meter = await Meter.load(parts);
+    return { principal, store, meter, follower: new RoundFollower(meter, parts.log) };
+  }
+
+  /** A meter takes another certificate, and goes on with what is on its disk. */
+  async takeCertificate(i: number, renewed: Principal): Promise<void> {
+    const { principal, store, asleep, former = [] } = at(this.residents, i);
+    this.residents[i] = {
+      ...(await this.#loaded(renewed, store)),
+      ...{ asleep, former: [...former, principal.certHash] },
+    };
   }
 
   #partsOf({ certificate, certHash, kid, signer }: Principal) {
@@ -196,7 +205,9 @@ export class Village {
   }
 
   #call(member: Uint8Array, action: MemberAction, message: Uint8Array): Promise<Uint8Array> {
-    const i = this.residents.findIndex(({ principal }) => equalBytes(principal.certHash, member));
+    const i = this.residents.findIndex(({ principal, former = [] }) =>
+      [principal.certHash, ...former].some((certHash) => equalBytes(certHash, member)),
+    );
     const { meter, asleep } = at(this.residents, i);
     if (asleep) throw new UnavailableError('form-missing', 'it cannot be called');
     this.calls.push(`${action} ${String(i)}`);

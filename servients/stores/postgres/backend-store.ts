@@ -201,10 +201,16 @@ class PostgresBackendStore implements BackendStore {
     );
   }
 
-  async lastEntries(meter: Uint8Array, limit: number, kind: EntryKind | 'any' = 'any'): Promise<readonly EntryRow[]> {
+  async lastEntries(
+    meter: Uint8Array,
+    limit: number,
+    kind: EntryKind | 'any' = 'any',
+    upTo = Number.MAX_SAFE_INTEGER,
+  ): Promise<readonly EntryRow[]> {
     const newestFirst = await this.#database.rows<EntryRow>(
-      `SELECT ${entryColumns} FROM reading WHERE ${ofMeter} ${ofKind(kind)} ORDER BY sequence DESC LIMIT $2::bigint`,
-      [meter, limit],
+      `SELECT ${entryColumns} FROM reading WHERE ${ofMeter} ${ofKind(kind)} AND sequence <= $3::bigint
+       ORDER BY sequence DESC LIMIT $2::bigint`,
+      [meter, limit, upTo],
     );
     return newestFirst.toReversed();
   }

@@ -144,7 +144,7 @@ class SqliteBackendStore implements BackendStore {
   readonly #listAbove: Statement<EpochKey, ListOrder>;
   readonly #epochs: Statement<[gid: Uint8Array, epoch: number, attempt: number, limit: number], EpochRow>;
   readonly #entries: PerKind<[meter: Uint8Array, afterSequence: number, limit: number]>;
-  readonly #lastEntries: PerKind<[meter: Uint8Array, limit: number]>;
+  readonly #lastEntries: PerKind<[meter: Uint8Array, upTo: number, limit: number]>;
   readonly #readingCounts: Statement<[], ReadingCount>;
   readonly #readingCount: Statement<[meter: Uint8Array], ReadingCount>;
   readonly #grantedEpochs: Statement<[reader: Uint8Array, afterPosition: number, limit: number], GrantedEpoch>;
@@ -190,7 +190,7 @@ class SqliteBackendStore implements BackendStore {
        ORDER BY epoch DESC, attempt DESC LIMIT ?`,
     );
     this.#entries = perKind(database, 'AND sequence > ? ORDER BY sequence LIMIT ?');
-    this.#lastEntries = perKind(database, 'ORDER BY sequence DESC LIMIT ?');
+    this.#lastEntries = perKind(database, 'AND sequence <= ? ORDER BY sequence DESC LIMIT ?');
     const counts = `SELECT cert_hash AS meter, readings AS count, last_sequence AS lastSequence FROM meter
        WHERE last_sequence > 0`;
     this.#readingCounts = database.prepare(`${counts} ORDER BY cert_hash`);
@@ -306,8 +306,13 @@ class SqliteBackendStore implements BackendStore {
     return this.#database.read(() => this.#entries[kind].all(meter, afterSequence, limit));
   }
 
-  async lastEntries(meter: Uint8Array, limit: number, kind: EntryKind | 'any' = 'any'): Promise<readonly EntryRow[]> {
-    return this.#database.read(() => this.#lastEntries[kind].all(meter, limit)).toReversed();
+  async lastEntries(
+    meter: Uint8Array,
+    limit: number,
+    kind: EntryKind | 'any' = 'any',
+    upTo = Number.MAX_SAFE_INTEGER,
+  ): Promise<readonly EntryRow[]> {
+    return this.#database.read(() => this.#lastEntries[kind].all(meter, upTo, limit)).toReversed();
   }
 
   async readingCounts(meters?: readonly Uint8Array[]): Promise<readonly ReadingCount[]> {

@@ -99,12 +99,14 @@ class SqliteGatewayStore extends SqliteGroups implements GatewayStore, Closable 
     return this.#database.read(() => onlyRow(this.#custodian.get())).name;
   }
 
-  async storedThrough(meter: Uint8Array): Promise<number> {
+  async storedThrough(line: readonly Uint8Array[]): Promise<number> {
     return this.#database.transaction(() => {
-      const id = this.#accepted.meterId(meter);
-      const { unknown, waiting } = onlyRow(this.#waiting.get(id, id));
-      if (unknown > 0) return 0;
-      return waiting === null ? this.#accepted.lastSequence(meter) : waiting - 1;
+      const ids = line.map((certHash) => this.#accepted.meterId(certHash));
+      const rows = ids.map((id) => onlyRow(this.#waiting.get(id, id)));
+      if (rows.some(({ unknown }) => unknown > 0)) return 0;
+      const waiting = rows.flatMap((row) => row.waiting ?? []);
+      if (waiting.length > 0) return Math.min(...waiting) - 1;
+      return Math.max(...line.map((certHash) => this.#accepted.lastSequence(certHash)));
     });
   }
 
