@@ -43,7 +43,7 @@ const numbered = (readings: readonly OpenedReading[]): readonly unknown[] =>
 
 describe('the backup of a backend that takes readings', () => {
   it('is checked, and refused under another passphrase or with one byte changed, with nothing left behind', async () => {
-    expect(made).toMatchObject({ code: 0, errors: '' });
+    expect(made, made.out).toMatchObject({ code: 0, errors: '' });
     expect(outcome(made)).toMatchObject({ event: 'backed-up', role: 'backend', stores: 1 });
     const [wrongPassphrase, altered] = [join(d.folder, 'wrong'), join(d.folder, 'altered.age')];
     writeFileSync(wrongPassphrase, 'a horse, a staple and a cart\n');
@@ -58,7 +58,7 @@ describe('the backup of a backend that takes readings', () => {
       restore(backup, wrongPassphrase, ...to('never')),
       restore(altered, passphraseFile, ...to('never')),
     ]);
-    expect(restored).toMatchObject({ code: 0, errors: '' });
+    expect(restored, restored.out).toMatchObject({ code: 0, errors: '' });
     expect(outcome(restored)).toMatchObject({ event: 'restored', role: 'backend', checked: { gaps: 0 } });
     expect([wrong, other].map((ended) => [ended.code, outcome(ended)])).toMatchObject([
       [3, { code: 'backup-key-wrong' }],
