@@ -69,7 +69,7 @@ export const limits = {
   backupRecord: 4_000_000,
   /** A text in an entry of an audit log, in characters; and how many details it has. */
   auditText: 300,
-  auditDetails: 16,
+  auditDetails: 32,
   /** A line of an exported audit log, in characters. */
   auditLine: 16_000,
   /** Nested arrays and maps in CBOR. */

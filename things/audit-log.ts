@@ -1,5 +1,5 @@
 /** What a backend writes into its audit log, and signs of it. */
-import { signAuditCheckpoint } from '../crypto/audit/checkpoint.js';
+import { parseAuditCheckpoint, signAuditCheckpoint } from '../crypto/audit/checkpoint.js';
 import { auditFacts, type AuditFacts } from '../crypto/audit/entry.js';
 import type { Parts } from './parts.js';
 import { Serial } from './serial.js';
@@ -16,12 +16,10 @@ export class AuditLog {
   readonly store: AuditStore;
   readonly #parts: Pick<Parts, 'suite' | 'identity' | 'nowS'>;
   readonly #signing = new Serial();
-  #checkpointS: number;
 
   constructor(store: AuditStore, parts: Pick<Parts, 'suite' | 'identity' | 'nowS'>) {
     this.store = store;
     this.#parts = parts;
-    this.#checkpointS = parts.nowS();
   }
 
   /**
@@ -37,12 +35,13 @@ export class AuditLog {
     await this.store.append(this.facts(event));
   }
 
-  /** Signs how far the log has come, if it is time to. */
+  /** Signs how far the log has come, if it is time to: whichever process signed last, and however often this one began. */
   async checkpointIfDue(): Promise<void> {
     const { sequence, checkpoint } = await this.store.head();
     const entries = sequence - (checkpoint?.sequence ?? 0);
-    const isLate = this.#parts.nowS() - this.#checkpointS >= checkpointIntervalS;
-    if (entries >= checkpointEntries || (entries > 0 && isLate)) await this.checkpoint();
+    if (entries === 0) return;
+    const isLate = this.#parts.nowS() - (await this.#signedS(checkpoint?.number)) >= checkpointIntervalS;
+    if (entries >= checkpointEntries || isLate) await this.checkpoint();
   }
 
   /**
@@ -57,7 +56,6 @@ export class AuditLog {
     const { suite, identity, nowS } = this.#parts;
     for (;;) {
       const { sequence, hash, checkpoint } = await this.store.head();
-      this.#checkpointS = nowS();
       if (sequence === (checkpoint?.sequence ?? 0)) return this.#newest(checkpoint?.number);
       const number = (checkpoint?.number ?? 0) + 1;
       const { log } = this.store;
@@ -65,6 +63,13 @@ export class AuditLog {
       // Where another process was first with this number, what it signed for may end before.
       if (await this.store.saveCheckpoint({ number, sequence, message })) return { number, sequence, message };
     }
+  }
+
+  /** When the newest checkpoint was signed; where there is none, when the log began. */
+  async #signedS(number: number | undefined): Promise<number> {
+    const newest = await this.#newest(number);
+    if (newest) return parseAuditCheckpoint(newest.message).timeS;
+    return (await this.store.entries(0, 1, {}))[0]?.timeS ?? this.#parts.nowS();
   }
 
   async #newest(number: number | undefined): Promise<AuditCheckpointRow | undefined> {

@@ -9,6 +9,7 @@ import { readConfig } from '../config.js';
 import { auditFacts } from '../../crypto/audit/entry.js';
 import type { AuditEvent } from '../../things/audit-log.js';
 import { personUrn } from '../auth/sessions.js';
+import { rightsDetails } from '../auth/account-audit.js';
 import { createdEvent, Logins, newPerson, type Doer } from '../issuer/logins.js';
 import { systemNowS } from '../runtime.js';
 import { openBackendStores, type BackendStores } from '../stores/backend.js';
@@ -126,7 +127,7 @@ function change(name: string, options: UserOptions, changes: Partial<Account>): 
     const audit = [
       facts({
         ...{ ...doer(), action: 'user.change', subject: personUrn(account), outcome: 'done' },
-        details: { changed: JSON.stringify(changes) },
+        details: rightsDetails(changes),
       }),
     ];
     if (!(await stores.accounts.replaceAccount(changed, { endsSessions: changes.disabled === true, audit }))) {

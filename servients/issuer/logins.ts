@@ -14,6 +14,7 @@ import {
 import type { AuditEvent, AuditLog } from '../../things/audit-log.js';
 import type { IssuerStore, Login, LoginStore, NewLink } from '../../things/issuer-store.js';
 import type { Account, AccountsStore } from '../../things/stores.js';
+import { rightsDetails } from '../auth/account-audit.js';
 import { embeddedIssuerName } from '../auth/access-token.js';
 import { personUrn } from '../auth/sessions.js';
 import { RateLimit } from '../bindings/rate-limit.js';
@@ -217,10 +218,7 @@ export const createdEvent = (account: Account, by: Doer): AuditEvent => ({
   action: 'user.create',
   subject: personUrn(account),
   outcome: 'done',
-  details: {
-    roles: account.roles.join(' '),
-    ...(account.meters.length > 0 && { meters: account.meters.join(' ') }),
-  },
+  details: rightsDetails({ roles: account.roles, ...(account.meters.length > 0 && { meters: account.meters }) }),
 });
 
 /** Who tries is the account's owner only where the password was right. */

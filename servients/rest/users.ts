@@ -1,8 +1,10 @@
 /** Accounts: who they are, what they may, their certificates, and the end of their sessions. Passwords are the issuer's matter. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { equalBytes, fromHex, toHex } from '../../crypto/bytes.js';
+import type { AuditDetails } from '../../crypto/audit/entry.js';
 import { ConflictError, MalformedError, NotFoundError } from '../../crypto/errors.js';
 import type { Account } from '../../things/stores.js';
+import { rightsDetails } from '../auth/account-audit.js';
 import { embeddedIssuerName } from '../auth/access-token.js';
 import { personUrn } from '../auth/sessions.js';
 import { accountJson } from './account-json.js';
@@ -80,7 +82,7 @@ function manageUsers(scope: FastifyInstance, context: RestContext): void {
     request: FastifyRequest<OfAccount>,
     action: string,
     changed: (account: Account) => Partial<Account>,
-    details: Readonly<Record<string, string>> = {},
+    details: AuditDetails = {},
     endsSessions = false,
   ): Promise<Account> => {
     const account = await accounts.account(request.params.id);
@@ -144,7 +146,7 @@ function manageUsers(scope: FastifyInstance, context: RestContext): void {
         request,
         'user.change',
         () => ({ ...changes, ...(rest.disabled === true && sessionsEnd(nowS())) }),
-        { changed: JSON.stringify(changes) },
+        rightsDetails(changes),
         rest.disabled === true,
       );
       return sendAccount(reply, account);

@@ -535,6 +535,21 @@ describe('accounts', () => {
     expectProblem(await patch, 409, 'account-own');
   });
 
+  it('change with all of it in the audit log, however long a name or a list of meters is', async () => {
+    const meters = Array.from({ length: 64 }, (_, i) => `${'m'.repeat(60)}-${String(i)}`);
+    const { id } = await createAccount({ name: 'H', roles: ['HOUSEHOLD'], meters });
+    const body = { name: '\ud800'.repeat(128), roles: ['SECADM'], meters: meters.toReversed() };
+    expect((await backend.call('PATCH', `/api/v1/users/${id}`, { as: n.authority, body })).status).toBe(200);
+    const log = await backend.call('GET', '/api/v1/audit?last=2', { as: n.authority });
+    const { entries } = log.body as {
+      readonly entries: readonly { readonly details: Readonly<Record<string, string>> }[];
+    };
+    const metersIn = (details: Readonly<Record<string, string>> = {}): readonly string[] =>
+      Object.keys(details).flatMap((name) => (name.startsWith('meters') ? (details[name] ?? '').split(' ') : []));
+    expect(entries[1]?.details).toMatchObject({ roles: 'SECADM' });
+    for (const { details } of entries) expect(metersIn(details).toSorted()).toEqual(meters.toSorted());
+  });
+
   it('are refused where they are not what they should be, and nothing is kept', async () => {
     const body = { issuer: issuer.url, subject: subjectOf('VIEWER'), name: 'A', roles: [] };
     const create = (differs: object): Promise<Answer> =>
