@@ -1,4 +1,7 @@
-/** Every verb of the command line, in a real shell's terms: what it prints where, and the exit code. */
+/**
+ * Every verb of the command line, in a real shell's terms: what it prints where, and the exit code. Some are processes, as
+ * a shell starts them; most run in this one, for a process takes most of a second to start.
+ */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -37,7 +40,7 @@ describe('things and td', () => {
     const [table, json] = await Promise.all([
       run('things', '--directory', directory),
       // As it is copied from the table.
-      run('things', '--directory', `${directory}/`, '--json'),
+      runHere('things', '--directory', `${directory}/`, '--json'),
     ]);
     expect([table.code, json.code]).toEqual([0, 0]);
     const things = lines(json).map((line) => JSON.parse(line) as { id: string; title: string; at: string });
@@ -54,8 +57,8 @@ describe('things and td', () => {
 
   it('td prints a valid Thing Description, by the id of a meter or by its URN', async () => {
     const [long, short] = await Promise.all([
-      run('td', 'meter-01', '--directory', directory),
-      run('td', 'urn:gridring:gateway:gateway', '--directory', directory, '--json'),
+      runHere('td', 'meter-01', '--directory', directory),
+      runHere('td', 'urn:gridring:gateway:gateway', '--directory', directory, '--json'),
     ]);
     expect([long.code, short.code]).toEqual([0, 0]);
     for (const { out } of [long, short]) expect(validateTd(JSON.parse(out))).toMatchObject({ valid: true });
@@ -68,7 +71,7 @@ describe('read', () => {
 
   it('opens readings as a table, as CSV and as JSON', async () => {
     const at = ['read', '--meter', 'meter-01', ...key('household-01'), '--last', '3'];
-    const [table, csv, json] = await Promise.all([run(...at), run(...at, '--csv'), run(...at, '--json')]);
+    const [table, csv, json] = await Promise.all([runHere(...at), runHere(...at, '--csv'), runHere(...at, '--json')]);
     expect([table.code, csv.code, json.code]).toEqual([0, 0, 0]);
     expect(lines(table)[0]?.split(/ +/)).toEqual(columns);
     for (const ended of [table, csv]) expect(lines(ended)).toHaveLength(4);
@@ -92,8 +95,8 @@ describe('read', () => {
 describe('meter ls and group status', () => {
   it('show certificates, last readings and the newest key of the meters that one may see', async () => {
     const [meters, group] = await Promise.all([
-      run('meter', 'ls', ...key('household-01'), '--json'),
-      run('group', 'status', ...key('utility')),
+      runHere('meter', 'ls', ...key('household-01'), '--json'),
+      runHere('group', 'status', ...key('utility')),
     ]);
     expect([meters.code, group.code]).toEqual([0, 0]);
     expect(lines(meters).map((line) => JSON.parse(line) as unknown)).toEqual([
@@ -114,9 +117,9 @@ describe('meter ls and group status', () => {
 describe('epoch', () => {
   it('lists and shows what was agreed, and tells who can read it', async () => {
     const [ls, show, canRead] = await Promise.all([
-      run('epoch', 'ls', ...key('utility')),
-      run('epoch', 'show', '1', ...key('household-01'), '--json'),
-      run('epoch', 'can-read', 'meter-02', '1', ...key('utility'), '--json'),
+      runHere('epoch', 'ls', ...key('utility')),
+      runHere('epoch', 'show', '1', ...key('household-01'), '--json'),
+      runHere('epoch', 'can-read', 'meter-02', '1', ...key('utility'), '--json'),
     ]);
     expect([ls.code, show.code, canRead.code]).toEqual([0, 0, 0]);
     expect(lines(ls)[0]).toMatch(/^EPOCH +REASON +MEMBERS +LIST +KEY +RECORDED +STATE$/);
@@ -127,7 +130,7 @@ describe('epoch', () => {
 
   it('writes a proof that verifies with the root alone, and no longer when a byte of it is another', async () => {
     const [proof, forged] = ['proof.cbor', 'forged.cbor'].map((name) => join(folder, name)) as [string, string];
-    expect(await run('epoch', 'export', '1', '--out', proof, ...key('utility'))).toMatchObject({ code: 0 });
+    expect(await runHere('epoch', 'export', '1', '--out', proof, ...key('utility'))).toMatchObject({ code: 0 });
     const bytes = readFileSync(proof);
     writeFileSync(
       forged,
@@ -135,8 +138,8 @@ describe('epoch', () => {
     );
     const root = ['--root', join(folder, 'ca/root.pem')];
     const [good, bad] = await Promise.all([
-      run('epoch', 'verify', proof, ...root, '--meter', 'meter-01'),
-      run('epoch', 'verify', forged, ...root, '--json'),
+      runHere('epoch', 'verify', proof, ...root, '--meter', 'meter-01'),
+      runHere('epoch', 'verify', forged, ...root, '--json'),
     ]);
     expect([good.code, bad.code]).toEqual([0, 1]);
     expect(lines(good)[0]).toMatch(/^epoch 1, attempt 1, of group [0-9a-f]{32}: the proof verifies$/);
@@ -154,13 +157,13 @@ describe('checkpoint', () => {
 
   it('lists what a meter has signed, and keeps what is in the list', async () => {
     const file = join(folder, 'a.checkpoint');
-    const keep = await run('checkpoint', 'keep', ...at(), '-o', file);
-    const ls = await run('checkpoint', 'ls', ...at());
+    const keep = await runHere('checkpoint', 'keep', ...at(), '-o', file);
+    const ls = await runHere('checkpoint', 'ls', ...at());
     expect(ls).toMatchObject({ code: 0, errors: '' });
     if (keep.code === 0) {
       const of = (ended: Ended): object => ({ ...(JSON.parse(lines(ended)[0]!) as object), event: '', file: '' });
       expect(of(keep)).toEqual(of(ls));
-      const verified = await run('checkpoint', 'verify', file, ...key('household-01'), '--json');
+      const verified = await runHere('checkpoint', 'verify', file, ...key('household-01'), '--json');
       expect(verified).toMatchObject({ code: 0, errors: '' });
       expect(lines(verified).map((line) => JSON.parse(line) as object)).toMatchObject([
         { event: 'checkpoint-verified', meter: 'meter-01' },
@@ -174,8 +177,8 @@ describe('checkpoint', () => {
 
   it('keeps none of a day that is not over, and takes no other file for one', async () => {
     const [none, other] = await Promise.all([
-      run('checkpoint', 'keep', ...at(), '--day', '1999-12-31'),
-      run('checkpoint', 'verify', join(folder, 'membership.cbor'), ...key('household-01'), '--json'),
+      runHere('checkpoint', 'keep', ...at(), '--day', '1999-12-31'),
+      runHere('checkpoint', 'verify', join(folder, 'membership.cbor'), ...key('household-01'), '--json'),
     ]);
     expect([none, other].map(({ code }) => code)).toEqual([4, 3]);
     expect(JSON.parse(none.out)).toMatchObject({ event: 'error', code: 'checkpoint-unknown' });
@@ -187,9 +190,9 @@ describe('ca', () => {
   it('makes a CA whose keys only their owner reads, and certifies devices', async () => {
     const ca = join(folder, 'other-ca');
     const device = join(folder, 'device');
-    expect(await run('ca', 'init', '--dir', ca, '--suite', 'p256')).toMatchObject({ code: 0, errors: '' });
+    expect(await runHere('ca', 'init', '--dir', ca, '--suite', 'p256')).toMatchObject({ code: 0, errors: '' });
     const names = ['--role', 'meter', '--id', 'kitchen', '--out', device];
-    const issued = await run('ca', 'issue', '--dir', ca, '--suite', 'p256', ...names, '--json');
+    const issued = await runHere('ca', 'issue', '--dir', ca, '--suite', 'p256', ...names, '--json');
     expect(issued.code).toBe(0);
     expect(JSON.parse(issued.out)).toMatchObject({ event: 'issued', role: 'meter', id: 'kitchen' });
     const modes = [ca, device].flatMap((place) =>
@@ -206,23 +209,23 @@ describe('ca', () => {
     const leaf = new X509Certificate(readFileSync(join(device, 'certificate.pem')));
     expect([leaf.verify(issuing!.publicKey), issuing!.verify(root!.publicKey)]).toEqual([true, true]);
     expect(leaf.checkPrivateKey(createPrivateKey(readFileSync(join(device, 'key.pem'))))).toBe(true);
-    expect(await run('ca', 'init', '--dir', ca)).toMatchObject({ code: 2 });
+    expect(await runHere('ca', 'init', '--dir', ca)).toMatchObject({ code: 2 });
   });
 
   it('makes a reader, who reads once the authority has added it, and nothing of before', async () => {
     const out = join(folder, 'auditor');
     const issue = ['ca', 'issue', '--dir', join(folder, 'ca'), '--role', 'reader', '--id', 'auditor', '--out', out];
-    expect(JSON.parse((await run(...issue, '--json')).out)).toMatchObject({ code: 'reader-incomplete' });
-    const issued = await run(...issue, '--backend', directory, '--audience', 'gridring-demo', '--json');
+    expect(JSON.parse((await runHere(...issue, '--json')).out)).toMatchObject({ code: 'reader-incomplete' });
+    const issued = await runHere(...issue, '--backend', directory, '--audience', 'gridring-demo', '--json');
     const files = JSON.parse(issued.out) as { readonly [name in 'hpkeKey' | 'certificate' | 'reader']: string };
     expect(statSync(files.reader).mode & 0o777).toBe(0o600);
     const place = ['--file', join(folder, 'membership.cbor'), '--root', join(folder, 'ca/root.pem')];
     const authority = ['--authority', join(folder, 'authority'), '--url', directory];
     const entry = [files.certificate, '--reads', 'meter-01', `--hpke-key=${files.hpkeKey}`];
-    expect(await run('membership', 'add', ...entry, ...place, ...authority)).toMatchObject({ code: 0, errors: '' });
+    expect(await runHere('membership', 'add', ...entry, ...place, ...authority)).toMatchObject({ code: 0, errors: '' });
     const read = ['read', '--meter', 'meter-01', '--reader', files.reader, '--last', '500', '--json'];
     await eventually(async () => {
-      const { out, errors } = await run(...read);
+      const { out, errors } = await runHere(...read);
       expect(out, errors).not.toBe('');
       const { sequence } = JSON.parse(out.split('\n', 1)[0] ?? '') as { readonly sequence: number };
       expect(sequence).toBeGreaterThan(1);
@@ -295,7 +298,7 @@ describe('exit codes', () => {
   });
 
   it('5 for a backend that is away', async () => {
-    const ended = await run(
+    const ended = await runHere(
       'read',
       '--meter',
       'meter-01',

@@ -35,23 +35,31 @@ export async function codeOf(attempt: Promise<unknown>): Promise<string> {
   throw new Error('was done');
 }
 
+let before: Promise<unknown> = Promise.resolve();
+
 /**
- * The whole program with these arguments, as a shell would see it. Not two at once, and nothing that starts and then runs
- * until it is told to stop: that ends the process.
+ * The whole program with these arguments, as a shell would see it; one after the other, as they share this process. Nothing
+ * that starts and then runs until it is told to stop: that ends the process.
  */
-export async function runHere(...args: readonly string[]): Promise<Ended> {
+export function runHere(...args: readonly string[]): Promise<Ended> {
+  const ended = before.then(() => runAlone(args));
+  before = ended.catch(() => undefined);
+  return ended;
+}
+
+async function runAlone(args: readonly string[]): Promise<Ended> {
   let [out, errors] = ['', ''];
   const spies = [
     vi.spyOn(process.stdout, 'write').mockImplementation((text) => ((out += String(text)), true)),
     vi.spyOn(process.stderr, 'write').mockImplementation((text) => ((errors += String(text)), true)),
   ];
-  const before = process.exitCode;
+  const exitCode = process.exitCode;
   process.exitCode = 0;
   try {
     await runProgram(args);
     return { code: process.exitCode, out, errors };
   } finally {
-    process.exitCode = before;
+    process.exitCode = exitCode;
     for (const spy of spies) spy.mockRestore();
   }
 }
