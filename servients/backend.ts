@@ -66,6 +66,8 @@ export interface BackendOptions {
   readonly passwords?: Passwords;
   /** Whether reading the directory needs no token. Default: while it listens on loopback alone. */
   readonly directory?: { readonly open?: boolean };
+  /** Whose pages may use the API from a browser. Default: nobody's but its own. */
+  readonly cors?: { readonly origins?: readonly string[] };
   /** Others whose tokens count. */
   readonly issuers?: readonly IssuerConfig[];
   /** How TDs name this server where that is not its address and port, e.g. `https://backend.example`. */
@@ -129,6 +131,7 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
       log: options.log,
       problemType,
       ...(tls && { tls }),
+      ...(options.cors?.origins && { origins: options.cors.origins }),
     });
     const hub = new SseHub(sseDefaults, () => {
       options.http?.observer?.refused('slow-reader');
@@ -217,7 +220,9 @@ async function makeContext(
     ...{ gatewaysHaveIssuer, unbound: unboundTokens(options) },
   });
   return {
-    ...(gatewaysHaveIssuer && { logins: new Logins({ store: issuer, accounts, audit, nowS, ...(passwords && { passwords }) }) }),
+    ...(gatewaysHaveIssuer && {
+      logins: new Logins({ store: issuer, accounts, audit, nowS, ...(passwords && { passwords }) }),
+    }),
     backend,
     commands,
     commandStore,

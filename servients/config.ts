@@ -43,6 +43,7 @@ export interface BackendConfig extends CommonConfig, ServerFiles {
   readonly publicOrigin?: string;
   readonly retention: { readonly readingsDays?: number; readonly auditDays?: number };
   readonly directory: { readonly open?: boolean };
+  readonly cors: { readonly origins?: readonly string[] };
   readonly issuers: readonly IssuerConfig[];
   readonly issuer: { readonly embedded: boolean };
 }

@@ -16,6 +16,7 @@ import {
   type TokenHolder,
 } from './bindings/token.js';
 import { makeFetch, type Fetch, type TlsParty } from './bindings/tls-fetch.js';
+import { inTrace } from './bindings/trace.js';
 
 /** A token that counts only with proofs by its key. */
 export interface BoundToken {
@@ -105,12 +106,14 @@ export function makeDeviceFetch(caller: DeviceCaller): Fetch {
     const tokens = await issued;
     return (tokens ? makeBoundFetch(send, tokens, nowS) : sendOwn)(target, init);
   };
-  return async (target, init = {}) => {
-    const response = await sendAs(target, init);
-    // The token may have been revoked, or the backend may have got an issuer, or lost it.
-    if (response.status === 401) issued = undefined;
-    return response;
-  };
+  return (target, init = {}) =>
+    // Asking for a token is a part of it.
+    inTrace(undefined, async () => {
+      const response = await sendAs(target, init);
+      // The token may have been revoked, or the backend may have got an issuer, or lost it.
+      if (response.status === 401) issued = undefined;
+      return response;
+    });
 }
 
 function makeDeviceTokens({ send, holder, nowS }: DeviceCaller, issuer: string): () => Promise<BoundToken> {

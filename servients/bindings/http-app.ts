@@ -17,7 +17,8 @@ import Fastify, {
 } from 'fastify';
 import { LimitError } from '../../crypto/errors.js';
 import { limits as sizes } from '../../crypto/limits.js';
-import { answerOnSocket, HttpRefusal, refuseExpectation, sendProblem } from './http-problem.js';
+import { allowOrigins } from './cors.js';
+import { answerOnSocket, HttpRefusal, refuseExpectation, sendProblem, traceIdOf } from './http-problem.js';
 
 interface HttpLimits {
   readonly bodyBytes: number;
@@ -63,6 +64,8 @@ export interface HttpAppOptions {
   readonly problemType?: (code: string) => string;
   /** HTTPS in place of HTTP. */
   readonly tls?: ServerTls;
+  /** Whose pages may use it from a browser. Default: those of its own origin alone. */
+  readonly origins?: readonly string[];
 }
 
 interface ServerTls {
@@ -100,7 +103,7 @@ export function makeHttpApp(options: HttpAppOptions = {}): FastifyInstance {
     return503OnClosing: false,
     genReqId: requestId,
     childLoggerFactory: (logger, bindings, loggerOptions, request) =>
-      logger.child({ ...bindings, ...traceOf(request) }, loggerOptions),
+      logger.child({ ...bindings, ...traceIdOf(request) }, loggerOptions),
     routerOptions: { maxParamLength: 128 },
     frameworkErrors: (error, request, reply) => {
       sendProblem(error, request, reply, options);
@@ -135,6 +138,8 @@ export function makeHttpApp(options: HttpAppOptions = {}): FastifyInstance {
   });
   const allowedMethods = collectMethods(app);
   app.after(() => {
+    // First, so that a page may read every refusal.
+    if (options.origins) allowOrigins(app, options.origins, (request) => allowedMethods(pathOf(request)));
     // For every route and before any other check of the request: those cost more.
     app.addHook('onRequest', limitRate(app, limits.requestsPerMinute));
     app.setNotFoundHandler((request, reply) => {
@@ -161,12 +166,6 @@ export function limitRate(app: FastifyInstance, perMinute: number): onRequestAsy
   };
 }
 
-/** The trace that the caller's request belongs to (W3C Trace Context §3.2), for the log. */
-function traceOf({ headers }: IncomingMessage): { readonly traceId?: string } {
-  const [, traceId] = traceparent.exec(String(headers['traceparent'])) ?? [];
-  return traceId === undefined ? {} : { traceId };
-}
-const traceparent = /^00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
 /** A caller that shows a certificate is verified where it says who it is: the library knows neither roles nor lists. */
 const tlsOptions = ({ certificate, key, clientRoots }: ServerTls): TlsOptions => ({
   cert: certificate,

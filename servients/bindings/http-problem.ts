@@ -6,6 +6,7 @@ import { GridringError, VerificationError } from '../../crypto/errors.js';
 import { ScopeError } from '../auth/scope-error.js';
 import type { HttpAppOptions } from './http-app.js';
 import { toPeerError, type Problem } from './status.js';
+import { parseTraceparent } from './trace.js';
 
 type Headers = Readonly<Record<string, string>>;
 
@@ -125,7 +126,18 @@ export function sendProblem(
     .headers({ ...headers, 'x-request-id': request.id })
     .code(problem.status)
     .type('application/problem+json')
-    .send(JSON.stringify({ ...problem, type: problemType(problem.code), requestId: request.id }));
+    .send(
+      JSON.stringify({
+        ...{ ...problem, type: problemType(problem.code), requestId: request.id },
+        ...traceIdOf(request),
+      }),
+    );
+}
+
+/** The trace that the caller says its request belongs to. */
+export function traceIdOf({ headers }: Pick<IncomingMessage, 'headers'>): { readonly traceId?: string } {
+  const trace = parseTraceparent(headers['traceparent']);
+  return trace ? { traceId: trace.traceId } : {};
 }
 
 /** In which the caller has shown a token. */

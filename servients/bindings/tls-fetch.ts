@@ -6,6 +6,7 @@ import { Agent, request as sendRequest } from 'node:https';
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import { toPem } from '../../crypto/certificate/pem.js';
+import { makeTraceparent } from './trace.js';
 import type { Suite } from '../../crypto/suite.js';
 import { privateKeyToPem } from '../identity-files.js';
 
@@ -22,7 +23,7 @@ export interface TlsParty {
   };
 }
 
-/** Plain HTTP goes where it says, unchanged. Redirects of HTTPS servers are not followed. */
+/** Every request says which trace it belongs to. Plain HTTP goes where it says. Redirects of HTTPS servers are not followed. */
 export function makeFetch({ roots, identity }: TlsParty): Fetch {
   const agent = new Agent({
     keepAlive: true,
@@ -35,7 +36,12 @@ export function makeFetch({ roots, identity }: TlsParty): Fetch {
     // A session that is taken up again shows no chain.
     maxCachedSessions: 0,
   });
-  return (url, init) => (url.startsWith('https:') ? overTls(agent, new Request(url, init)) : fetch(url, init));
+  return (url, init = {}) => {
+    const headers = new Headers(init.headers);
+    headers.set('traceparent', makeTraceparent());
+    const traced = { ...init, headers };
+    return url.startsWith('https:') ? overTls(agent, new Request(url, traced)) : fetch(url, traced);
+  };
 }
 
 async function overTls(agent: Agent, request: Request): Promise<Response> {

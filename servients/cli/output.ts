@@ -51,12 +51,19 @@ export const eventPrinter =
 export function reportError(error: unknown, json: boolean): number {
   const code = error instanceof GridringError ? error.code : 'internal';
   const message = error instanceof Error ? error.message : String(error);
-  if (json) printJson({ event: 'error', code, message });
-  else process.stderr.write(`gridring: ${printable(message)} [${code}]\n`);
+  const requestId = error instanceof PeerRefusal ? error.requestId : undefined;
+  if (json) printJson({ event: 'error', code, message, ...(requestId !== undefined && { requestId }) });
+  else process.stderr.write(`gridring: ${printable(message)} [${code}]${advised(error)}\n`);
   if (!(error instanceof GridringError) && error instanceof Error && !json)
     process.stderr.write(`${printable(error.stack ?? '')}\n`);
   return exitCodeOf(error);
 }
+
+/** What the peer does not tell stands in its log, under the id of the request. */
+const advised = (error: unknown): string =>
+  error instanceof PeerRefusal && error.requestId !== undefined && [401, 403, 500].includes(error.status)
+    ? `\ngridring: the log of the server says more, at request ${error.requestId}`
+    : '';
 
 function exitCodeOf(error: unknown): number {
   if (error instanceof SetupError) return exitCodes.setup;

@@ -1,5 +1,6 @@
 /** The program `gridring`: one verb a file, of which only the one that is asked for is loaded. */
 import { Command, CommanderError } from 'commander';
+import { inTrace, parseTraceparent } from '../bindings/trace.js';
 import { softwareVersion } from '../version.js';
 import { exitCodeHelp, exitCodes, reportError } from './output.js';
 
@@ -48,7 +49,8 @@ export async function runProgram(args: readonly string[]): Promise<void> {
   for (const { load } of asked.length > 0 ? asked : files) (await load())(program);
   for (const command of program.commands) command.exitOverride().showHelpAfterError('(see --help)');
   try {
-    await program.parseAsync(args, { from: 'user' });
+    const { TRACEPARENT: given } = process.env;
+    await inTrace(parseTraceparent(given), () => program.parseAsync(args, { from: 'user' }));
   } catch (error) {
     if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? exitCodes.done : exitCodes.setup;
     else process.exitCode = reportError(error, args.includes('--json'));

@@ -42,6 +42,7 @@ async function startBackend(config: BackendConfig, runtime: Runtime): Promise<St
     ...(config.publicOrigin !== undefined && { publicOrigin: config.publicOrigin }),
     listen: listenOf(config),
     directory: config.directory,
+    cors: config.cors,
     issuers: config.issuers,
     embeddedIssuer: config.issuer.embedded,
     audience: config.audience,

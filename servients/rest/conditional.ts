@@ -1,6 +1,7 @@
 /** Conditional requests (RFC 9110 §13): every read has an ETag, by which it is not sent again and a change finds its match. */
 import { hash } from 'node:crypto';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { addVary } from '../bindings/cors.js';
 import { HttpRefusal } from '../bindings/http-problem.js';
 
 /** Strong: of these very bytes. */
@@ -13,7 +14,7 @@ export function addEtags(scope: FastifyInstance): void {
     if (typeof payload !== 'string' && !(payload instanceof Uint8Array)) return payload;
     if (!reply.hasHeader('etag')) reply.header('etag', etagOf(payload));
     if (!reply.hasHeader('cache-control')) reply.header('cache-control', 'private, no-cache');
-    reply.header('vary', 'accept, authorization');
+    addVary(reply, 'accept, authorization');
     if (!isNamed(request.headers['if-none-match'], String(reply.getHeader('etag')))) return payload;
     reply.code(304).removeHeader('content-type').removeHeader('content-length');
     return null;

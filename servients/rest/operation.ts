@@ -10,6 +10,7 @@
  * and what is not named is refused. Whom it lets in follows from its guard. A code that is new goes into problem-codes.ts.
  */
 import type { FastifySchema } from 'fastify';
+import type { Deprecation } from './deprecation.js';
 import { cborType, coseType, jsonType } from '../bindings/media-types.js';
 import { payload, type PayloadName } from './payloads.js';
 import { pathParams, queryFields } from './validation.js';
@@ -53,6 +54,8 @@ export interface Operation {
   readonly gives: Readonly<Record<number, Answer>>;
   /** Statuses of refusals beyond those that every operation may give. */
   readonly refuses?: readonly number[];
+  /** Where it is to go. */
+  readonly deprecation?: Deprecation;
 }
 
 const idempotencyHeaders = {
@@ -71,11 +74,23 @@ const idempotencyHeaders = {
 const ofAny = [400, 429, 431, 500, 503];
 
 export function operation(description: Operation): FastifySchema {
-  const { id, tag, params, query = {}, body, gives, refuses = [], creates = false, ...texts } = description;
+  const {
+    id,
+    tag,
+    params,
+    query = {},
+    body,
+    gives,
+    refuses = [],
+    creates = false,
+    deprecation,
+    ...texts
+  } = description;
   return {
     ...texts,
     operationId: id,
     tags: [tag],
+    ...(deprecation && { deprecated: true, 'x-deprecation': deprecation }),
     ...(params && { params: pathParams(params) }),
     querystring: queryFields(query),
     ...(creates && { headers: idempotencyHeaders }),

@@ -12,6 +12,7 @@ import { directoryRoutes } from './directory.js';
 import { commandRoutes } from './commands.js';
 import { enrolmentRoutes } from './enrolments.js';
 import { epochRoutes } from './epochs.js';
+import { addDeprecations } from './deprecation.js';
 import { errorRoutes } from './errors.js';
 import { eventRoutes } from './events.js';
 import { exportRoutes } from './exports.js';
@@ -59,6 +60,7 @@ export function mountRoutes(app: FastifyInstance, context: RestContext): readonl
     async (scope) => {
       requireGuards(scope, onGuarded);
       validateStrictly(scope);
+      addDeprecations(scope);
       parseMessages(scope);
       auditRefusals(scope, context);
       addEtags(scope);

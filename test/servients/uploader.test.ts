@@ -128,7 +128,7 @@ describe('a sender that failed', () => {
   });
 
   it('comes no sooner than it was told', () => {
-    const full = new PeerRefusal(503, 'disk-full', '', 10);
+    const full = new PeerRefusal(503, 'disk-full', '', { retryAfterS: 10 });
     expect(backoffMs(0, full)).toBeGreaterThanOrEqual(10_000);
     expect(backoffMs(0, new UnavailableError('disk-full', '', undefined, 7))).toBeGreaterThanOrEqual(7_000);
   });

@@ -53,6 +53,7 @@ describe('what a configuration leaves out has a default', () => {
       issuer: { embedded: false },
       issuers: [],
       directory: {},
+      cors: {},
     });
   });
 
