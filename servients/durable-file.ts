@@ -1,17 +1,19 @@
 /** Files that are there whole or not at all, and on the disk before anything relies on them. */
-import { closeSync, fsyncSync, openSync, renameSync, writeFileSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 /** Puts a file into the place of whatever was there. Errors are those of the file system. */
 export function writeDurably(path: string, content: string | Uint8Array, mode: number): void {
   const temporary = `${path}.${process.pid}.new`;
-  writeSynced(temporary, content, mode);
+  // Made anew, with its mode: never through what somebody else has put there.
+  rmSync(temporary, { force: true });
+  writeSynced(temporary, content, mode, 'wx');
   renameSync(temporary, path);
   syncFolder(dirname(path));
 }
 
-export function writeSynced(path: string, content: string | Uint8Array, mode: number): void {
-  const file = openSync(path, 'w', mode);
+export function writeSynced(path: string, content: string | Uint8Array, mode: number, flags: 'w' | 'wx' = 'w'): void {
+  const file = openSync(path, flags, mode);
   try {
     writeFileSync(file, content);
     fsyncSync(file);

@@ -1,6 +1,6 @@
 /** Keys and certificates on disk: PEM (PKCS #8 and X.509), private keys readable by their owner only. */
 import { createPrivateKey, type KeyObject } from 'node:crypto';
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, lstatSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { equalBytes, fromBase64Url, toBase64Url } from '../crypto/bytes.js';
 import { fromPem, toPem } from '../crypto/certificate/pem.js';
@@ -8,6 +8,7 @@ import { parseCertificate, type Certificate, type LeafCertificate } from '../cry
 import { GridringError, SetupError } from '../crypto/errors.js';
 import type { Suite } from '../crypto/suite.js';
 import type { Identity } from '../things/parts.js';
+import { writeDurably } from './durable-file.js';
 
 /** @throws SetupError `file-unreadable` with the path and what to do */
 export function readText(path: string, what: string): string {
@@ -20,9 +21,18 @@ export function readText(path: string, what: string): string {
   }
 }
 
-/** Writes a file that only its owner reads, and the folders that lead to it. @throws SetupError `file-unwritable` */
+/**
+ * Writes a file that nobody but its owner reads at any moment, whatever was there before, and the folders that lead to it.
+ * @throws SetupError `file-unwritable`
+ */
 export function writePrivate(path: string, content: string | Uint8Array): void {
   write(path, () => {
+    const there = lstatSync(path, { throwIfNoEntry: false });
+    if (there === undefined || there.isFile()) {
+      writeDurably(path, content, 0o600);
+      return;
+    }
+    // A link, or a device.
     writeFileSync(path, content, { mode: 0o600 });
     chmodSync(path, 0o600);
   });
