@@ -50,6 +50,7 @@ export function startAnew(role: StoreRole, connection: DatabaseSyncInstance, now
       connection.exec('UPDATE backend_state SET life = lower(hex(randomblob(6)))');
       // What was ended or used up since the backup would be good again.
       for (const table of ['issuer_item', 'issuer_key', 'login_link']) connection.exec(`DELETE FROM ${table}`);
+      connection.exec('DELETE FROM enrolment WHERE request IS NULL');
       break;
     default:
       role satisfies never;

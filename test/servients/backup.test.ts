@@ -37,9 +37,16 @@ async function recordsIn(file: string): Promise<Uint8Array> {
 describe('the backup of a backend', () => {
   const role = makeRole(n, 'backend', newPath());
   let file = '';
+  const device = 'urn:gridring:meter:kitchen';
+  const invitation = {
+    ...{ kind: 'invitation', proof: new Uint8Array(32), certificates: null },
+    ...{ createdS: nowS, expiresS: nowS + 3_600 },
+  } as const;
   beforeAll(async () => {
     const stores = openBackendStore(role.database);
     await fillBackend(stores);
+    await stores.enrolments.putEnrolment({ device, ...invitation, request: null });
+    await stores.enrolments.putEnrolment({ device: `${device}-2`, ...invitation, request: new Uint8Array(5) });
     file = await backups.backUp('backend', role);
     stores.close();
   });
@@ -72,6 +79,9 @@ describe('the backup of a backend', () => {
     expect((await loadBackend(stores)).memberships).toHaveLength(1);
     expect(await backend.entries(at(n.meters, 1).certHash, 0, 100)).toHaveLength(5);
     expect(await backend.grants(at(n.meters, 0).certHash, n.utility.certHash)).toHaveLength(1);
+    // A code that was used since counts for nobody; what a device has asked goes on waiting.
+    const enrolments = await stores.enrolments.enrolments('', 10);
+    expect(enrolments.map((enrolment) => enrolment.device)).toEqual([`${device}-2`]);
     stores.close();
     data.close();
   });
