@@ -39,9 +39,9 @@ describe('the backup of a backend', () => {
   let file = '';
   const device = 'urn:gridring:meter:kitchen';
   const invitation = {
-    ...{ kind: 'invitation', proof: new Uint8Array(32), certificates: null },
-    ...{ createdS: nowS, expiresS: nowS + 3_600 },
-  } as const;
+    kind: 'invitation' as const,
+    ...{ proof: new Uint8Array(32), certificates: null, createdS: nowS, expiresS: nowS + 3_600 },
+  };
   beforeAll(async () => {
     const stores = openBackendStore(role.database);
     await fillBackend(stores);
