@@ -7,7 +7,6 @@ import { CertificateCache } from '../crypto/certificate/cache.js';
 import { SetupError } from '../crypto/errors.js';
 import type { Membership } from '../crypto/membership.js';
 import type { Suite } from '../crypto/suite.js';
-import { makeTd } from '../td/make-td.js';
 import { AuditLog } from '../things/audit-log.js';
 import { Backend } from '../things/backend.js';
 import { CommandRelay } from '../things/command-relay.js';
@@ -27,12 +26,13 @@ import { operateBackend } from './operations/backend.js';
 import type { Operations } from './operations/operations.js';
 import { Readiness } from './operations/readiness.js';
 import { Access, type AccessParts, type GuardedRoute } from './rest/access.js';
-import { backendUrn, directoryUrn, type RestContext } from './rest/context.js';
+import { backendUrn, type RestContext } from './rest/context.js';
 import { isPostgresUrl } from './database-url.js';
 import { problemType } from './rest/errors.js';
 import { DirectorySearch } from './search/directory-search.js';
 import { eventTopics, type AllTopics } from './rest/event-topics.js';
 import { mountRoutes } from './rest/routes.js';
+import { registerOwnTds } from './own-tds.js';
 import { systemNowS } from './runtime.js';
 import { startHousekeeping } from './housekeeping.js';
 import { openBackendStores, type BackendStores } from './stores/backend.js';
@@ -160,7 +160,7 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
     url = options.publicOrigin ?? `${tls ? 'https' : 'http'}://${hostOf(options.listen.address)}:${port}`;
     issuer?.begin(url);
     const firstCode = await context.logins?.firstCode({ actor: backendUrn(context), requestId: null });
-    await registerOwnTds(context, url);
+    await registerOwnTds(context, { ...options, url });
     endAudit = await auditRun(context, options);
     endHousekeeping = startHousekeeping({
       ...context,
@@ -208,7 +208,8 @@ async function makeContext(
     events,
     onEpochRecorded,
   });
-  const directory = new Directory({ store: directoryStore, nowS });
+  const proofs = { suite, trustedRoots, directory: audience };
+  const directory = new Directory({ store: directoryStore, nowS, proofs });
   const audit = new AuditLog(auditStore, { suite, identity, nowS });
   const membershipsOf = (gid: Uint8Array): readonly Membership[] => backend.listsOf(gid);
   const commands = new CommandRelay({ suite, nowS, store: commandStore, membershipsOf });
@@ -352,19 +353,3 @@ async function listen(app: FastifyInstance, { address, port }: BackendOptions['l
   const bound = app.server.address();
   return bound === null || typeof bound === 'string' ? port : bound.port;
 }
-
-async function registerOwnTds(context: RestContext, url: string): Promise<void> {
-  const { directory, identity, suite, version } = context;
-  const owner = backendUrn(context);
-  const common = { version, base: `${url}/`, tokenAlgorithm: suite.id === 1 ? 'EdDSA' : 'ES256' } as const;
-  await directory.put(owner, makeTd('backend', { ...common, id: owner, title: `Backend ${identity.id}` }), { owner });
-  const id = directoryUrn(context);
-  const td = makeTd('directory', { ...common, id, title: `Directory of ${identity.id}` });
-  await directory.put(id, context.directoryIsOpen ? td : withTokens(td), { owner });
-}
-
-/** The same where no form does without a token: its own security goes, and that of the Thing holds. */
-const withTokens = (td: object): unknown =>
-  JSON.parse(JSON.stringify(td), (name, value: unknown) =>
-    name === 'security' && JSON.stringify(value) === '["nosec_sc"]' ? undefined : value,
-  );

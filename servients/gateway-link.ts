@@ -1,6 +1,7 @@
 /** A meter's side of its gateway: found by its Thing Description, consumed once, and again when it could not be reached. */
 import type { Servient } from '@node-wot/core';
 import { GridringError, SetupError, UnavailableError } from '../crypto/errors.js';
+import { directoryMember } from '../crypto/registration.js';
 import { validateTd } from '../td/validate-td.js';
 import type { Submission } from '../things/round-follower.js';
 import { invokeMessage, readValue } from './consume.js';
@@ -39,6 +40,14 @@ export class GatewayLink {
   /** The value of the property `round`, unchecked. @throws as `invoke` */
   round(): Promise<unknown> {
     return this.#ask((gateway) => readValue(gateway, 'round'));
+  }
+
+  /** The directory in which the gateway registers its meters; undefined where it names none. @throws as `invoke` */
+  directory(): Promise<string | undefined> {
+    return this.#ask(async (gateway) => {
+      const { [directoryMember]: directory } = gateway.getThingDescription() as Readonly<Record<string, unknown>>;
+      return typeof directory === 'string' ? directory : undefined;
+    });
   }
 
   async #ask<T>(question: (gateway: WoT.ConsumedThing) => Promise<T>): Promise<T> {

@@ -6,6 +6,7 @@ import { performance } from 'node:perf_hooks';
 import { toHex } from '../crypto/bytes.js';
 import { CertificateCache } from '../crypto/certificate/cache.js';
 import { SetupError } from '../crypto/errors.js';
+import { directoryMember, signRegistration } from '../crypto/registration.js';
 import { suiteByName } from '../crypto/suite-node.js';
 import { makeThing } from '../td/make-td.js';
 import { validateTd } from '../td/validate-td.js';
@@ -55,7 +56,8 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
     ...{ url, audience, holder: tokenHolder({ suite, certificate, certificates, secret }), nowS: systemNowS },
   });
   const backend = new BackendClient({ suite, trustedRoots, url, fetch: send });
-  const directory = new DirectoryClient({ url, fetch: send });
+  const trust = { suite, trustedRoots, directory: audience, nowS: systemNowS };
+  const directory = new DirectoryClient({ url, fetch: send, trust });
   const folder = openDataFolder(config.dataDir, 'gateway', config.suite);
   const store = openGatewayStore(folder.databasePath, { maxBytes: config.diskBytes });
   const refusals = new Refusals(runtime.log, runtime.operations?.metrics);
@@ -99,7 +101,7 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
         },
         onEnrolled: ({ id, td }) => {
           members.forget(id);
-          registrations.add(id, td);
+          registrations.add(id, () => JSON.parse(td) as object);
           runtime.emit({ event: 'enrolled', id, enrolled: gateway.enrolments.length });
         },
         onAgreement: (group) => {
@@ -142,13 +144,22 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
     });
     const id = `urn:gridring:gateway:${config.id}`;
     const instance = { id, title: config.id, version: runtime.version };
-    const thing = await exposeThing(servient, makeThing('gateway', instance), gateway, (error) => {
-      runtime.log.warn({ err: error }, 'a change could not be announced');
-    });
+    const thing = await exposeThing(
+      servient,
+      { ...makeThing('gateway', instance), [directoryMember]: audience },
+      gateway,
+      (error) => {
+        runtime.log.warn({ err: error }, 'a change could not be announced');
+      },
+    );
     const td = thing.getThingDescription();
     const summons = new Summons({ suite, identity, gateway, directory, servient, tdUrls: tdUrlsOf(td), runtime });
-    registrations.add(id, JSON.stringify(td));
-    for (const enrolment of gateway.enrolments) registrations.add(enrolment.id, enrolment.td);
+    registrations.add(id, () =>
+      signRegistration(suite, identity, { ...td }, { directory: audience, timeS: systemNowS() }),
+    );
+    for (const enrolment of gateway.enrolments) {
+      registrations.add(enrolment.id, () => JSON.parse(enrolment.td) as object);
+    }
     runtime.operations?.metrics.certificate(config.id, identity.leaf.notAfterS);
     if (runtime.operations) operateOutbox(runtime.operations, config.id, store);
     runtime.emit({ event: 'gateway-started', coapPort, httpPort });

@@ -84,7 +84,8 @@ export class MeterUplink {
   async #enrolIfDue(): Promise<void> {
     if (this.enrolled) return;
     const { tdUrl } = this.#link;
-    await this.#meter.groups.updateMembership(await this.#link.invoke('enrol', this.#meter.enrolment(this.#td)));
+    const enrolment = this.#meter.enrolment(this.#td, await this.#link.directory());
+    await this.#meter.groups.updateMembership(await this.#link.invoke('enrol', enrolment));
     this.#enrolledAt = tdUrl;
   }
 

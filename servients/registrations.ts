@@ -12,7 +12,7 @@ export class Registrations {
   readonly #directory: DirectoryClient;
   readonly #runtime: Runtime;
   readonly #onSettled: () => void;
-  readonly #all = new Map<string, string>();
+  readonly #all = new Map<string, () => object>();
   readonly #due = new Set<string>();
   #wake = new AbortController();
 
@@ -27,9 +27,9 @@ export class Registrations {
     return this.#due.size;
   }
 
-  add(id: string, td: string): void {
-    const described = JSON.parse(td) as object;
-    this.#all.set(id, JSON.stringify({ ...described, registration: { ttl: registrationTtlS } }));
+  /** @param describe gives the Thing Description with its proof, at each registration anew */
+  add(id: string, describe: () => object): void {
+    this.#all.set(id, describe);
     this.#due.add(id);
     this.#wake.abort();
   }
@@ -59,11 +59,12 @@ export class Registrations {
   async #registerDue(): Promise<void> {
     let refusal: PeerRefusal | undefined;
     for (const id of [...this.#due]) {
-      const td = this.#all.get(id) ?? '';
+      const describe = this.#all.get(id);
       try {
-        await this.#directory.register(id, td);
+        const td = { ...describe?.(), registration: { ttl: registrationTtlS } };
+        await this.#directory.register(id, JSON.stringify(td));
         // Another may have been added meanwhile.
-        if (this.#all.get(id) === td) this.#due.delete(id);
+        if (this.#all.get(id) === describe) this.#due.delete(id);
         this.#runtime.emit({ event: 'registered', id });
       } catch (error) {
         if (!(error instanceof PeerRefusal) || error.status === 429) throw error;

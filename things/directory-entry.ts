@@ -1,13 +1,11 @@
 /** What a directory says of an entry: the enriched TD (WoT Discovery §7.3.1), and how one differs from the other. */
+import { discoveryContext } from '../crypto/registration.js';
 import { limits } from '../crypto/limits.js';
 import { patchBetween } from './merge-patch.js';
 import type { DirectoryEntry } from './stores.js';
 
 /** A TD with the directory's registration information. */
 export type EnrichedTd = Readonly<Record<string, unknown>>;
-
-/** Of every TD that a directory gives out. */
-export const discoveryContext = 'https://www.w3.org/2022/wot/discovery';
 
 /** Unix seconds; null: it lasts until it is removed. */
 export const expiryOf = ({ modifiedS, ttlS, expiresS }: DirectoryEntry): number | null =>

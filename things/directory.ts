@@ -1,7 +1,8 @@
 /** The registry of Things (WoT Discovery §7.3): validated TDs, their owners, and their expiry. */
-import { MalformedError, NotFoundError, VerificationError } from '../crypto/errors.js';
+import { ConflictError, MalformedError, NotFoundError, VerificationError } from '../crypto/errors.js';
 import { uint32Max } from '../crypto/fields.js';
 import { limits } from '../crypto/limits.js';
+import { isReservedId, proofMember, verifyRegistration, type RegistrationCheck } from '../crypto/registration.js';
 import type { FieldError } from '../td/schema-errors.js';
 import { validateTd } from '../td/validate-td.js';
 import { enrich, expiryOf, type EnrichedTd } from './directory-entry.js';
@@ -11,6 +12,8 @@ import type { DirectoryEntry, DirectoryEvent, DirectoryStore, EntryContent } fro
 export interface DirectoryParts {
   readonly store: DirectoryStore;
   readonly nowS: () => number;
+  /** Whose certificates count, and the name that proofs have to be for. */
+  readonly proofs: Required<Omit<RegistrationCheck, 'nowS'>>;
 }
 
 /** Not a Thing Description that can be registered; says which fields are wrong (WoT Discovery §7.3.2.1.6). */
@@ -60,7 +63,8 @@ export class Directory {
   /**
    * Creates or replaces the entry `id`.
    * @returns whether it was created
-   * @throws TdInvalidError; MalformedError `too-large`; VerificationError `td-of-another`; what `admit` throws
+   * @throws TdInvalidError; MalformedError `too-large`; VerificationError `td-of-another` and those of
+   * `verifyRegistration`; ConflictError `td-stale`; what `admit` throws
    */
   async put(id: string, td: unknown, change: Change): Promise<boolean> {
     const described = validTd(td);
@@ -87,12 +91,15 @@ export class Directory {
   async patch(id: string, patch: unknown, change: Change): Promise<void> {
     assertPatch(patch);
     await this.purge();
-    await this.#parts.store.changeEntry(id, (known) => {
+    await this.#parts.store.changeEntry(id, (known, last) => {
       if (!known) throw unknownTd(id);
       assertAdmitted(known, change);
       const patched = validTd(mergePatch(registeredTd(known), patch));
       if (patched['id'] !== id) throw invalid('id', 'cannot be changed');
-      return this.#contentOf(patched, change.owner);
+      const serial = this.#serialOf(patched);
+      // By the owner alone, however new it is.
+      isNewer(serial, last);
+      return { ...this.#contentOf(patched, change.owner), ...serial };
     });
   }
 
@@ -129,13 +136,22 @@ export class Directory {
   }
 
   async #save(id: string, td: EnrichedTd, change: Change): Promise<boolean> {
-    const content = this.#contentOf(td, change.owner);
+    const serial = this.#serialOf(td);
+    const content = { ...this.#contentOf(td, change.owner), ...serial };
     await this.purge();
-    const outcome = await this.#parts.store.changeEntry(id, (known) => {
-      assertAdmitted(known, change);
+    const outcome = await this.#parts.store.changeEntry(id, (known, last) => {
+      assertAdmitted(known, change, isNewer(serial, last));
       return content;
     });
     return outcome === 'created';
+  }
+
+  /** Ids of devices are for those who prove that they are theirs. @throws as `verifyRegistration`, TdInvalidError */
+  #serialOf(td: EnrichedTd): Serial {
+    if (!isReservedId(td['id'])) return {};
+    if (td[proofMember] === undefined) throw invalid(proofMember, 'is required: such an id is for the device itself');
+    const { proofs, nowS } = this.#parts;
+    return { serial: verifyRegistration({ ...proofs, nowS: nowS() }, td).timeS };
   }
 
   #contentOf({ registration, ...described }: EnrichedTd, owner: string): EntryContent {
@@ -153,8 +169,19 @@ export class Directory {
   }
 }
 
-function assertAdmitted(known: DirectoryEntry | undefined, { owner, admit }: Change): void {
-  if (known && known.owner !== owner) {
+type Serial = Pick<EntryContent, 'serial'>;
+
+/** Whether the device has signed it after the last one. @throws ConflictError `td-stale` where it was before that */
+function isNewer({ serial }: Serial, last: number | null): boolean {
+  if (serial === undefined) return false;
+  if (last === null || serial > last) return true;
+  if (serial === last) return false;
+  throw new ConflictError('td-stale', 'the device has signed a newer description since');
+}
+
+/** Who brings what the device has signed since may change its entry, whoever brought the one before. */
+function assertAdmitted(known: DirectoryEntry | undefined, { owner, admit }: Change, isSuccessor = false): void {
+  if (known && known.owner !== owner && !isSuccessor) {
     throw new VerificationError('td-of-another', `the entry ${known.id} belongs to someone else`);
   }
   admit?.(known);

@@ -3,6 +3,7 @@ import { concatBytes, toBase64Url, toHex } from '../crypto/bytes.js';
 import type { VerifiedCertificate } from '../crypto/certificate.js';
 import { parseSign1 } from '../crypto/cose.js';
 import { signEnrolment } from '../crypto/enrolment.js';
+import { signRegistration } from '../crypto/registration.js';
 import { verifyReceipt, type Custody } from '../crypto/envelope/reading.js';
 import {
   decodeSealingState,
@@ -155,10 +156,17 @@ export class Meter implements ThingBehaviour {
     return this.#groups.reporting()?.active.name.epoch ?? 0;
   }
 
-  /** This meter's own introduction to its gateway. */
-  enrolment(td: string): Uint8Array {
+  /** This meter's own introduction to its gateway, with its proof for the directory that the gateway names. */
+  enrolment(td: string, directory?: string): Uint8Array {
     const { suite, identity, nowS } = this.#parts;
-    return signEnrolment(suite, identity, { certificates: identity.certificates, td, timeS: nowS() });
+    const timeS = nowS();
+    const proven = directory === undefined ? td : this.#proven(td, { directory, timeS });
+    return signEnrolment(suite, identity, { certificates: identity.certificates, td: proven, timeS });
+  }
+
+  #proven(td: string, use: { readonly directory: string; readonly timeS: number }): string {
+    const { suite, identity } = this.#parts;
+    return JSON.stringify(signRegistration(suite, identity, JSON.parse(td) as Readonly<Record<string, unknown>>, use));
   }
 
   /**

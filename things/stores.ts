@@ -466,7 +466,10 @@ export interface DirectoryEntry {
 }
 
 /** What becomes of an entry: its id stays, and the time of its creation. */
-export type EntryContent = Omit<DirectoryEntry, 'id' | 'createdS' | 'revision'>;
+export interface EntryContent extends Omit<DirectoryEntry, 'id' | 'createdS' | 'revision'> {
+  /** When the device signed it that the entry is of, Unix seconds; left out where nobody did. */
+  readonly serial?: number;
+}
 
 export interface DirectoryEvent {
   readonly position: number;
@@ -479,10 +482,14 @@ export interface DirectoryEvent {
 /** Entries, and beside them the events that tell of their changes: numbered in the order of the commits. */
 export interface DirectoryStore {
   /**
-   * Makes what `step` says of the entry, or of nothing, while nobody else changes it. `step` may be called more than once.
+   * Makes what `step` says of the entry, or of nothing, while nobody else changes it. `step` may be called more than once,
+   * with the last serial of that id, whether the entry is still there or not; null where there was none.
    * @throws what `step` throws; then nothing has changed
    */
-  changeEntry(id: string, step: (known: DirectoryEntry | undefined) => EntryContent): Promise<'created' | 'replaced'>;
+  changeEntry(
+    id: string,
+    step: (known: DirectoryEntry | undefined, serial: number | null) => EntryContent,
+  ): Promise<'created' | 'replaced'>;
   entry(id: string): Promise<DirectoryEntry | undefined>;
   /** @throws what `admit` throws at the entry; then it stays. @returns whether there was one */
   deleteEntry(id: string, admit: (known: DirectoryEntry) => void): Promise<boolean>;

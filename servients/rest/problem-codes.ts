@@ -149,6 +149,11 @@ export const problemCodes: Readonly<Record<string, ProblemCode>> = {
   'searches-waiting': code(429, 'Too many searches wait.', later),
   'patch-malformed': code(400, 'A merge patch of a Thing Description is a JSON object.', mend),
   'td-invalid': code(400, 'The Thing Description is not valid; validationErrors says where.', mend),
+  'td-stale': code(
+    409,
+    'The device has signed a newer description of itself since.',
+    'Register that one; check the clock of the device.',
+  ),
   'chain-broken': code(409, 'The entry does not continue the chain of its meter.', 'Upload what is missing before it.'),
   'command-conflict': code(
     409,

@@ -2,6 +2,7 @@
 import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { limits } from '../../crypto/limits.js';
+import { discoveryContext } from '../../crypto/registration.js';
 import { unknownTd, type Change } from '../../things/directory.js';
 import { jsonType } from '../bindings/media-types.js';
 import type { DirectoryEntry } from '../../things/stores.js';
@@ -12,7 +13,6 @@ import { directoryReaders } from './directory-readers.js';
 import { accepted, ldType, patchType, sendJson, tdType } from './directory-media.js';
 import { creations } from './idempotency.js';
 import { noContent, operation } from './operation.js';
-import { discoveryContext } from '../../things/directory-entry.js';
 
 const tdSchema = { type: 'object', description: 'A Thing Description' };
 const etag = { etag: { type: 'string' } };

@@ -16,6 +16,7 @@ import {
   audience,
   expectFits,
   expectProblem,
+  signedTd,
   startBackend,
   tokenFor,
   type Answer,
@@ -285,20 +286,14 @@ describe('a household', () => {
 });
 
 describe('the directory', () => {
-  const td = (id: string): object => ({
-    '@context': 'https://www.w3.org/2022/wot/td/v1.1',
-    id,
-    title: 'A meter',
-    securityDefinitions: { nosec_sc: { scheme: 'nosec' } },
-    security: 'nosec_sc',
-  });
   const idsIn = ({ body }: Answer): readonly string[] =>
     (body as readonly { readonly id: string }[]).map(({ id }) => id);
 
   it('shows a household its own meters, the backend and its gateway, and neither its neighbours nor whether there are any', async () => {
     const [mine, theirs] = [own!, neighbour!].map(({ certificate }) => `urn:gridring:meter:${certificate.id}`);
-    for (const id of [mine!, theirs!]) {
-      expect((await backend.call('PUT', `/things/${id}`, { as: n.gateway, body: td(id) })).status).toBe(201);
+    for (const device of [own!, neighbour!]) {
+      const body = signedTd(n, device);
+      expect((await backend.call('PUT', `/things/${String(body['id'])}`, { as: n.gateway, body })).status).toBe(201);
     }
     const token = await tokenOf('HOUSEHOLD');
     const seen = await call('GET', '/things', token);

@@ -10,6 +10,7 @@ import { makeNeighbourhood, nowS } from '../support/neighbourhood.js';
 import { expectProblem, startBackend, type Answer, type TestBackend } from './rest-server.js';
 
 const n = makeNeighbourhood(suiteX25519, 2);
+const proofs = { suite: suiteX25519, trustedRoots: [n.root], directory: 'urn:test:backend' };
 const lamp = (name: string, more: object = {}): object => ({
   '@context': ['https://www.w3.org/2022/wot/td/v1.1', { ex: 'https://example.org/' }],
   id: `urn:example:${name}`,
@@ -175,7 +176,7 @@ describe('a query that takes too much', () => {
   let search: DirectorySearch;
   beforeAll(async () => {
     stores = await openBackendStores({ dataDir: backend.folder + '-bombs', suite: 'x25519' });
-    const directory = new Directory({ store: stores.directory, nowS: () => nowS });
+    const directory = new Directory({ store: stores.directory, nowS: () => nowS, proofs });
     for (const name of ['a', 'b', 'c']) await directory.put(`urn:example:${name}`, lamp(name), { owner: 'urn:o' });
     search = new DirectorySearch(directory, { ...searchDefaults, timeMs: 400, prepareMs: 20_000, banMs: 60_000 });
   });
@@ -219,7 +220,7 @@ class DirectorySearchOnce {
   readonly #directory: Directory;
 
   constructor({ directory }: BackendStores) {
-    this.#directory = new Directory({ store: directory, nowS: () => nowS });
+    this.#directory = new Directory({ store: directory, nowS: () => nowS, proofs });
   }
 
   async ask(language: 'jsonpath' | 'xpath' | 'sparql', query: string, ids: readonly string[]) {

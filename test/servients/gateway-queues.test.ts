@@ -27,12 +27,12 @@ it('registers every other meter while the directory refuses one', async () => {
   };
   const client = { register } as unknown as DirectoryClient;
   const registrations = new Registrations(client, runtime, () => undefined);
-  for (const id of ['urn:refused', 'urn:a', 'urn:b']) registrations.add(id, '{}');
+  for (const id of ['urn:refused', 'urn:a', 'urn:b']) registrations.add(id, () => ({}));
   void registrations.run(running.signal);
   await vi.advanceTimersByTimeAsync(1_000);
   expect(registered).toEqual(['urn:a', 'urn:b']);
   expect(registrations.pending).toBe(1);
-  registrations.add('urn:c', '{}');
+  registrations.add('urn:c', () => ({}));
   await vi.advanceTimersByTimeAsync(0);
   expect(registered).toContain('urn:c');
 });

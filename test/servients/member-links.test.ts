@@ -4,14 +4,14 @@ import { describe, expect, it, vi } from 'vitest';
 import { UnavailableError } from '../../crypto/errors.js';
 import { MemberLinks } from '../../servients/member-links.js';
 import { makeUncallableTd } from '../../td/make-td.js';
-import { discoveryContext } from '../../things/directory-entry.js';
+import { discoveryContext } from '../../crypto/registration.js';
 
 const id = 'urn:gridring:meter:meter-01';
 const instance = { id, title: 'meter-01', version: '0.1.0' };
 const certHash = new Uint8Array(32).fill(1);
 
 const signed = makeUncallableTd(instance, 'coap://192.0.2.1/gateway');
-const enriched = (td: object) => ({ ...td, '@context': [signed['@context'], discoveryContext], registration: {} });
+const enriched = (td: object) => ({ ...td, '@context': [signed['@context'], discoveryContext].flat(), registration: {} });
 const meter = { id, certHash, certificates: [], td: JSON.stringify(signed), enrolledS: 0 };
 
 /** What is consumed where the directory gives this. */

@@ -96,9 +96,9 @@ describe('a backend', () => {
   });
 
   it('lets a gateway change only what it has read, when it asks for that', async () => {
-    const td = makeThing('meter', { id: 'urn:gridring:meter:m', title: 'Meter', version: '1' });
+    const td = makeThing('meter', { id: 'urn:example:m', title: 'Meter', version: '1' });
     const body = { ...td, base: 'http://127.0.0.1:1/', properties: {}, actions: {}, events: {} };
-    const path = `/things/${encodeURIComponent('urn:gridring:meter:m')}`;
+    const path = `/things/${encodeURIComponent('urn:example:m')}`;
     const put = (title: string, headers: Readonly<Record<string, string>> = {}) =>
       backend.call('PUT', path, { as: n.gateway, body: { ...body, title }, headers });
     await put('One');

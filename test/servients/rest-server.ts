@@ -8,6 +8,7 @@ import { pino } from 'pino';
 import { expect } from 'vitest';
 import { toBase64Url } from '../../crypto/bytes.js';
 import { parseCertificate, type CaCertificate } from '../../crypto/certificate.js';
+import { signRegistration } from '../../crypto/registration.js';
 import { resolveReference } from '../../td/references.js';
 import type { Identity } from '../../things/parts.js';
 import { runBackend, type BackendOptions, type RunningBackend } from '../../servients/backend.js';
@@ -48,6 +49,29 @@ export const issuingOf = ({ suite, certificates }: Neighbourhood): CaCertificate
   if (issuing.role !== 'ca') throw new Error('the first certificate is the issuing CA');
   return issuing;
 };
+
+/** The device's description of itself, signed for the backend of these tests. */
+export const signedTd = (
+  n: Neighbourhood,
+  device: Principal,
+  more: object = {},
+  use: { readonly directory?: string; readonly timeS?: number } = {},
+): Readonly<Record<string, unknown>> =>
+  signRegistration(n.suite, identityOf(n, device), deviceTd(device, more), {
+    directory: audience,
+    timeS: nowS,
+    ...use,
+  });
+
+/** The same unsigned. */
+export const deviceTd = ({ certificate }: Principal, more: object = {}): Readonly<Record<string, unknown>> => ({
+  '@context': 'https://www.w3.org/2022/wot/td/v1.1',
+  id: `urn:gridring:${certificate.role}:${certificate.id}`,
+  title: certificate.id,
+  securityDefinitions: { nosec_sc: { scheme: 'nosec' } },
+  security: 'nosec_sc',
+  ...more,
+});
 
 const identityOf = (n: Neighbourhood, { certificate, certHash, kid, signer }: Principal): Identity => ({
   id: certificate.id,

@@ -19,14 +19,21 @@ export class PostgresDirectoryStore implements DirectoryStore {
     this.life = life;
   }
 
-  changeEntry(id: string, step: (known: DirectoryEntry | undefined) => EntryContent): Promise<'created' | 'replaced'> {
+  changeEntry(
+    id: string,
+    step: (known: DirectoryEntry | undefined, serial: number | null) => EntryContent,
+  ): Promise<'created' | 'replaced'> {
     return this.#database.transaction(async (session) => {
       await alone(session);
       const [known] = await session.rows<DirectoryEntry>(entrySql, [id]);
-      const content = step(known);
+      const [mark] = await session.rows<{ readonly serial: number }>(
+        'SELECT serial FROM directory_serial WHERE id = $1',
+        [id],
+      );
+      const content = step(known, mark?.serial ?? null);
       const change = known ? changeBetween(known, { ...known, ...content }) : null;
       const revision = await happened(session, known ? 'updated' : 'created', id, change);
-      const { td, modifiedS, ttlS, expiresS, owner } = content;
+      const { td, modifiedS, ttlS, expiresS, owner, serial } = content;
       await session.run(
         `INSERT INTO directory_entry (id, td, created_s, modified_s, ttl_s, expires_s, owner, revision)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -34,6 +41,13 @@ export class PostgresDirectoryStore implements DirectoryStore {
            expires_s = excluded.expires_s, owner = excluded.owner, revision = excluded.revision`,
         [id, td, known?.createdS ?? modifiedS, modifiedS, ttlS, expiresS, owner, revision],
       );
+      if (serial !== undefined) {
+        await session.run(
+          `INSERT INTO directory_serial (id, serial) VALUES ($1, $2)
+           ON CONFLICT (id) DO UPDATE SET serial = excluded.serial`,
+          [id, serial],
+        );
+      }
       return known ? 'replaced' : 'created';
     });
   }

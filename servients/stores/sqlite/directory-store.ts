@@ -36,6 +36,8 @@ export class SqliteDirectoryStore implements DirectoryStore {
   readonly #listOf: Statement<[ids: string, limit: number, offset: number], DirectoryEntry>;
   readonly #totalOf: Statement<[ids: string], { readonly total: number }>;
   readonly #expired: Statement<[nowS: number], { readonly id: string }>;
+  readonly #serial: Statement<[id: string], { readonly serial: number }>;
+  readonly #putSerial: Statement<[id: string, serial: number]>;
 
   constructor(database: Database, events: SqliteEvents) {
     this.#database = database;
@@ -63,21 +65,26 @@ export class SqliteDirectoryStore implements DirectoryStore {
     const ofIds = 'FROM directory_entry WHERE id IN (SELECT value FROM json_each(?))';
     this.#listOf = database.prepare(`SELECT ${columns} ${ofIds} ORDER BY id LIMIT ? OFFSET ?`);
     this.#totalOf = database.prepare(`SELECT count(*) AS total ${ofIds}`);
+    this.#serial = database.prepare('SELECT serial FROM directory_serial WHERE id = ?');
+    this.#putSerial = database.prepare(
+      'INSERT INTO directory_serial (id, serial) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET serial = excluded.serial',
+    );
     this.#expired = database.prepare(`SELECT id FROM directory_entry WHERE ${expiry} <= ? ORDER BY id`);
   }
 
   async changeEntry(
     id: string,
-    step: (known: DirectoryEntry | undefined) => EntryContent,
+    step: (known: DirectoryEntry | undefined, serial: number | null) => EntryContent,
   ): Promise<'created' | 'replaced'> {
     const outcome = this.#database.transaction(() => {
       const known = this.#entry.get(id);
-      const content = step(known);
+      const content = step(known, this.#serial.get(id)?.serial ?? null);
       const createdS = known?.createdS ?? content.modifiedS;
       const change = known ? changeBetween(known, { ...known, ...content }) : null;
       const revision = this.#happened(known ? 'updated' : 'created', id, change);
-      const { td, modifiedS, ttlS, expiresS, owner } = content;
+      const { td, modifiedS, ttlS, expiresS, owner, serial } = content;
       this.#put.run(id, td, createdS, modifiedS, ttlS, expiresS, owner, revision);
+      if (serial !== undefined) this.#putSerial.run(id, serial);
       return known ? 'replaced' : 'created';
     });
     this.#events.wake();

@@ -44,6 +44,24 @@ export function describeDirectoryStore(name: string, factory: StoreFactory<Direc
       expect([await store.entry('urn:a'), await store.position()]).toEqual(before);
     });
 
+    it('remembers when the last description was signed, also of an entry that is gone, over a restart', async () => {
+      const place = await places.place();
+      const first = await place.open();
+      const seen: (number | null)[] = [];
+      const putSigned = (store: DirectoryStore, id: string, serial?: number) =>
+        store.changeEntry(id, (__, last) => {
+          seen.push(last);
+          return { ...content('x'), ...(serial !== undefined && { serial }) };
+        });
+      await putSigned(first.store, 'urn:a', nowS);
+      await putSigned(first.store, 'urn:b');
+      await first.store.deleteEntry('urn:a', everything);
+      await first.close();
+      const { store } = await place.open();
+      for (const id of ['urn:a', 'urn:a', 'urn:b']) await putSigned(store, id, nowS + 1);
+      expect(seen).toEqual([null, null, nowS, nowS + 1, null]);
+    });
+
     it('tells of every change in the order of the positions, with what an update changed', async () => {
       const store = await places.store();
       const start = await store.position();
