@@ -1,14 +1,12 @@
 /** The backend's REST API as gateways and readers use it. */
 import { fromBase64Url, fromHex, toHex } from '../crypto/bytes.js';
 import { parseCertificate, verifyChain, type Certificate, type VerifiedCertificate } from '../crypto/certificate.js';
-import { GridringError, MalformedError, UnavailableError } from '../crypto/errors.js';
+import { MalformedError } from '../crypto/errors.js';
 import type { Suite } from '../crypto/suite.js';
 import type { Fetch } from './bindings/tls-fetch.js';
+import { requestApi, sendJson } from './api-request.js';
 import { cborType, coseType } from './bindings/media-types.js';
-import { refusalOf } from './bindings/peer-refusal.js';
 import { systemNowS } from './runtime.js';
-
-const requestTimeoutMs = 15_000;
 
 export interface BackendClientOptions {
   readonly suite: Suite;
@@ -142,10 +140,8 @@ export class BackendClient {
   }
 
   /** Sends JSON. @returns JSON; undefined where there is no answer but that it is done. @throws PeerRefusal, UnavailableError */
-  async send(method: 'POST' | 'PUT', path: string, body: object): Promise<unknown> {
-    const headers = { 'content-type': 'application/json' };
-    const response = await this.#fetch(path, { method, headers, body: JSON.stringify(body) });
-    return response.status === 204 ? undefined : response.json();
+  send(method: 'POST' | 'PUT', path: string, body: object): Promise<unknown> {
+    return sendJson(this.#options, method, path, body);
   }
 
   async #fetchCertificate(): Promise<VerifiedCertificate> {
@@ -166,18 +162,7 @@ export class BackendClient {
     return new Uint8Array(await response.arrayBuffer());
   }
 
-  async #fetch(path: string, init: RequestInit): Promise<Response> {
-    const { url, fetch: send = fetch } = this.#options;
-    let response: Response;
-    try {
-      const signal = init.signal ?? AbortSignal.timeout(requestTimeoutMs);
-      response = await send(`${url}/api/v1/${path}`, { ...init, signal });
-    } catch (cause) {
-      if (cause instanceof GridringError) throw cause;
-      throw new UnavailableError('backend-unreachable', `the backend at ${url} does not answer`, cause);
-    }
-    if (!response.ok && response.status !== 304)
-      throw refusalOf(response.status, new Uint8Array(await response.arrayBuffer()));
-    return response;
+  #fetch(path: string, init: RequestInit): Promise<Response> {
+    return requestApi(this.#options, path, init);
   }
 }

@@ -19,7 +19,7 @@ import { trustIssuer, type IssuerConfig } from './auth/issuers.js';
 import { makeHttpApp, type HttpAppOptions } from './bindings/http-app.js';
 import { hostOf, isLoopback } from './bindings/host.js';
 import { SseHub, sseDefaults } from './bindings/sse.js';
-import { Logins } from './issuer/logins.js';
+import { linkPath, Logins } from './issuer/logins.js';
 import type { Passwords } from './issuer/password.js';
 import { makeEmbeddedIssuer, type EmbeddedIssuer } from './issuer/embedded.js';
 import { operateBackend } from './operations/backend.js';
@@ -139,7 +139,8 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
     });
     let url = options.publicOrigin ?? '';
     const issuers = (options.issuers ?? []).map((each) => trustIssuer(each, options.audience));
-    const made = await makeContext(options, store, { issuers, origins: () => namesOf(url) });
+    const callers = { issuers, origins: () => namesOf(url) };
+    const made = await makeContext(options, store, callers, () => url);
     search = made.search;
     const { topics, end } = eventTopics(hub, store.events, store.commands, made.directory, (error) => {
       options.log.warn({ err: error }, 'events could not be read');
@@ -170,7 +171,7 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
       auditDays: options.retention?.auditDays,
     });
     readiness.started();
-    const firstLogin = firstCode === undefined ? undefined : `${url}/oidc/link/${firstCode}`;
+    const firstLogin = firstCode === undefined ? undefined : url + linkPath(firstCode);
     return { url, port, routes, close, ...(firstLogin !== undefined && { firstLogin }) };
   } catch (cause) {
     await close();
@@ -192,6 +193,7 @@ async function makeContext(
     issuer,
   }: BackendStores,
   callers: Pick<AccessParts, 'issuers' | 'origins'>,
+  issuerOrigin: () => string,
 ): Promise<Omit<RestContext, 'hub' | 'readiness' | keyof AllTopics>> {
   const { identity, suite, trustedRoots, audience, version, log, onEpochEndorsed, nowS = systemNowS } = options;
   const directoryIsOpen = options.directory?.open ?? isLoopback(options.listen.address);
@@ -224,6 +226,7 @@ async function makeContext(
     ...(gatewaysHaveIssuer && {
       logins: new Logins({ store: issuer, accounts, audit, nowS, ...(passwords && { passwords }) }),
     }),
+    issuerOrigin,
     backend,
     commands,
     commandStore,

@@ -107,6 +107,9 @@ export class Sessions {
   }
 }
 
+/** Of an account whose sessions end: also those that begin in this very second, for none of them can be told from those before. */
+export const sessionsEnd = (nowS: number): Pick<Account, 'sessionsFromS'> => ({ sessionsFromS: nowS + 1 });
+
 export const personUrn = ({ id }: Pick<Account, 'id'>): string => `urn:gridring:person:${id}`;
 
 const disabled = ({ id }: Account): VerificationError =>

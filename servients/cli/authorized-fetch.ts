@@ -19,11 +19,7 @@ const renewalS = 30;
 export function authorizedFetch(url: string): Fetch {
   const { key, roots } = readLogin(url);
   const send = fetchUnder(roots);
-  const bound = {
-    key: createPrivateKey({ key, format: 'jwk' }),
-    publicJwk: publicPart(key),
-    algorithm: 'ES256',
-  } as const;
+  const bound = boundTo(key);
   return makeBoundFetch(
     send,
     async () => {
@@ -35,6 +31,13 @@ export function authorizedFetch(url: string): Fetch {
     systemNowS,
   );
 }
+
+/** `fetch` with the token that a login has now, for as long as that lasts. */
+export const fetchWithin = ({ key, roots, accessToken }: StoredLogin): Fetch =>
+  makeBoundFetch(fetchUnder(roots), async () => ({ ...boundTo(key), accessToken }), systemNowS);
+
+const boundTo = (key: JWK) =>
+  ({ key: createPrivateKey({ key, format: 'jwk' }), publicJwk: publicPart(key), algorithm: 'ES256' }) as const;
 
 export const fetchUnder = (roots: readonly string[]): Fetch =>
   makeFetch({ roots: roots.map((root) => new Uint8Array(Buffer.from(root, 'base64'))) });

@@ -9,10 +9,13 @@ import type { Configuration } from 'openid-client';
 import { SetupError, UnavailableError } from '../../crypto/errors.js';
 import { fromPem } from '../../crypto/certificate/pem.js';
 import { scopes } from '../auth/roles.js';
+import { sendJson } from '../api-request.js';
+import { PeerRefusal } from '../bindings/peer-refusal.js';
+import { systemNowS } from '../runtime.js';
 import { readText } from '../identity-files.js';
 import { discover, findIssuer, refusedBy } from '../issuer-client.js';
-import { commandLineClientId, fetchUnder, importedKeys, tokenFields } from './authorized-fetch.js';
-import { readLogin, writeLogin } from './login-file.js';
+import { commandLineClientId, fetchUnder, fetchWithin, importedKeys, tokenFields } from './authorized-fetch.js';
+import { readLogin, writeLogin, type StoredLogin } from './login-file.js';
 import { baseUrl } from './options.js';
 import { printJson, printLine } from './output.js';
 import { defaultPort } from './things.js';
@@ -125,11 +128,23 @@ async function byDevice(config: Configuration, key: JWK, show: (address: string,
   return oidc.pollDeviceAuthorizationGrant(config, started, undefined, { DPoP });
 }
 
+/** The issuer ends what renews the token, the backend the token itself. */
+async function endToken(login: StoredLogin, url: string): Promise<void> {
+  try {
+    await sendJson({ url, fetch: fetchWithin(login) }, 'DELETE', 'me/session');
+  } catch (error) {
+    // It had ended before.
+    if (!(error instanceof PeerRefusal) || error.status !== 401) throw error;
+  }
+}
+
 async function logOut({ url, json }: Pick<LoginOptions, 'url' | 'json'>): Promise<void> {
-  const { issuer, refreshToken, roots } = readLogin(url);
+  const login = readLogin(url);
+  const { issuer, refreshToken, roots, expiresS } = login;
   const oidc = await import('openid-client');
   // The file is emptied first: whatever the issuer says, this machine is logged out.
   writeLogin(url, undefined);
+  if (expiresS > systemNowS()) await endToken(login, url);
   try {
     await oidc.tokenRevocation(
       await discover(fetchUnder(roots), issuer, commandLineClientId, oidc.None()),

@@ -16,7 +16,7 @@ import type { IssuerStore, Login, LoginStore, NewLink } from '../../things/issue
 import type { Account, AccountsStore } from '../../things/stores.js';
 import { rightsDetails } from '../auth/account-audit.js';
 import { embeddedIssuerName } from '../auth/access-token.js';
-import { personUrn } from '../auth/sessions.js';
+import { personUrn, sessionsEnd } from '../auth/sessions.js';
 import { RateLimit } from '../bindings/rate-limit.js';
 import { usernameTaken } from '../stores/account-row.js';
 import { Passwords } from './password.js';
@@ -53,7 +53,7 @@ export interface LoginAttempt {
 export interface LinkOptions {
   /** For an account that has none yet; default: its name. */
   readonly username?: string;
-  /** Whether the password of until now counts no more. Links of before end in any case. */
+  /** Whether the password of until now counts no more, and all sessions end. Links of before end in any case. */
   readonly endsPassword?: boolean;
 }
 
@@ -114,7 +114,7 @@ export class Logins {
   /**
    * A new one-time code that sets the password of an account, in the place of those of before; the account is given a user
    * name where it has none yet.
-   * @throws ConflictError `username-taken`, `account-elsewhere`; MalformedError `username-unfit`;
+   * @throws ConflictError `username-taken`, `account-elsewhere`, `account-changed`; MalformedError `username-unfit`;
    * NotFoundError `account-unknown`
    */
   async addLink(accountId: string, by: Doer, { username, endsPassword = false }: LinkOptions = {}): Promise<MadeLink> {
@@ -129,8 +129,13 @@ export class Logins {
       login = this.newLogin(accountId, username ?? account.name);
       if (!(await store.addLogin(login))) throw usernameTaken(login.username);
     }
+    if (endsPassword) await this.#endSessions(account, by);
     const made = await this.#addLink(account, by, endsPassword ? 'password' : 'links');
     return { ...made, username: login.username };
+  }
+
+  loginOf(accountId: string): Promise<Login | undefined> {
+    return this.#parts.store.loginOf(accountId);
   }
 
   /** Whose password the code sets. @throws NotFoundError `link-unknown` */
@@ -178,6 +183,20 @@ export class Logins {
     return account.id;
   }
 
+  async #endSessions(account: Account, by: Doer): Promise<void> {
+    const { accounts, audit, nowS } = this.#parts;
+    const next = { ...account, ...sessionsEnd(nowS()), revision: account.revision + 1, modifiedS: nowS() };
+    const ended = {
+      ...by,
+      action: 'user.end-sessions',
+      subject: personUrn(account),
+      outcome: 'done',
+      details: {},
+    } as const;
+    if (await accounts.replaceAccount(next, { endsSessions: true, audit: [audit.facts(ended)] })) return;
+    throw new ConflictError('account-changed', 'the account was changed meanwhile: read it again');
+  }
+
   async #addLink(account: Account, by: Doer, ends: NewLink['ends']): Promise<Omit<MadeLink, 'username'>> {
     const { store, audit, nowS } = this.#parts;
     const code = randomBytes(24).toString('base64url');
@@ -199,6 +218,9 @@ export class Logins {
     });
   }
 }
+
+/** Of a household's meter, by the id that it is certified for. */
+export const meterUrn = (name: string): string => (name.startsWith('urn:') ? name : `urn:gridring:meter:${name}`);
 
 /** An account of the embedded issuer. */
 export const newPerson = (person: Pick<Account, 'id' | 'name' | 'roles' | 'meters'>, nowS: number): Account => ({
@@ -246,5 +268,8 @@ function assertFit(password: string, username: string): void {
     throw new MalformedError('password-unfit', 'A password must not contain the user name.');
   }
 }
+
+/** Where the owner of an account uses a code, on the issuer's origin. */
+export const linkPath = (code: string): string => `/oidc/link/${code}`;
 
 const codeHash = (code: string): Uint8Array => hash('sha256', code, 'buffer');

@@ -28,6 +28,8 @@ export interface RestContext extends AllTopics {
   readonly access: Access;
   /** Of the embedded issuer, where there is one. */
   readonly logins?: Logins;
+  /** Where its pages are, without a slash at the end; known when the server listens. */
+  readonly issuerOrigin: () => string;
   /** Whether reading the directory needs no token. */
   readonly directoryIsOpen: boolean;
   readonly audit: AuditLog;

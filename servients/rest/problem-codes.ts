@@ -118,6 +118,22 @@ export const problemCodes: Readonly<Record<string, ProblemCode>> = {
 
   // People.
   'username-taken': code(409, 'The user name is that of another account.', 'Choose another one.'),
+  'account-elsewhere': code(409, 'Another issuer has the password of the account.', 'Let the person ask there.'),
+  'issuer-missing': code(
+    409,
+    'The backend is no issuer, so nobody has a password here.',
+    'Configure `issuer.embedded`, or ask the issuer that it trusts.',
+  ),
+  'login-unknown': code(
+    404,
+    'No account of that id logs in at the embedded issuer.',
+    'A login link gives it a user name.',
+  ),
+  'username-unfit': code(
+    400,
+    'The user name is not of 1 to 64 characters a-z, 0-9 and . _ @ -, or begins with one of these.',
+    'Name another one.',
+  ),
   'account-changed': code(409, 'The account was changed meanwhile.', 'Read it again, then decide.'),
   'account-own': code(409, 'Nobody changes the rights of its own account.', 'Ask somebody else who manages accounts.'),
   'account-unknown': code(404, 'No account of that id.', 'The list of accounts has those that are there.'),

@@ -19,6 +19,7 @@ import { exportRoutes } from './exports.js';
 import { groupRoutes } from './groups.js';
 import { healthRoutes } from './health.js';
 import { identityRoutes } from './identity.js';
+import { loginLinkRoutes } from './login-links.js';
 import { memberRoutes } from './members.js';
 import { membershipRoutes } from './memberships.js';
 import { parseMessages } from './messages.js';
@@ -45,6 +46,7 @@ const api = [
   eventRoutes,
   roleRoutes,
   userRoutes,
+  loginLinkRoutes,
   auditRoutes,
   enrolmentRoutes,
 ];

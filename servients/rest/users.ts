@@ -6,13 +6,15 @@ import { ConflictError, MalformedError, NotFoundError } from '../../crypto/error
 import type { Account } from '../../things/stores.js';
 import { rightsDetails } from '../auth/account-audit.js';
 import { embeddedIssuerName } from '../auth/access-token.js';
-import { personUrn } from '../auth/sessions.js';
+import { personUrn, sessionsEnd } from '../auth/sessions.js';
 import { accountJson } from './account-json.js';
-import { createdEvent } from '../issuer/logins.js';
+import { createdEvent, meterUrn, newPerson } from '../issuer/logins.js';
+import type { Login } from '../../things/issuer-store.js';
 import { doerOf, doneFacts } from './audit-trail.js';
 import { assertIfMatch } from './conditional.js';
 import type { RestContext } from './context.js';
 import { creations } from './idempotency.js';
+import { requireIssuer } from './login-links.js';
 import { json, noContent, operation } from './operation.js';
 import { payload, type PayloadName } from './payloads.js';
 import { pageLimit } from './validation.js';
@@ -24,6 +26,7 @@ interface NewAccount {
   readonly issuer?: string;
   readonly subject?: string;
   readonly name: string;
+  readonly username?: string;
   readonly roles: readonly string[];
   readonly meters?: readonly string[];
 }
@@ -107,6 +110,7 @@ function manageUsers(scope: FastifyInstance, context: RestContext): void {
     id: 'createUser',
     tag: 'Accounts',
     summary: 'Make an account',
+    description: 'With a user name it is one that logs in here, once a link has set its password.',
     body: body('account-new'),
     gives: { 201: { ...json('account', 'The account'), headers: { location: { type: 'string' } } } },
     refuses: [409],
@@ -119,7 +123,8 @@ function manageUsers(scope: FastifyInstance, context: RestContext): void {
     // There already where a process was killed before it could answer.
     if (!(await accounts.account(account.id))) {
       const audit = [context.audit.facts(createdEvent(account, doerOf(context, request)))];
-      await accounts.createAccount(account, { audit });
+      const login = newLogin(context, account, request.body.username);
+      await accounts.createAccount(account, { audit, ...(login && { login }) });
     }
     reply.code(201).header('location', `/api/v1/users/${account.id}`);
     return sendAccount(reply, account);
@@ -217,30 +222,20 @@ function manageUsers(scope: FastifyInstance, context: RestContext): void {
   );
 }
 
+/** @throws MalformedError `input-invalid`; ConflictError `issuer-missing` */
+function newLogin({ logins }: RestContext, { id, issuer }: Account, username: string | undefined): Login | undefined {
+  if (username === undefined) return undefined;
+  if (issuer === embeddedIssuerName) return requireIssuer(logins).newLogin(id, username);
+  throw new MalformedError('input-invalid', 'body must have no username, for its issuer is another');
+}
+
 function newAccount(id: string, { issuer, subject, name, roles, meters = [] }: NewAccount, nowS: number): Account {
   if ((issuer === undefined) !== (subject === undefined)) {
     throw new MalformedError('input-invalid', 'body must have both issuer and subject, or neither');
   }
-  return {
-    id,
-    issuer: issuer ?? embeddedIssuerName,
-    subject: subject ?? id,
-    name,
-    roles,
-    meters: meters.map(meterUrn),
-    certHashes: [],
-    disabled: false,
-    sessionsFromS: 0,
-    revision: 1,
-    createdS: nowS,
-    modifiedS: nowS,
-  };
+  const person = newPerson({ id, name, roles, meters: meters.map(meterUrn) }, nowS);
+  return { ...person, ...(issuer !== undefined && subject !== undefined && { issuer, subject }) };
 }
-
-/** Also those that are issued in this very second: none of them can be told from those before. */
-const sessionsEnd = (nowS: number): Pick<Account, 'sessionsFromS'> => ({ sessionsFromS: nowS + 1 });
-
-const meterUrn = (name: string): string => (name.startsWith('urn:') ? name : `urn:gridring:meter:${name}`);
 
 const etagOf = ({ revision }: Account): string => `"${revision}"`;
 

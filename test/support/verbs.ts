@@ -41,16 +41,23 @@ let before: Promise<unknown> = Promise.resolve();
  * The whole program with these arguments, as a shell would see it; one after the other, as they share this process. Nothing
  * that starts and then runs until it is told to stop: that ends the process.
  */
-export function runHere(...args: readonly string[]): Promise<Ended> {
-  const ended = before.then(() => runAlone(args));
+export const runHere = (...args: readonly string[]): Promise<Ended> => runHeard(() => undefined, ...args);
+
+/** The same, for one that waits for what somebody does about its output. */
+export function runHeard(onOutput: (text: string) => void, ...args: readonly string[]): Promise<Ended> {
+  const ended = before.then(() => runAlone(onOutput, args));
   before = ended.catch(() => undefined);
   return ended;
 }
 
-async function runAlone(args: readonly string[]): Promise<Ended> {
+async function runAlone(onOutput: (text: string) => void, args: readonly string[]): Promise<Ended> {
   let [out, errors] = ['', ''];
   const spies = [
-    vi.spyOn(process.stdout, 'write').mockImplementation((text) => ((out += String(text)), true)),
+    vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
+      out += String(text);
+      onOutput(String(text));
+      return true;
+    }),
     vi.spyOn(process.stderr, 'write').mockImplementation((text) => ((errors += String(text)), true)),
   ];
   const exitCode = process.exitCode;
