@@ -39,7 +39,7 @@ export async function rotateGroup(options: RotateOptions): Promise<void> {
   const files = { certificate: join(operator, 'certificate.pem'), key: join(operator, 'key.pem') };
   const current = group.epoch?.listed.epoch ?? 0;
   const request = rekeyRequest(keys.suite, readIdentity(keys.suite, files), group.gid, current, systemNowS());
-  await askGateway(keys.backend.url, group.membership, 'rekey', request);
+  await askGateway(community.directory, group.membership, 'rekey', request);
   if (options.wait === undefined) {
     if (!options.json) printLine('a new key was asked for; "gridring group status" shows when it is there');
     return;

@@ -1,40 +1,87 @@
 /** `gridring things` and `gridring td ID`: what is in the directory. */
 import type { Command } from 'commander';
-import { DirectoryClient } from '../directory-client.js';
+import { GridringError, SetupError } from '../../crypto/errors.js';
+import { isReservedId, verifyRegistration } from '../../crypto/registration.js';
+import type { Suite } from '../../crypto/suite.js';
+import { suiteByName } from '../../crypto/suite-node.js';
+import { DirectoryClient, type DirectoryTrust } from '../directory-client.js';
+import { readCertificates } from '../identity-files.js';
+import { systemNowS } from '../runtime.js';
 import { baseUrl } from './options.js';
-import { printJson, printLine, table } from './output.js';
+import { exitCodes, printJson, printLine, table } from './output.js';
 
 export const defaultPort = 8470;
 const defaultDirectory = `http://127.0.0.1:${defaultPort}`;
 
 interface Options {
   readonly directory: string;
+  readonly root?: string;
   readonly json?: true;
 }
+
+const rootHelp = 'root certificate, PEM: check that devices have signed their descriptions';
 
 export function addThings(program: Command): void {
   program
     .command('things')
     .description('list the Things of a directory')
     .option('--directory <url>', 'the directory', baseUrl, defaultDirectory)
+    .option('--root <file>', rootHelp)
     .option('--json', 'print one JSON object a Thing')
-    .action(async ({ directory, json }: Options) => {
+    .action(async ({ directory, root, json }: Options) => {
+      const trust = root === undefined ? undefined : trustIn(root);
       const tds = await new DirectoryClient({ url: directory }).things();
-      const rows = tds.map((td) => ({ id: td.id ?? '', title: td.title, at: addressOf(td) }));
+      const rows = tds.map((td) => ({
+        ...{ id: td.id ?? '', title: td.title, at: addressOf(td) },
+        ...(trust && { signed: signedBy(td, trust) }),
+      }));
       if (json) for (const row of rows) printJson(row);
-      else printLine(table([['ID', 'TITLE', 'AT'], ...rows.map(({ id, title, at }) => [id, title, at])]));
+      else
+        printLine(
+          table([['ID', 'TITLE', 'AT', ...(trust ? ['SIGNED'] : [])], ...rows.map((row) => Object.values(row))]),
+        );
+      const isForged = rows.some(({ id, signed }) => isReservedId(id) && signed !== undefined && signed !== 'yes');
+      if (isForged) process.exitCode = exitCodes.refused;
     });
   program
     .command('td <id>')
     .description('print the Thing Description of a Thing')
     .option('--directory <url>', 'the directory', baseUrl, defaultDirectory)
+    .option('--root <file>', rootHelp)
     .option('--json', 'print it on one line')
-    .action(async (id: string, { directory, json }: Options) => {
+    .action(async (id: string, { directory, root, json }: Options) => {
       const urn = id.startsWith('urn:') ? id : `urn:gridring:meter:${id}`;
-      const td = await new DirectoryClient({ url: directory }).thing(urn);
+      const trust = root === undefined ? {} : { trust: trustIn(root) };
+      const td = await new DirectoryClient({ url: directory, ...trust }).thing(urn);
       if (json) printJson(td);
       else printLine(JSON.stringify(td, null, 2));
     });
+}
+
+/** Trust in what is certified under the root of a file, of either suite. @throws SetupError of a file that is unusable */
+function trustIn(file: string): DirectoryTrust {
+  const trust = (suite: Suite): DirectoryTrust => ({
+    ...{ suite, nowS: systemNowS },
+    trustedRoots: readCertificates(suite, file, 'root certificate'),
+  });
+  try {
+    return trust(suiteByName('x25519'));
+  } catch (error) {
+    if (!(error instanceof SetupError && error.code === 'certificate-unusable')) throw error;
+    return trust(suiteByName('p256'));
+  }
+}
+
+/** Whether the device has signed it, or why that cannot be said; nothing of a Thing that is no device of ours. */
+function signedBy(td: WoT.ThingDescription, trust: DirectoryTrust): string {
+  if (!isReservedId(td.id)) return '';
+  try {
+    verifyRegistration({ ...trust, nowS: trust.nowS() }, { ...td });
+    return 'yes';
+  } catch (error) {
+    if (!(error instanceof GridringError)) throw error;
+    return error.code;
+  }
 }
 
 /** The base, or the origin of the first form. */

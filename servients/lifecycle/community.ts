@@ -4,6 +4,7 @@ import { GridringError, NotFoundError } from '../../crypto/errors.js';
 import { findEntry, type Membership } from '../../crypto/membership.js';
 import { EpochLog, type ListedEpoch, type ProvenEpoch } from '../epoch-log.js';
 import type { ReaderKeys } from '../reader-file.js';
+import { DirectoryClient } from '../directory-client.js';
 import { gatewayGroups, type SeenGroup, type SeenMember } from './gateway-view.js';
 
 export interface GroupView {
@@ -29,11 +30,13 @@ export interface MemberView {
 
 export class Community {
   readonly log: EpochLog;
-  readonly #directoryUrl: string;
+  /** Of Things that have signed their descriptions. */
+  readonly directory: DirectoryClient;
 
   constructor(keys: ReaderKeys, nowS: () => number) {
     this.log = new EpochLog(keys, nowS);
-    this.#directoryUrl = keys.backend.url;
+    const { suite, root, backend } = keys;
+    this.directory = new DirectoryClient({ url: backend.url, trust: { suite, trustedRoots: [root], nowS } });
   }
 
   /** All groups, or the one that is named. @throws NotFoundError `group-unknown`, and as `EpochLog` */
@@ -62,7 +65,7 @@ export class Community {
       const id = findEntry(list, certHash, 'coordinator') && certificates[i]?.id;
       if (id === undefined) continue;
       try {
-        return await gatewayGroups(this.#directoryUrl, `urn:gridring:gateway:${id}`);
+        return await gatewayGroups(this.directory, `urn:gridring:gateway:${id}`);
       } catch (error) {
         if (!(error instanceof GridringError)) throw error;
       }

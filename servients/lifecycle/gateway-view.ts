@@ -4,7 +4,7 @@ import addFormats from 'ajv-formats';
 import { MalformedError } from '../../crypto/errors.js';
 import { resolveReference } from '../../td/references.js';
 import { readValue } from '../consume.js';
-import { DirectoryClient } from '../directory-client.js';
+import type { DirectoryClient } from '../directory-client.js';
 import { withWot } from '../with-wot.js';
 
 /** A member as its gateway sees it (td/schemas/gateway-groups.schema.json). */
@@ -31,8 +31,8 @@ const answerWithinMs = 5_000;
  * The property `groups` of a gateway that is found in the directory; `id` is its URN.
  * @throws PeerRefusal `td-unknown`, UnavailableError, MalformedError
  */
-export async function gatewayGroups(directoryUrl: string, id: string): Promise<readonly SeenGroup[]> {
-  const td = await new DirectoryClient({ url: directoryUrl }).thing(id);
+export async function gatewayGroups(directory: DirectoryClient, id: string): Promise<readonly SeenGroup[]> {
+  const td = await directory.thing(id);
   const value = await withWot(answerWithinMs, async (wot) => readValue(await wot.consume(td), 'groups'));
   const isGroups = addFormats
     .default(new Ajv())

@@ -7,7 +7,7 @@ import { contextOf, encodeRekeyRequest } from '../../crypto/ring/messages.js';
 import type { Suite } from '../../crypto/suite.js';
 import type { Identity } from '../../things/parts.js';
 import { invokeMessage } from '../consume.js';
-import { DirectoryClient } from '../directory-client.js';
+import type { DirectoryClient } from '../directory-client.js';
 import { withWot } from '../with-wot.js';
 
 const answerWithinMs = 10_000;
@@ -29,12 +29,11 @@ export function rekeyRequest(
  * @throws NotFoundError `gateway-unknown`; PeerRefusal with the gateway's code; UnavailableError
  */
 export async function askGateway(
-  directoryUrl: string,
+  directory: DirectoryClient,
   { list, certificates }: Membership,
   action: 'rekey' | 'revoke',
   message: Uint8Array,
 ): Promise<void> {
-  const directory = new DirectoryClient({ url: directoryUrl });
   let refusal: unknown = new NotFoundError('gateway-unknown', 'the list names no gateway with a valid certificate');
   for (const [i, { certHash }] of list.entries.entries()) {
     const id = findEntry(list, certHash, 'coordinator') && certificates[i]?.id;

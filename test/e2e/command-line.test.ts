@@ -55,6 +55,13 @@ describe('things and td', () => {
     expect(rows.map((row) => row.split(/ {2,}/))).toEqual(things.map(({ id, title, at }) => [id, title, at]));
   });
 
+  it('things and td check, with the root, that devices have signed their descriptions', async () => {
+    const root = ['--root', join(folder, 'ca/root.pem'), '--directory', directory, '--json'];
+    const [all, one] = await Promise.all([runHere('things', ...root), runHere('td', 'meter-01', ...root)]);
+    expect([all.code, one.code]).toEqual([0, 0]);
+    expect(lines(all).map((line) => (JSON.parse(line) as { signed: string }).signed)).toEqual(Array(5).fill('yes'));
+  });
+
   it('td prints a valid Thing Description, by the id of a meter or by its URN', async () => {
     const [long, short] = await Promise.all([
       runHere('td', 'meter-01', '--directory', directory),
