@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import { toBase64Url, toHex } from '../../crypto/bytes.js';
 import { parseAuditCheckpoint } from '../../crypto/audit/checkpoint.js';
 import { auditOutcomes, type AuditOutcome } from '../../crypto/audit/entry.js';
-import { MalformedError } from '../../crypto/errors.js';
+import { MalformedError, NotFoundError } from '../../crypto/errors.js';
 import type { AuditCheckpointRow, AuditFilter } from '../../things/stores.js';
 import { auditEntryJson } from '../audit-json.js';
 import { auditDone } from './audit-trail.js';
@@ -15,6 +15,8 @@ const pageMaximum = 1_000;
 const pageDefault = 100;
 const page = { type: 'integer', minimum: 1, maximum: pageMaximum };
 const after = { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
+/** Of one of them. */
+const place = { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER };
 const text = { type: 'string', minLength: 1, maxLength: 300 };
 const time = { type: 'string', format: 'date-time' };
 
@@ -83,6 +85,44 @@ export function auditRoutes(scope: FastifyInstance, context: RestContext): void 
     },
   );
 
+  scope.get<{ Params: { sequence: number } }>(
+    '/audit/:sequence',
+    {
+      onRequest,
+      schema: operation({
+        id: 'getAuditEntry',
+        tag: 'Audit',
+        summary: 'An entry of the audit log',
+        params: { sequence: place },
+        gives: { 200: json('audit-page.entry', 'The entry') },
+      }),
+    },
+    async ({ params: { sequence } }) => {
+      const [entry] = await store.entries(sequence - 1, 1);
+      if (entry?.sequence !== sequence) throw new NotFoundError('audit-entry-unknown', 'no entry of that sequence');
+      return auditEntryJson(entry);
+    },
+  );
+
+  scope.get<{ Params: { number: number } }>(
+    '/audit/checkpoints/:number',
+    {
+      onRequest,
+      schema: operation({
+        id: 'getAuditCheckpoint',
+        tag: 'Audit',
+        summary: 'A checkpoint of the audit log',
+        params: { number: place },
+        gives: { 200: json('audit-checkpoint', 'The checkpoint') },
+      }),
+    },
+    async ({ params: { number } }) => {
+      const [row] = await store.checkpoints(number - 1, 1);
+      if (row?.number !== number) throw new NotFoundError('audit-checkpoint-unknown', 'no checkpoint of that number');
+      return checkpointJson(row);
+    },
+  );
+
   scope.get<{ Querystring: Pick<AuditQuery, 'after' | 'limit'> }>(
     '/audit/checkpoints',
     {
@@ -111,12 +151,15 @@ export function auditRoutes(scope: FastifyInstance, context: RestContext): void 
         id: 'signAuditCheckpoint',
         tag: 'Audit',
         summary: 'Sign how far the audit log has come',
-        gives: { 201: json('audit-checkpoint', 'The newest checkpoint') },
+        gives: {
+          201: { ...json('audit-checkpoint', 'The newest checkpoint'), headers: { location: { type: 'string' } } },
+        },
       }),
     },
     async (request, reply) => {
       await auditDone(context, request, 'audit.checkpoint', log);
       const row = await audit.checkpoint();
+      if (row) reply.header('location', `/api/v1/audit/checkpoints/${row.number}`);
       return reply.code(201).send(row && checkpointJson(row));
     },
   );

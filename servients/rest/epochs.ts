@@ -79,6 +79,23 @@ export function epochRoutes(scope: FastifyInstance, context: RestContext): void 
     return store.loadEpoch(fromHex(gid), epoch, attempt);
   };
 
+  const ofOne = operation({
+    id: 'getEpoch',
+    tag: 'Epochs',
+    summary: 'What is recorded of an epoch',
+    params,
+    gives: { 200: json('epoch-recorded', 'The epoch, as it stands in the list') },
+  });
+  scope.get<{ Params: EpochParams }>('/groups/:gid/epochs/:key', { onRequest, schema: ofOne }, async (request) => {
+    const { gid, key } = request.params;
+    const { epoch, attempt } = placeOf(key);
+    // The one that follows the next attempt in the list.
+    const [row] = await store.epochs(fromHex(gid), 1, { epoch, attempt: attempt + 1 });
+    const isIt = row?.epoch === epoch && row.attempt === attempt;
+    if (!isIt || !seesEpoch(backend, access.principalOf(request), 'epochs:read', row)) throw unknownEpoch();
+    return epochJson(row);
+  });
+
   const ofRecord = operation({
     id: 'getEpochRecord',
     tag: 'Epochs',

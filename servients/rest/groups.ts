@@ -4,6 +4,7 @@ import { fromHex, toHex } from '../../crypto/bytes.js';
 import { NotFoundError } from '../../crypto/errors.js';
 import type { Membership } from '../../crypto/membership.js';
 import type { EpochRow, ListRow } from '../../things/stores.js';
+import type { Principal } from '../auth/principal.js';
 import type { RestContext } from './context.js';
 import { isoTime } from './epoch-json.js';
 import { sendMessage } from './messages.js';
@@ -21,12 +22,30 @@ export function groupRoutes(scope: FastifyInstance, { backend, store, access }: 
   scope.get('/groups', { onRequest: access.needs('groups:read'), schema: ofAll }, async (request) => {
     const caller = access.principalOf(request);
     const seen = backend.memberships.filter(({ list }) => seesGroup(backend, caller, 'groups:read', list.gid));
-    const groups = seen.map(async (membership) => {
-      const [newest] = await store.epochs(membership.list.gid, 1);
-      return groupJson(membership, newest && seesEpoch(backend, caller, 'groups:read', newest) ? newest : undefined);
-    });
-    return { groups: await Promise.all(groups) };
+    return { groups: await Promise.all(seen.map((membership) => shownTo(caller, membership))) };
   });
+  const shownTo = async (caller: Principal, membership: Membership): Promise<object> => {
+    const [newest] = await store.epochs(membership.list.gid, 1);
+    return groupJson(membership, newest && seesEpoch(backend, caller, 'groups:read', newest) ? newest : undefined);
+  };
+
+  const ofOne = operation({
+    id: 'getGroup',
+    tag: 'Groups',
+    summary: 'A group, with its newest recorded epoch',
+    params: { gid: gidParam },
+    gives: { 200: json('backend-groups.group', 'The group') },
+  });
+  scope.get<{ Params: { gid: string } }>(
+    '/groups/:gid',
+    { onRequest: access.needs('groups:read'), schema: ofOne },
+    async (request) => {
+      const caller = access.principalOf(request);
+      const membership = backend.memberships.find(({ list }) => toHex(list.gid) === request.params.gid);
+      if (!membership || !seesGroup(backend, caller, 'groups:read', membership.list.gid)) throw unknownGroup();
+      return shownTo(caller, membership);
+    },
+  );
 
   const onRequest = access.needs('membership:read');
   const params = { gid: gidParam };
@@ -63,6 +82,26 @@ export function groupRoutes(scope: FastifyInstance, { backend, store, access }: 
     if (lists.length === 0) throw unknownGroup();
     return { lists: lists.map(listJson) };
   });
+
+  const ofList = operation({
+    id: 'getMembershipList',
+    tag: 'Groups',
+    summary: 'A signed membership list as it was, with its certificates',
+    params: { ...params, listHash: { type: 'string', pattern: '^[0-9a-f]{64}$' } },
+    gives: { 200: storedMessage('message.membership', 'The list as it was signed') },
+    refuses: [406],
+  });
+  scope.get<{ Params: { gid: string; listHash: string } }>(
+    '/groups/:gid/lists/:listHash',
+    { onRequest, schema: ofList },
+    async (request, reply) => {
+      const { gid, listHash } = request.params;
+      const known = (await store.membershipLists(fromHex(gid))).find((list) => toHex(list.listHash) === listHash);
+      const bundle = known && (await store.membershipByHash(known.listHash));
+      if (!bundle) throw new NotFoundError('list-unknown', 'no list of that hash in this group');
+      return sendMessage(request, reply, bundle);
+    },
+  );
 }
 
 export const unknownGroup = (): NotFoundError => new NotFoundError('group-unknown', 'no group of that id here');

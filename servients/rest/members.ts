@@ -1,7 +1,9 @@
 /** Who is in the groups: gateways, readers and members as the signed lists name them, and what readers were granted. */
 import type { FastifyInstance } from 'fastify';
 import { fromHex, toHex } from '../../crypto/bytes.js';
+import { NotFoundError } from '../../crypto/errors.js';
 import { roleBit, type ListRole, type Membership } from '../../crypto/membership.js';
+import type { Backend } from '../../things/backend.js';
 import type { GrantedEpoch } from '../../things/stores.js';
 import type { RestContext } from './context.js';
 import { isoTime } from './epoch-json.js';
@@ -44,18 +46,24 @@ export function memberRoutes(scope: FastifyInstance, { backend, store, access }:
     summary: 'The gateways, and which groups they coordinate',
     gives: { 200: json('gateways', 'The gateways') },
   });
-  scope.get('/gateways', { onRequest, schema: ofGateways }, async () => {
-    const found = backend.currentMemberships.flatMap((membership) =>
-      entriesWith(membership, 'coordinator').map((entry) => ({ ...entry, gid: toHex(membership.list.gid) })),
-    );
-    const names = [...new Set(found.map((each) => each.certHash))];
-    return {
-      gateways: names.map((name) => {
-        const [first, ...others] = found.filter((each) => each.certHash === name);
-        return { ...nameOf(first), groups: [first, ...others].map((each) => each?.gid) };
-      }),
-    };
+  scope.get('/gateways', { onRequest, schema: ofGateways }, async () => ({ gateways: gatewaysIn(backend) }));
+
+  const ofGateway = operation({
+    id: 'getGateway',
+    tag: 'Groups',
+    summary: 'A gateway, and which groups it coordinates',
+    params: { certHash },
+    gives: { 200: json('gateways.gateway', 'The gateway') },
   });
+  scope.get<{ Params: { certHash: string } }>(
+    '/gateways/:certHash',
+    { onRequest, schema: ofGateway },
+    async ({ params }) => {
+      const found = gatewaysIn(backend).find((gateway) => gateway.certHash === params.certHash);
+      if (!found) throw new NotFoundError('gateway-unknown', 'no current list names such a gateway');
+      return found;
+    },
+  );
 
   const ofReaders = operation({
     id: 'listReaders',
@@ -63,11 +71,24 @@ export function memberRoutes(scope: FastifyInstance, { backend, store, access }:
     summary: 'The readers, and which meters the signed policies let them read',
     gives: { 200: json('readers', 'A reader for each group that names it') },
   });
-  scope.get('/readers', { onRequest, schema: ofReaders }, async () => ({
-    readers: backend.currentMemberships.flatMap((membership) =>
-      entriesWith(membership, 'reader').map((entry) => readerJson(membership, entry)),
-    ),
-  }));
+  scope.get('/readers', { onRequest, schema: ofReaders }, async () => ({ readers: readersIn(backend) }));
+
+  const ofReader = operation({
+    id: 'getReader',
+    tag: 'Groups',
+    summary: 'What the signed policies let a reader read',
+    params: { certHash },
+    gives: { 200: json('readers', 'The reader, for each group that names it') },
+  });
+  scope.get<{ Params: { certHash: string } }>(
+    '/readers/:certHash',
+    { onRequest, schema: ofReader },
+    async ({ params }) => {
+      const readers = readersIn(backend).filter((reader) => reader.certHash === params.certHash);
+      if (readers.length === 0) throw new NotFoundError('reader-unknown', 'no current list names such a reader');
+      return { readers };
+    },
+  );
 
   const visible = new VisibleMeters(backend);
   const ofGrants = operation({
@@ -97,6 +118,27 @@ export function memberRoutes(scope: FastifyInstance, { backend, store, access }:
   );
 }
 
+type Lists = Pick<Backend, 'currentMemberships'>;
+
+/** As td/schemas/gateways.schema.json describes them. */
+function gatewaysIn({ currentMemberships }: Lists): readonly (Entry & { readonly groups: readonly string[] })[] {
+  const found = currentMemberships.flatMap((membership) =>
+    entriesWith(membership, 'coordinator').map((entry) => ({ entry, gid: toHex(membership.list.gid) })),
+  );
+  const firsts = found.filter(
+    ({ entry }, i) => found.findIndex((other) => other.entry.certHash === entry.certHash) === i,
+  );
+  return firsts.map(({ entry }) => ({
+    ...entry,
+    groups: found.filter((other) => other.entry.certHash === entry.certHash).map(({ gid }) => gid),
+  }));
+}
+
+const readersIn = ({ currentMemberships }: Lists): readonly Entry[] =>
+  currentMemberships.flatMap((membership) =>
+    entriesWith(membership, 'reader').map((entry) => readerJson(membership, entry)),
+  );
+
 interface Entry {
   /** Where the list's bundle has the certificate. */
   readonly id?: string;
@@ -115,11 +157,6 @@ const entryOf = (hash: Uint8Array, certificate: Membership['certificates'][numbe
   certHash: toHex(hash),
 });
 
-const nameOf = (entry: Entry | undefined): object => ({
-  ...(entry?.id !== undefined && { id: entry.id }),
-  certHash: entry?.certHash,
-});
-
 /** As td/schemas/members.schema.json describes it. */
 const membersJson = ({ list, certificates }: Membership): object => ({
   gid: toHex(list.gid),
@@ -132,7 +169,7 @@ const membersJson = ({ list, certificates }: Membership): object => ({
 });
 
 /** As td/schemas/readers.schema.json describes it. */
-function readerJson({ list }: Membership, entry: Entry): object {
+function readerJson({ list }: Membership, entry: Entry): Entry & { readonly gid: string } {
   const rules = list.policy.readings.filter(({ reader }) => toHex(reader) === entry.certHash);
   const isAll = rules.some(({ meters }) => meters === null);
   return {

@@ -69,7 +69,7 @@ export function meterRoutes(scope: FastifyInstance, context: RestContext): void 
   const visible = new VisibleMeters(backend);
   const meterOf = (request: FastifyRequest<{ Params: { id: string } }>): VisibleMeter => {
     const meter = visible.of(access.principalOf(request), 'readings:read').find(request.params.id);
-    if (!meter) throw new NotFoundError('meter-unknown', 'no meter of that name that you may read');
+    if (!meter) throw unknownMeter();
     return meter;
   };
 
@@ -88,12 +88,32 @@ export function meterRoutes(scope: FastifyInstance, context: RestContext): void 
     },
     async (request) => {
       const { meters, next } = pageOf(visible.of(access.principalOf(request), 'meters:read'), request.query);
-      const rows = await store.readingCounts(meters.flatMap(({ line }) => line));
-      const counts = new Map(rows.map((row) => [toHex(row.meter), row]));
-      return {
-        meters: meters.map(({ id, key, line }) => ({ id, certHash: key, ...countOf(line, counts, toHex) })),
-        ...(next !== undefined && { next }),
-      };
+      return { meters: await counted(meters), ...(next !== undefined && { next }) };
+    },
+  );
+  const counted = async (meters: readonly VisibleMeter[]): Promise<readonly object[]> => {
+    const rows = await store.readingCounts(meters.flatMap(({ line }) => line));
+    const counts = new Map(rows.map((row) => [toHex(row.meter), row]));
+    return meters.map(({ id, key, line }) => ({ id, certHash: key, ...countOf(line, counts, toHex) }));
+  };
+
+  scope.get<{ Params: { id: string } }>(
+    '/meters/:id',
+    {
+      onRequest: access.needs('meters:read'),
+      schema: operation({
+        id: 'getMeter',
+        tag: 'Meters',
+        summary: 'A meter that the caller may see',
+        params: { id: meterName },
+        gives: { 200: json('meters.meter', 'The meter, and how many readings there are of it') },
+      }),
+    },
+    async (request) => {
+      const meter = visible.of(access.principalOf(request), 'meters:read').find(request.params.id);
+      if (!meter) throw unknownMeter();
+      const [shown] = await counted([meter]);
+      return shown;
     },
   );
 
@@ -153,6 +173,26 @@ export function meterRoutes(scope: FastifyInstance, context: RestContext): void 
     },
   );
 
+  scope.get<{ Params: { id: string; sequence: number } }>(
+    '/meters/:id/chain/:sequence',
+    {
+      onRequest,
+      schema: operation({
+        id: 'getChainEntry',
+        tag: 'Meters',
+        summary: 'An entry of the chain of a meter',
+        params: { ...params, sequence: { ...after, minimum: 1 } },
+        gives: { 200: json('chain.entry', 'The entry as it was signed') },
+      }),
+    },
+    async (request) => {
+      const { sequence } = request.params;
+      const [row] = await entriesOf(store, meterOf(request).line, sequence - 1, 1, 'any');
+      if (row?.sequence !== sequence) throw new NotFoundError('entry-unknown', 'no entry of that sequence is kept');
+      return entryJson(row);
+    },
+  );
+
   scope.get<{ Params: { id: string } }>(
     '/meters/:id/dropped',
     {
@@ -207,6 +247,8 @@ export function meterRoutes(scope: FastifyInstance, context: RestContext): void 
     },
   );
 }
+
+const unknownMeter = (): NotFoundError => new NotFoundError('meter-unknown', 'no meter of that name that you may read');
 
 /** To a person come the grants to the keys that its account has enrolled. */
 const readersOf = (caller: Principal): readonly Uint8Array[] =>

@@ -12,9 +12,12 @@ export const payloadNames = [
   'audit-checkpoint',
   'audit-checkpoints',
   'audit-page',
+  'audit-page.entry',
   'backend-groups',
+  'backend-groups.group',
   'backend-identity',
   'chain',
+  'chain.entry',
   'command',
   'command-page',
   'dropped',
@@ -25,7 +28,9 @@ export const payloadNames = [
   'enrolment.renewal',
   'enrolment.request',
   'epoch-page',
+  'epoch-recorded',
   'gateways',
+  'gateways.gateway',
   'granted-epochs',
   'grants',
   'health',
@@ -46,7 +51,9 @@ export const payloadNames = [
   'message.short',
   'meter-certificates',
   'meters',
+  'meters.meter',
   'policies',
+  'policies.policy',
   'problem',
   'readers',
   'readings',
@@ -60,7 +67,9 @@ export type PayloadName = (typeof payloadNames)[number];
 export function payloadSchema(name: PayloadName): JsonObject {
   const [file = '', definition] = name.split('.');
   const fragment = definition === undefined ? '' : `/definitions/${definition}`;
-  return { $id: name, ...(resolveReference(`schemas/${file}.schema.json#${fragment}`) as JsonObject) };
+  const schema = resolveReference(`schemas/${file}.schema.json#${fragment}`) as JsonObject;
+  // What is in these stands wherever it was referred to.
+  return Object.fromEntries([['$id', name], ...Object.entries(schema).filter(([field]) => field !== 'definitions')]);
 }
 
 export const payload = (name: PayloadName): { readonly $ref: string } => ({ $ref: `${name}#` });

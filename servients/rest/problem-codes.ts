@@ -114,6 +114,28 @@ export const problemCodes: Readonly<Record<string, ProblemCode>> = {
     'The list of meters has those that are there.',
   ),
   'command-unknown': code(404, 'No command of that id.', 'The list of commands has those that are kept.'),
+  'audit-checkpoint-unknown': code(
+    404,
+    'No checkpoint of that number.',
+    'The list of checkpoints has those that are there.',
+  ),
+  'audit-entry-unknown': code(
+    404,
+    'No entry of that sequence, or it was given up by policy.',
+    'The list of entries has those that are there.',
+  ),
+  'entry-unknown': code(
+    404,
+    'No entry of that sequence in the chain of the meter.',
+    'The chain has those that are there; dropped tells which were given up by policy.',
+  ),
+  'gateway-unknown': code(
+    404,
+    'No current list names such a gateway.',
+    'The list of gateways has those that are there.',
+  ),
+  'list-unknown': code(404, 'No list of that hash in the group.', 'The lists of the group have those that were there.'),
+  'reader-unknown': code(404, 'No current list names such a reader.', 'The list of readers has those that are there.'),
   'td-unknown': code(404, 'No Thing of that id.', 'The list of Things has those that are there.'),
 
   // People.

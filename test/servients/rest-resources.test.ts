@@ -5,7 +5,7 @@ import { suiteX25519 } from '../../crypto/suite-node.js';
 import { makeNeighbourhood, type Principal } from '../support/neighbourhood.js';
 import { agree } from '../support/ring.js';
 import { TestMeter, uploadOf } from './rest-meters.js';
-import { expectProblem, startBackend, type TestBackend } from './rest-server.js';
+import { expectFits, expectProblem, startBackend, type TestBackend } from './rest-server.js';
 
 const n = makeNeighbourhood(suiteX25519, 3);
 const gid = toHex(n.list().gid);
@@ -50,6 +50,50 @@ describe('a backend with a group', () => {
       404,
       'group-unknown',
     );
+  });
+
+  it('shows each of what it lists by itself, under what the list calls it, and says what is not there', async () => {
+    const [operator, one] = [n.operator, toHex(n.meters[0]!.certHash)];
+    const first = async (path: string, field: string): Promise<Item> => (await get(path, operator))[field]?.[0] ?? {};
+    await backend.call('POST', '/api/v1/audit/checkpoints', { as: operator });
+    const { listHash } = await first(`groups/${gid}/lists`, 'lists');
+    const singles = [
+      ['groups', 'groups', `groups/${gid}`, 'backend-groups.group'],
+      ['policies', 'policies', `groups/${gid}/policy`, 'policies.policy'],
+      [`groups/${gid}/epochs`, 'epochs', `groups/${gid}/epochs/1.1`, 'epoch-recorded'],
+      ['meters', 'meters', `meters/${one}`, 'meters.meter'],
+      [`meters/${one}/chain`, 'entries', `meters/${one}/chain/1`, 'chain.entry'],
+      ['gateways', 'gateways', `gateways/${toHex(n.gateway.certHash)}`, 'gateways.gateway'],
+      ['audit', 'entries', 'audit/1', 'audit-page.entry'],
+      ['audit/checkpoints', 'checkpoints', 'audit/checkpoints/1', 'audit-checkpoint'],
+    ] as const;
+    for (const [list, field, single, schema] of singles) {
+      const shown = await get(single, operator);
+      expectFits(schema, shown);
+      const listed = (await get(list, operator))[field]?.filter((item) => item['certHash'] === shown['certHash']);
+      expect([single, shown]).toEqual([single, listed?.[0]]);
+    }
+    const bundle = await get(`groups/${gid}/lists/${String(listHash)}`, operator);
+    expect(bundle).toEqual(await get(`groups/${gid}/membership`, operator));
+    const { readers } = await get(`readers/${toHex(n.household.certHash)}`, operator);
+    expect(readers).toMatchObject([{ gid, meters: [one] }]);
+    const absent = [
+      [`groups/${'0'.repeat(32)}`, 'group-unknown'],
+      [`groups/${'0'.repeat(32)}/policy`, 'group-unknown'],
+      [`groups/${gid}/lists/${'0'.repeat(64)}`, 'list-unknown'],
+      [`groups/${gid}/epochs/1.2`, 'epoch-unknown'],
+      ['meters/nobody', 'meter-unknown'],
+      [`meters/${one}/chain/999`, 'entry-unknown'],
+      [`gateways/${'0'.repeat(64)}`, 'gateway-unknown'],
+      [`readers/${'0'.repeat(64)}`, 'reader-unknown'],
+      ['audit/999999', 'audit-entry-unknown'],
+      ['audit/checkpoints/999', 'audit-checkpoint-unknown'],
+    ] as const;
+    for (const [path, code] of absent) {
+      expectProblem(await backend.call('GET', `/api/v1/${path}`, { as: operator }), 404, code);
+    }
+    const household = await backend.call('GET', `/api/v1/meters/${toHex(n.meters[1]!.certHash)}`, { as: n.household });
+    expectProblem(household, 404, 'meter-unknown');
   });
 
   it('says which epochs of which meters a reader was granted, and to a household those of its own meter alone', async () => {
