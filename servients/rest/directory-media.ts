@@ -16,14 +16,14 @@ export const patchType = 'application/merge-patch+json';
 /** Under this, compressing costs more than it saves. */
 const worthGzipBytes = 1_400;
 
-/** A TD is JSON under any of its three names, and may come compressed; validating it is the directory's matter. */
-export function parseTds(scope: FastifyInstance): void {
-  scope.removeContentTypeParser('text/plain');
-  scope.addContentTypeParser(
-    [jsonType, tdType, ldType, patchType],
-    { parseAs: 'buffer' },
-    async (request: FastifyRequest, body: Buffer) =>
-      parseStrictJson(decoded(body, request.headers['content-encoding'])),
+/** A TD is JSON under any of its three names. */
+export const tdTypes = [tdType, ldType, jsonType] as const;
+
+/** Bodies are JSON of these types, and may come compressed; validating it is the directory's matter. */
+export function parseOnly(scope: FastifyInstance, types: readonly string[]): void {
+  scope.removeAllContentTypeParsers();
+  scope.addContentTypeParser([...types], { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer) =>
+    parseStrictJson(decoded(body, request.headers['content-encoding'])),
   );
 }
 

@@ -2,12 +2,12 @@
 import type { FastifyInstance } from 'fastify';
 import type { RestContext } from './context.js';
 import { directoryEventRoutes } from './directory-events.js';
-import { compressAnswers, describeProblems, parseTds } from './directory-media.js';
+import { compressAnswers, describeProblems, parseOnly, tdTypes } from './directory-media.js';
 import { searchRoutes } from './search.js';
 import { thingRoutes } from './things.js';
 
 export function directoryRoutes(scope: FastifyInstance, context: RestContext): void {
-  parseTds(scope);
+  parseOnly(scope, tdTypes);
   compressAnswers(scope);
   describeProblems(scope);
   thingRoutes(scope, context);

@@ -10,7 +10,7 @@ import { open } from './access.js';
 import { assertIfMatch, etagOf as etagOfText } from './conditional.js';
 import { directoryUrn, type RestContext } from './context.js';
 import { directoryReaders } from './directory-readers.js';
-import { accepted, ldType, patchType, sendJson, tdType } from './directory-media.js';
+import { accepted, ldType, parseOnly, patchType, sendJson, tdType, tdTypes } from './directory-media.js';
 import { creations } from './idempotency.js';
 import { noContent, operation } from './operation.js';
 
@@ -41,7 +41,7 @@ const bodyOf = (types: readonly string[], description: string): object => ({
   content: Object.fromEntries(types.map((type) => [type, { schema: { description } }])),
 });
 /** Whether it is a valid one is the directory's matter. */
-const tdBody = bodyOf([tdType, ldType, jsonType], 'A Thing Description 1.0 or 1.1');
+const tdBody = bodyOf(tdTypes, 'A Thing Description 1.0 or 1.1');
 const patchBody = bodyOf([patchType], 'A JSON merge patch (RFC 7396)');
 const params = { id: { type: 'string', minLength: 1 } };
 
@@ -232,9 +232,13 @@ function writeRoutes(scope: FastifyInstance, context: RestContext): void {
     gives: { 204: noContent('Changed') },
     refuses: [412],
   });
-  scope.patch<OfThing>('/things/:id', { ...write, schema: ofPatch }, async (request, reply) => {
-    await directory.patch(request.params.id, request.body, changeBy(request));
-    return reply.code(204).send();
+  // In a scope of its own: nothing else is a merge patch, and this takes nothing else (WoT Discovery §7.3.2.1.3).
+  void scope.register(async (inner) => {
+    parseOnly(inner, [patchType]);
+    inner.patch<OfThing>('/things/:id', { ...write, schema: ofPatch }, async (request, reply) => {
+      await directory.patch(request.params.id, request.body, changeBy(request));
+      return reply.code(204).send();
+    });
   });
 
   const ofDelete = operation({
