@@ -42,7 +42,7 @@ describe('an unmodified WoT client that knows only the well-known address', () =
     const token = await tokenFor(n, n.gateway);
     servient.addCredentials({ [backendId]: { token }, [`${backendId}:directory`]: { token } });
     const directory = await wot.consume(await wot.requestThingDescription(`${backend.url}/.well-known/wot`));
-    const registered = makeThing('meter', { id: 'urn:gridring:meter:meter-01', title: 'Meter 1', version: '1' });
+    const registered = makeThing('meter', { id: 'urn:example:meter-01', title: 'Meter 1', version: '1' });
     const td = { ...registered, base: 'http://127.0.0.1:1/', properties: {}, actions: {}, events: {} };
     await directory.invokeAction('createThing', td, { uriVariables: { id: td.id! } });
     await directory.invokeAction('updateThing', { ...td, title: 'Meter one' }, { uriVariables: { id: td.id! } });
