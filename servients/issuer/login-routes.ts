@@ -2,9 +2,11 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { default as Provider, InteractionResults } from 'oidc-provider';
 import { GridringError, LimitError, UnavailableError } from '../../crypto/errors.js';
-import type { LoginAttempt, Logins } from './logins.js';
+import { languageOf } from '../bindings/language.js';
+import { LoginThrottled, type LoginAttempt, type Logins } from './logins.js';
 import { pageHeaders } from './page-headers.js';
-import { consentPage, errorPage, linkPage, linkUsedPage, loginPage } from './pages.js';
+import { pageTexts } from './page-texts.js';
+import { pagesFor, type Pages } from './pages.js';
 
 export interface LoginPages {
   readonly logins: Logins;
@@ -34,16 +36,16 @@ export function loginRoutes(scope: FastifyInstance, { logins, provider }: LoginP
   );
   scope.setErrorHandler((error, request, reply) => {
     request.log.info({ code: codeOf(error), reason: (error as Error).message }, 'a page could not be shown');
-    const [status, text] =
-      error instanceof GridringError
-        ? [400, error.message]
-        : [404, 'This page has ended. Begin anew where you came from.'];
-    return send(reply.code(status), errorPage(text));
+    const pages = pagesOf(request);
+    return error instanceof GridringError
+      ? send(reply.code(400), pages.error(faultOf(request, error)))
+      : send(reply.code(404), pages.error());
   });
 
   scope.get<OfInteraction>('/login/:uid', async (request, reply) => {
     const { prompt, clientName } = await interaction(await provider(), request, reply);
-    return send(reply, prompt === 'login' ? loginPage() : consentPage(clientName));
+    const pages = pagesOf(request);
+    return send(reply, prompt === 'login' ? pages.login() : pages.consent(clientName));
   });
   scope.post<OfInteraction & Form>('/login/:uid', async (request, reply) => {
     const oidc = await provider();
@@ -65,27 +67,38 @@ export function loginRoutes(scope: FastifyInstance, { logins, provider }: LoginP
     } catch (error) {
       if (!(error instanceof GridringError)) throw error;
       request.log.info({ code: error.code }, 'a login was refused');
-      return send(reply.code(statusOf(error)), loginPage(error.message, username));
+      return send(reply.code(statusOf(error)), pagesOf(request).login(faultOf(request, error), username));
     }
   });
 
   scope.get<OfLink>('/link/:code', async (request, reply) => {
     const { username } = await logins.linked(request.params.code);
-    return send(reply, linkPage(username));
+    return send(reply, pagesOf(request).link(username));
   });
   scope.post<OfLink & Form>('/link/:code', async (request, reply) => {
     const { code } = request.params;
     const { username } = await logins.linked(code);
     const [password = '', again] = request.body.getAll('password');
-    if (password !== again) return send(reply.code(400), linkPage(username, 'The two are not the same.'));
+    const pages = pagesOf(request);
+    if (password !== again) return send(reply.code(400), pages.link(username, textsFor(request).link.differ));
     try {
       await logins.useLink(code, password, attemptOf(request));
     } catch (error) {
-      if (codeOf(error) !== 'password-unfit') throw error;
-      return send(reply.code(400), linkPage(username, (error as Error).message));
+      if (!(error instanceof GridringError) || error.code !== 'password-unfit') throw error;
+      return send(reply.code(400), pages.link(username, faultOf(request, error)));
     }
-    return send(reply, linkUsedPage(username));
+    return send(reply, pages.linkUsed(username));
   });
+}
+
+const pagesOf = ({ headers }: FastifyRequest): Pages => pagesFor(headers['accept-language']);
+
+const textsFor = ({ headers }: FastifyRequest) => pageTexts[languageOf(headers['accept-language'])];
+
+/** In the reader's language, where it is one that people bring about. */
+function faultOf(request: FastifyRequest, error: GridringError): string {
+  const { faults, throttled } = textsFor(request);
+  return error instanceof LoginThrottled ? throttled(error.waitS) : (faults[error.code] ?? error.message);
 }
 
 const attemptOf = ({ ip, id }: FastifyRequest): LoginAttempt => ({ address: ip, requestId: id });

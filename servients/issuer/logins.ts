@@ -19,11 +19,10 @@ import { embeddedIssuerName } from '../auth/access-token.js';
 import { personUrn, sessionsEnd } from '../auth/sessions.js';
 import { RateLimit } from '../bindings/rate-limit.js';
 import { usernameTaken } from '../stores/account-row.js';
+import { longestPassword, shortestPassword } from './password-rules.js';
 import { Passwords } from './password.js';
 import { LoginThrottle } from './throttle.js';
 
-export const shortestPassword = 12;
-const longestPassword = 256;
 const linkLifetimeS = 86_400;
 const firstUsername = 'admin';
 /** They make everybody else's accounts, and publish what the authority has signed. */
@@ -38,6 +37,15 @@ export interface LoginParts {
   readonly audit: Pick<AuditLog, 'facts' | 'append'>;
   readonly nowS: () => number;
   readonly passwords?: Passwords;
+}
+
+export class LoginThrottled extends LimitError {
+  readonly waitS: number;
+
+  constructor(waitS: number) {
+    super('login-throttled', `too many failed tries: wait ${waitS} seconds`);
+    this.waitS = waitS;
+  }
 }
 
 /** Whose doing it is, as the audit log names it. */
@@ -77,7 +85,7 @@ export class Logins {
 
   /**
    * The account of who knows the password.
-   * @throws VerificationError `login-refused`, the same for whatever is wrong; LimitError `login-throttled`;
+   * @throws VerificationError `login-refused`, the same for whatever is wrong; LoginThrottled;
    * UnavailableError `logins-busy`
    */
   async logIn(username: string, password: string, attempt: LoginAttempt): Promise<string> {
@@ -85,7 +93,7 @@ export class Logins {
     const { address } = attempt;
     const waitMs = this.#throttle.begin(username, address, performance.now());
     if (waitMs > 0) {
-      throw new LimitError('login-throttled', `Too many failed tries. Wait ${Math.ceil(waitMs / 1000)} seconds.`);
+      throw new LoginThrottled(Math.ceil(waitMs / 1000));
     }
     const login = await store.loginByName(username);
     const matches = await this.#passwords.matches(password, login?.password ?? undefined);
@@ -93,7 +101,7 @@ export class Logins {
     if (!matches || !account || account.disabled) {
       this.#throttle.failed(username, address, performance.now());
       if (account) await this.#logFailure(account, matches ? 'account-disabled' : 'password-wrong', attempt);
-      throw new VerificationError('login-refused', 'User name or password is wrong, or the account is disabled.');
+      throw new VerificationError('login-refused', 'user name or password is wrong, or the account is disabled');
     }
     this.#throttle.succeeded(username, address);
     await this.#parts.audit.append(loginEvent(account, 'done', attempt));
@@ -141,7 +149,7 @@ export class Logins {
   /** Whose password the code sets. @throws NotFoundError `link-unknown` */
   async linked(code: string): Promise<Login> {
     const login = await this.#parts.store.linkedLogin(codeHash(code), this.#parts.nowS());
-    if (!login) throw new NotFoundError('link-unknown', 'This link has been used, or has ended. Ask for another one.');
+    if (!login) throw new NotFoundError('link-unknown', 'this link has been used, or has ended: ask for another one');
     return login;
   }
 
@@ -262,10 +270,10 @@ function loginEvent(
 function assertFit(password: string, username: string): void {
   const { length } = password;
   if (length < shortestPassword || length > longestPassword) {
-    throw new MalformedError('password-unfit', `A password has ${shortestPassword} to ${longestPassword} characters.`);
+    throw new MalformedError('password-unfit', `a password has ${shortestPassword} to ${longestPassword} characters`);
   }
   if (password.toLowerCase().includes(username)) {
-    throw new MalformedError('password-unfit', 'A password must not contain the user name.');
+    throw new MalformedError('password-unfit', 'a password must not contain the user name');
   }
 }
 

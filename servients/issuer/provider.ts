@@ -6,7 +6,7 @@ import { RateLimit } from '../bindings/rate-limit.js';
 import { certificatesClaim } from '../auth/certificates-claim.js';
 import { commandLineClient } from './clients.js';
 import type { SigningKey } from './keys.js';
-import { errorPage, loggedOutPage, logoutPage, userCodeConfirmPage, userCodePage, userCodeDonePage } from './pages.js';
+import { pagesFor, type Pages } from './pages.js';
 
 export interface IssuerAccount {
   readonly subject: string;
@@ -98,7 +98,7 @@ function configurationOf(parts: ProviderParts): Configuration {
       RefreshToken: lives.refreshToken,
     },
     renderError: (ctx, { error, error_description: description }) => {
-      page(ctx, errorPage(description ?? error));
+      page(ctx, (pages) => pages.error(description ?? error, 'en'));
     },
   };
 }
@@ -128,22 +128,22 @@ function featuresOf({ issuer, audience, scopes }: ProviderParts): NonNullable<Co
     deviceFlow: {
       enabled: true,
       userCodeInputSource: (ctx, form, _out, error) => {
-        page(ctx, userCodePage(form, error !== undefined));
+        page(ctx, (pages) => pages.userCode(form, error !== undefined));
       },
       userCodeConfirmSource: (ctx, form, client, _device, code) => {
-        page(ctx, userCodeConfirmPage(form, client.clientName ?? client.clientId, code));
+        page(ctx, (pages) => pages.userCodeConfirm(form, client.clientName ?? client.clientId, code));
       },
       successSource: (ctx) => {
-        page(ctx, userCodeDonePage());
+        page(ctx, (pages) => pages.userCodeDone());
       },
     },
     rpInitiatedLogout: {
       enabled: true,
       logoutSource: (ctx, form) => {
-        page(ctx, logoutPage(form));
+        page(ctx, (pages) => pages.logout(form));
       },
       postLogoutSuccessSource: (ctx) => {
-        page(ctx, loggedOutPage());
+        page(ctx, (pages) => pages.loggedOut());
       },
     },
     resourceIndicators: {
@@ -163,9 +163,9 @@ function featuresOf({ issuer, audience, scopes }: ProviderParts): NonNullable<Co
   };
 }
 
-function page(ctx: KoaContextWithOIDC, html: string): void {
+function page(ctx: KoaContextWithOIDC, htmlOf: (pages: Pages) => string): void {
   ctx.type = 'html';
-  ctx.body = html;
+  ctx.body = htmlOf(pagesFor(ctx.get('accept-language')));
 }
 
 /**

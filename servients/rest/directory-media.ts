@@ -6,6 +6,7 @@ import { limits } from '../../crypto/limits.js';
 import { TdInvalidError } from '../../things/directory.js';
 import { jsonType } from '../bindings/media-types.js';
 import { negotiate } from '../bindings/http-negotiate.js';
+import { languageOf } from '../bindings/language.js';
 import { HttpRefusal } from '../bindings/http-problem.js';
 import { parseStrictJson } from '../bindings/strict-json.js';
 
@@ -91,12 +92,7 @@ export function describeProblems(scope: FastifyInstance): void {
   });
 }
 
-/** RFC 9110 §12.5.4, of the languages in which problems have titles. The details are in English. */
-function languageOf(accept: string | undefined): 'en' | 'de' {
-  const ranges = accept?.toLowerCase().replace(/\b(de|en)-[a-z\d-]+/g, '$1');
-  return negotiate(ranges, ['en', 'de']) === 'de' ? 'de' : 'en';
-}
-
+/** The details are in English. */
 const germanTitles: Readonly<Record<number, string>> = {
   400: 'Ungültige Anfrage',
   401: 'Anmeldung erforderlich',

@@ -7,12 +7,17 @@ interface Cookie {
 
 export class Browser {
   readonly cookies = new Map<string, Cookie>();
+  readonly #headers: Readonly<Record<string, string>>;
+
+  constructor(headers: Readonly<Record<string, string>> = {}) {
+    this.#headers = headers;
+  }
 
   async request(url: string, init: RequestInit = {}): Promise<Response> {
     const { pathname } = new URL(url);
     const sent = [...this.cookies].filter(([, { path }]) => pathname.startsWith(path));
     const cookie = sent.map(([name, { value }]) => `${name.split(' ')[0] ?? ''}=${value}`).join('; ');
-    const headers = { accept: 'text/html', ...(cookie !== '' && { cookie }) };
+    const headers = { ...this.#headers, accept: 'text/html', ...(cookie !== '' && { cookie }) };
     const response = await fetch(url, { ...init, headers, redirect: 'manual' });
     for (const text of response.headers.getSetCookie()) this.#take(text);
     return response;

@@ -144,7 +144,7 @@ describe('the first administrator', () => {
     const browser = new Browser();
     await logIn(await begin({}, browser));
     const again = await begin({}, browser);
-    expect(await again.page.text()).toContain('gridring on the command line asks to act for you');
+    expect(await again.page.text()).toContain('<strong>gridring on the command line</strong> asks to act for you');
     const stopped = await browser.submit(again.loginUrl, issuer, [['stop', 'yes']]);
     expect(new URL(stopped.at).searchParams.get('error')).toBe('access_denied');
     const once = await begin({}, browser);
@@ -164,6 +164,29 @@ describe('the login page', () => {
     expect(page.headers.get('content-security-policy')).toContain("frame-ancestors 'none'");
     expect(browser.cookies.size).toBeGreaterThan(0);
     for (const { attributes } of browser.cookies.values()) expect(attributes).toMatch(/samesite=lax.*httponly/i);
+  });
+
+  it('speaks German to who asks for it, and English to everybody else', async () => {
+    for (const [asked, language, title] of [
+      ['de-AT,de;q=0.9,en;q=0.8', 'de', 'Anmelden'],
+      ['fr', 'en', 'Log in'],
+    ] as const) {
+      const { browser, loginUrl } = await begin({}, new Browser({ 'accept-language': asked }));
+      expect(await (await browser.request(loginUrl)).text()).toMatch(
+        new RegExp(`<html lang="${language}">[^]*<h1>${title}</h1>`),
+      );
+    }
+    const german = new Browser({ 'accept-language': 'de' });
+    const { response } = await logIn(await begin({}, german), 'nobody-again', 'x');
+    expect(await response.text()).toContain('Benutzername oder Passwort ist falsch');
+    const used = await (await german.request(`${issuer}/link/${'a'.repeat(32)}`)).text();
+    expect(used).toContain('Dieser Link wurde schon benutzt');
+  });
+
+  it('has no script either where a device’s code is typed, and a label for it', async () => {
+    const html = await (await new Browser().request(`${issuer}/device`)).text();
+    expect(html).not.toMatch(/<script|javascript:| on\w+=|placeholder/i);
+    expect(html).toMatch(/<label for="user-code">[^]*<input[^>]* id="user-code"/);
   });
 
   it('gives the session another name when somebody logs in, so that one fixed before is worth nothing', async () => {

@@ -1,0 +1,3 @@
+/** Characters. */
+export const shortestPassword = 12;
+export const longestPassword = 256;
