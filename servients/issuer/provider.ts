@@ -93,7 +93,8 @@ function configurationOf(parts: ProviderParts): Configuration {
       DeviceCode: lives.deviceCode,
       IdToken: lives.personToken,
       Interaction: lives.interaction,
-      Session: lives.session,
+      // Of nobody yet: a session begins with the first page, and everybody can ask for one.
+      Session: (_ctx, { accountId }) => (accountId === undefined ? lives.interaction : lives.session),
       Grant: lives.refreshToken,
       RefreshToken: lives.refreshToken,
     },
@@ -120,6 +121,8 @@ function deviceTokenLog({ audit }: ProviderParts): (device: string) => Promise<v
 function featuresOf({ issuer, audience, scopes }: ProviderParts): NonNullable<Configuration['features']> {
   return {
     devInteractions: { enabled: false },
+    // Nobody here needs it, and everybody could leave requests in the database by it.
+    pushedAuthorizationRequests: { enabled: false },
     userinfo: { enabled: false },
     clientCredentials: { enabled: true },
     dPoP: { enabled: true },

@@ -1,4 +1,5 @@
 /** People at the embedded issuer: a real server, a browser's cookies, and openid-client as the client that is not ours. */
+import { createHash } from 'node:crypto';
 import { decodeJwt } from 'jose';
 import * as oidc from 'openid-client';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -220,9 +221,19 @@ describe('the login page', () => {
     }
   });
 
-  it('is begun only so often from one address, for each leaves something in the database', async () => {
-    const { headers } = await fetch(`${issuer}/auth?client_id=nobody`);
+  it('is begun only so often from one address, and not for long, for each leaves something in the database', async () => {
+    const { headers } = await fetch(`${issuer}/session/end`);
     expect(headers.get('ratelimit-policy')).toBe('"requests";q=600;w=60');
+    const [, expires] = /gridring_session=.*expires=([^;]+)/.exec(headers.get('set-cookie') ?? '') ?? [];
+    expect(Date.parse(expires ?? '') / 1000 - nowS).toBe(900);
+    expect((await fetch(`${issuer}/request`, { method: 'POST' })).status).toBe(404);
+  });
+
+  it('of a device’s code runs the one line that sends its form, and no other', async () => {
+    const page = await fetch(`${issuer}/device?user_code=ABCD-EFGH`);
+    const [, line = ''] = /<script>([\s\S]*?)<\/script>/.exec(await page.text()) ?? [];
+    const hash = createHash('sha256').update(line).digest('base64');
+    expect(page.headers.get('content-security-policy')).toContain(`script-src 'none' 'sha256-${hash}';`);
   });
 
   it('wants a proof key for every code (RFC 7636)', async () => {
