@@ -1,4 +1,5 @@
 /** The backend as a process part: REST API, directory and event stream on one port, over one database. */
+import { randomBytes } from 'node:crypto';
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import { toHex } from '../crypto/bytes.js';
 import type { CaCertificate, Certificate } from '../crypto/certificate.js';
@@ -11,22 +12,25 @@ import { AuditLog } from '../things/audit-log.js';
 import { Backend } from '../things/backend.js';
 import { CommandRelay } from '../things/command-relay.js';
 import { Directory } from '../things/directory.js';
+import { Endpoints } from '../things/endpoints.js';
 import { Enrolments } from '../things/enrolments.js';
 import type { Identity } from '../things/parts.js';
 import type { BackendEvents, EpochRow } from '../things/stores.js';
 import { embeddedIssuerName } from './auth/access-token.js';
 import { trustIssuer, type IssuerConfig } from './auth/issuers.js';
+import type { CoapObserver } from './bindings/coap-gate.js';
 import { makeHttpApp, type HttpAppOptions } from './bindings/http-app.js';
 import { hostOf, isLoopback } from './bindings/host.js';
 import { SseHub, sseDefaults } from './bindings/sse.js';
 import { linkPath, Logins } from './issuer/logins.js';
+import type { CoreDirectory, CoreDirectoryParts } from './core-directory/core-directory.js';
 import type { Passwords } from './issuer/password.js';
 import { makeEmbeddedIssuer, type EmbeddedIssuer } from './issuer/embedded.js';
 import { operateBackend } from './operations/backend.js';
 import type { Operations } from './operations/operations.js';
 import { Readiness } from './operations/readiness.js';
 import { Access, type AccessParts, type GuardedRoute } from './rest/access.js';
-import { backendUrn, type RestContext } from './rest/context.js';
+import { backendUrn, directoryUrn, type RestContext } from './rest/context.js';
 import { isPostgresUrl } from './database-url.js';
 import { problemType } from './rest/errors.js';
 import { DirectorySearch } from './search/directory-search.js';
@@ -64,10 +68,22 @@ export interface BackendOptions {
   readonly embeddedIssuer?: boolean;
   /** Of those who log in there. Default: hashed with the usual cost. */
   readonly passwords?: Passwords;
-  /** Whether reading the directory needs no token. Default: while it listens on loopback alone. */
-  readonly directory?: { readonly open?: boolean };
   /** Whose pages may use the API from a browser. Default: nobody's but its own. */
   readonly cors?: { readonly origins?: readonly string[] };
+  readonly directory?: {
+    /** Whether reading it needs no token. Default: while it listens on loopback alone. */
+    readonly open?: boolean;
+    /** Where it is a CoRE Resource Directory over CoAP too. Default: nowhere. */
+    readonly coap?: {
+      readonly address: string;
+      /** UDP; port 0 takes a free one. */
+      readonly port: number;
+      /** Whether whoever reaches it may register an endpoint. */
+      readonly openRegistration: boolean;
+      readonly observer?: CoapObserver;
+      readonly limits?: CoreDirectoryParts['limits'];
+    };
+  };
   /** Others whose tokens count. */
   readonly issuers?: readonly IssuerConfig[];
   /** How TDs name this server where that is not its address and port, e.g. `https://backend.example`. */
@@ -85,6 +101,8 @@ export interface RunningBackend {
   /** Origin of the server as its TDs name it, without a slash at the end. */
   readonly url: string;
   readonly port: number;
+  /** Of the CoRE Resource Directory, where there is one. */
+  readonly coapPort?: number;
   /** Where the first administrator sets a password, while nobody has one; usable once, for a day. */
   readonly firstLogin?: string;
   /** Of the API and the directory, each with whom it lets in. */
@@ -111,8 +129,10 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
   const readiness = options.operations?.readiness ?? new Readiness();
   let endStreams: (() => void) | undefined;
   let search: DirectorySearch | undefined;
+  let coreDirectory: CoreDirectory | undefined;
   const close = async (): Promise<void> => {
     readiness.drain();
+    await coreDirectory?.close();
     await app?.close();
     issuer?.end();
     await search?.close();
@@ -162,6 +182,7 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
     issuer?.begin(url);
     const firstCode = await context.logins?.firstCode({ actor: backendUrn(context), requestId: null });
     await registerOwnTds(context, { ...options, url });
+    coreDirectory = await openCoreDirectory(options, context, store, url);
     endAudit = await auditRun(context, options);
     endHousekeeping = startHousekeeping({
       ...context,
@@ -172,7 +193,11 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
     });
     readiness.started();
     const firstLogin = firstCode === undefined ? undefined : url + linkPath(firstCode);
-    return { url, port, routes, close, ...(firstLogin !== undefined && { firstLogin }) };
+    return {
+      ...{ url, port, routes, close },
+      ...(coreDirectory && { coapPort: coreDirectory.port }),
+      ...(firstLogin !== undefined && { firstLogin }),
+    };
   } catch (cause) {
     await close();
     throw cause;
@@ -189,6 +214,7 @@ async function makeContext(
     audit: auditStore,
     idempotency,
     enrolments: kept,
+    endpoints: endpointStore,
     accounts,
     issuer,
   }: BackendStores,
@@ -212,6 +238,8 @@ async function makeContext(
   });
   const proofs = { suite, trustedRoots, directory: audience };
   const directory = new Directory({ store: directoryStore, nowS, proofs });
+  const random = (length: number): Uint8Array => new Uint8Array(randomBytes(length));
+  const endpoints = new Endpoints({ store: endpointStore, directory, suite, nowS, random });
   const audit = new AuditLog(auditStore, { suite, identity, nowS });
   const membershipsOf = (gid: Uint8Array): readonly Membership[] => backend.listsOf(gid);
   const commands = new CommandRelay({ suite, nowS, store: commandStore, membershipsOf });
@@ -232,6 +260,7 @@ async function makeContext(
     commandStore,
     enrolments,
     directory,
+    endpoints,
     directoryIsOpen,
     search: new DirectorySearch(directory),
     store,
@@ -244,6 +273,23 @@ async function makeContext(
     version,
     nowS,
   };
+}
+
+/** Loaded only where it is asked for. */
+async function openCoreDirectory(
+  { directory: settings, log }: BackendOptions,
+  context: RestContext,
+  { events }: BackendStores,
+  url: string,
+): Promise<CoreDirectory | undefined> {
+  const { coap } = settings ?? {};
+  if (!coap) return undefined;
+  const { runCoreDirectory } = await import('./core-directory/core-directory.js');
+  const { address, port, ...rest } = coap;
+  const { endpoints, directory, suite, directoryIsOpen: isOpen } = context;
+  const directoryId = directoryUrn(context);
+  const listen = { address, port };
+  return runCoreDirectory({ ...rest, endpoints, directory, events, suite, log, isOpen, listen, directoryId, url });
 }
 
 /** Streams of whoever lost rights end at once where that is told, and at the latest after this. */

@@ -42,8 +42,11 @@ export interface BackendConfig extends CommonConfig, ServerFiles {
   readonly database?: string;
   readonly publicOrigin?: string;
   readonly retention: { readonly readingsDays?: number; readonly auditDays?: number };
-  readonly directory: { readonly open?: boolean };
   readonly cors: { readonly origins?: readonly string[] };
+  readonly directory: {
+    readonly open?: boolean;
+    readonly coap?: { readonly address: string; readonly port: number; readonly openRegistration: boolean };
+  };
   readonly issuers: readonly IssuerConfig[];
   readonly issuer: { readonly embedded: boolean };
 }

@@ -1,6 +1,7 @@
 /** Removes from a backend's database what has outlived its time. All processes on it do: whichever comes first. */
 import { setImmediate } from 'node:timers/promises';
 import type { Log } from '../things/parts.js';
+import type { Endpoints } from '../things/endpoints.js';
 import type { Directory } from '../things/directory.js';
 import type { AuditLog } from '../things/audit-log.js';
 import type { IdempotencyStore } from '../things/idempotency-store.js';
@@ -11,6 +12,7 @@ import { idempotencyS } from './rest/idempotency.js';
 
 export interface HousekeepingParts {
   readonly directory: Directory;
+  readonly endpoints: Endpoints;
   readonly store: BackendStore;
   readonly issuerStore: IssuerStore;
   readonly idempotency: IdempotencyStore;
@@ -47,6 +49,8 @@ async function round(parts: HousekeepingParts, stopping: AbortSignal): Promise<v
   try {
     const ids = await directory.purge();
     if (ids.length > 0) log.info({ ids }, 'Thing Descriptions have expired');
+    const endpoints = await parts.endpoints.purge();
+    if (endpoints.length > 0) log.info({ endpoints }, 'registrations of endpoints have expired');
     await issuerStore.purgeIssuer(nowS());
     await idempotency.purgeIdempotency(nowS() - idempotencyS);
     await enrolments.purge();

@@ -23,6 +23,7 @@ export const coapDefaults: CoapLimits = {
   replyBytes: 8_000_000,
   idleMs: 60_000,
   observers: 512,
+  observersOfSource: 512,
   backlog: 32,
 };
 

@@ -282,7 +282,8 @@ function libraryPacket({ type, code, messageId, token, options }: CoapMessage): 
 
 function respond(response: OutgoingMessage, { code, options = [], payload }: Reply): void {
   response.code = code;
-  for (const [number, value] of options) response.setOption(String(number), value);
+  // Not by `setOption`, which keeps one of each.
+  response._packet.options = options.map(([number, value]) => ({ name: String(number), value }));
   // The server's own `end` would cut payloads of 1,024 bytes into blocks by itself; its base class does not.
   OutgoingMessage.prototype.end.call(response, Buffer.from(payload ?? []));
 }

@@ -6,6 +6,8 @@ import type { CoapRequest } from './coap-request.js';
 
 export interface ObserverLimits {
   readonly observers: number;
+  /** Of one address. */
+  readonly observersOfSource: number;
   /** Events that wait for one observer's acknowledgement; beyond, the oldest is dropped. */
   readonly backlog: number;
 }
@@ -20,17 +22,19 @@ class Observation {
   readonly #downloads: Downloads;
   readonly #observer: CoapObserver;
   #backlog: readonly Reply[] = [];
+  readonly source: string;
   /** Until the registration is confirmed, and while a notification is not acknowledged. */
   #busy = true;
 
   constructor(
     notifications: Notifications,
-    transferKey: string,
+    { source, transferKey }: Pick<CoapRequest, 'source' | 'transferKey'>,
     backlogLimit: number,
     downloads: Downloads,
     observer: CoapObserver,
   ) {
     this.#notifications = notifications;
+    this.source = source;
     this.#transferKey = transferKey;
     this.#backlogLimit = backlogLimit;
     this.#downloads = downloads;
@@ -67,10 +71,6 @@ export class Observers {
     this.#observer = observer;
   }
 
-  get size(): number {
-    return [...this.#observations.values()].reduce((sum, { size }) => sum + size, 0);
-  }
-
   /**
    * Registers an observer, in place of an earlier registration with the same token. What is announced meanwhile waits
    * until the returned function is called, once the registration is confirmed. Undefined when there is no room.
@@ -78,13 +78,14 @@ export class Observers {
   add(
     resource: string,
     observed: Observed,
-    { observerKey, transferKey }: CoapRequest,
+    request: CoapRequest,
     notifications: Notifications,
   ): (() => void) | undefined {
+    const { observerKey, source } = request;
     const observations = this.#observations.get(resource) ?? new Map<string, Observation>();
-    if (!observations.has(observerKey) && this.size >= this.#limits.observers) return undefined;
+    if (!observations.has(observerKey) && !this.#hasRoomFor(source)) return undefined;
     const backlog = observed === 'state' ? 1 : this.#limits.backlog;
-    const observation = new Observation(notifications, transferKey, backlog, this.#downloads, this.#observer);
+    const observation = new Observation(notifications, request, backlog, this.#downloads, this.#observer);
     this.#observations.set(resource, observations.set(observerKey, observation));
     const sendNext = (): void => {
       observation.sendNext();
@@ -93,6 +94,12 @@ export class Observers {
       if (this.#observations.get(resource)?.get(observerKey) === observation) this.remove(resource, observerKey);
     });
     return sendNext;
+  }
+
+  #hasRoomFor(source: string): boolean {
+    const all = [...this.#observations.values()].flatMap((observations) => [...observations.values()]);
+    const { observers, observersOfSource } = this.#limits;
+    return all.length < observers && all.filter((each) => each.source === source).length < observersOfSource;
   }
 
   remove(resource: string, observerKey: string): void {

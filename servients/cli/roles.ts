@@ -32,6 +32,8 @@ async function startBackend(config: BackendConfig, runtime: Runtime): Promise<St
   // So that a password need not stand in a file.
   const { DATABASE_URL: fromEnvironment = '' } = process.env;
   const database = fromEnvironment === '' ? config.database : fromEnvironment;
+  const refusals = new Refusals(runtime.log, runtime.operations?.metrics);
+  const { coap } = config.directory;
   const backend = await runBackend({
     identity: readIdentity(suite, config),
     suite,
@@ -41,8 +43,8 @@ async function startBackend(config: BackendConfig, runtime: Runtime): Promise<St
     retention: config.retention,
     ...(config.publicOrigin !== undefined && { publicOrigin: config.publicOrigin }),
     listen: listenOf(config),
-    directory: config.directory,
     cors: config.cors,
+    directory: { ...config.directory, ...(coap && { coap: { ...coap, observer: refusals.coap } }) },
     issuers: config.issuers,
     embeddedIssuer: config.issuer.embedded,
     audience: config.audience,
@@ -51,11 +53,15 @@ async function startBackend(config: BackendConfig, runtime: Runtime): Promise<St
     onEpochEndorsed: ({ gid, epoch, attempt }) => {
       runtime.emit({ event: 'epoch-endorsed', gid: toHex(gid), epoch, attempt });
     },
-    http: { observer: new Refusals(runtime.log, runtime.operations?.metrics).http },
+    http: { observer: refusals.http },
     ...(runtime.operations && { operations: runtime.operations }),
   });
-  const { url, firstLogin } = backend;
-  runtime.emit({ event: 'backend-started', url, ...(firstLogin !== undefined && { firstLogin }) });
+  const { url, firstLogin, coapPort } = backend;
+  runtime.emit({
+    ...{ event: 'backend-started', url },
+    ...(coapPort !== undefined && { coapPort }),
+    ...(firstLogin !== undefined && { firstLogin }),
+  });
   return async () => {
     await backend.close();
     return {};

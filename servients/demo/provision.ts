@@ -235,6 +235,7 @@ function writeConfigs(plan: DemoPlan, meterIds: readonly string[]): Pick<Deploym
   const backend = write('backend', {
     id: 'backend',
     ...{ ...common, ...own, audience, listen: { address, port }, issuer: { embedded: true } },
+    directory: { coap: { address, port, openRegistration: true } },
   });
   const gateway = write('gateway', {
     id: 'gateway',

@@ -4,6 +4,7 @@ import type { AuditLog } from '../../things/audit-log.js';
 import type { Backend } from '../../things/backend.js';
 import type { Directory } from '../../things/directory.js';
 import type { IdempotencyStore } from '../../things/idempotency-store.js';
+import type { Endpoints } from '../../things/endpoints.js';
 import type { Enrolments } from '../../things/enrolments.js';
 import type { Identity } from '../../things/parts.js';
 import type { CommandRelay } from '../../things/command-relay.js';
@@ -19,6 +20,7 @@ import type { AllTopics } from './event-topics.js';
 export interface RestContext extends AllTopics {
   readonly backend: Backend;
   readonly directory: Directory;
+  readonly endpoints: Endpoints;
   readonly search: DirectorySearch;
   readonly store: BackendStore;
   readonly commands: CommandRelay;

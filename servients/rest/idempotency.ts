@@ -9,6 +9,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { KeptAnswer } from '../../things/idempotency-store.js';
+import { uuidOf } from '../../things/uuid.js';
 import { HttpRefusal } from '../bindings/http-problem.js';
 import type { RestContext } from './context.js';
 
@@ -92,12 +93,4 @@ function hashOf(...parts: readonly (string | Uint8Array)[]): Uint8Array {
   const sum = createHash('sha256');
   for (const part of parts) sum.update(`${Buffer.byteLength(part)}:`).update(part);
   return new Uint8Array(sum.digest());
-}
-
-/** RFC 9562 §5.8: version 8, from a hash. */
-function uuidOf(idHash: Uint8Array): string {
-  const bytes = Buffer.from(idHash.subarray(0, 16));
-  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x80;
-  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
-  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
 }

@@ -1,11 +1,10 @@
 /** Keeps a searching thread's copy of the directory as new as the directory, from its events. */
 import { UnavailableError } from '../../crypto/errors.js';
 import type { Directory } from '../../things/directory.js';
+import { DirectoryFollower } from '../../things/directory-follower.js';
 import { enrich } from '../../things/directory-entry.js';
 import type { DirectoryEntry } from '../../things/stores.js';
 import type { FromWorker, SearchedThing, ToWorker } from './messages.js';
-
-const page = 500;
 
 type Tell = (message: ToWorker) => Promise<FromWorker>;
 
@@ -28,52 +27,22 @@ export class KnownQuads {
 }
 
 export class SearchedCopy {
-  readonly #directory: Directory;
   readonly #tell: Tell;
   readonly #quads: KnownQuads;
-  /** Of the last event that the copy knows; undefined where there is no copy yet. */
-  #position: number | undefined;
+  readonly #follower: DirectoryFollower;
 
   constructor(directory: Directory, quads: KnownQuads, tell: Tell) {
-    this.#directory = directory;
-    this.#quads = quads;
     this.#tell = tell;
+    this.#quads = quads;
+    this.#follower = new DirectoryFollower(directory, {
+      put: (entry) => this.#put(entry),
+      drop: (id) => this.#drop(id),
+    });
   }
 
   /** Brings the copy up to the newest event. @throws what telling throws */
   async update(): Promise<void> {
-    await this.#directory.purge();
-    const newest = await this.#directory.position();
-    if (this.#position === undefined) await this.#putAll();
-    else if (this.#position < newest) await this.#follow(this.#position, newest);
-    this.#position = newest;
-  }
-
-  async #putAll(): Promise<void> {
-    for (let offset = 0; ; offset += page) {
-      const { entries } = await this.#directory.list(offset, page);
-      for (const entry of entries) await this.#put(entry);
-      if (entries.length < page) return;
-    }
-  }
-
-  async #follow(from: number, newest: number): Promise<void> {
-    const changed = new Set<string>();
-    for (let position = from; position < newest;) {
-      const events = await this.#directory.eventsAfter(position, page);
-      // Some are forgotten: nobody knows what they told of.
-      if (events[0]?.position !== position + 1) return this.#putAll();
-      for (const { id } of events) changed.add(id);
-      position = events.at(-1)?.position ?? newest;
-    }
-    const ids = [...changed];
-    for (let i = 0; i < ids.length; i += page) {
-      const some = ids.slice(i, i + page);
-      const { entries } = await this.#directory.list(0, page, some);
-      const present = new Set(entries.map(({ id }) => id));
-      for (const id of some) if (!present.has(id)) await this.#drop(id);
-      for (const entry of entries) await this.#put(entry);
-    }
+    await this.#follower.update();
   }
 
   async #drop(id: string): Promise<void> {

@@ -182,9 +182,9 @@ export class RawPeer {
     });
   }
 
-  static async open(remotePort = 0): Promise<RawPeer> {
+  static async open(remotePort = 0, address = '127.0.0.1'): Promise<RawPeer> {
     const socket = createSocket('udp4');
-    socket.bind(0, '127.0.0.1');
+    socket.bind(0, address);
     await once(socket, 'listening');
     return new RawPeer(socket, remotePort);
   }

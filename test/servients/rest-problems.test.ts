@@ -27,7 +27,8 @@ const told =
   /(?:Malformed|Conflict|NotFound|Limit|Unavailable)Error\(\s*'([a-z0-9-]+)'|(?:HttpRefusal|problemOf)\(\s*\d+,\s*'([a-z0-9-]+)'/g;
 
 /** Pages for people, CoAP, what lies behind a meter or a gateway, and what a reader finds when it opens what is sealed. */
-const elsewhere = /servients\/(?:bindings\/coap-|sources\/|issuer\/)|crypto\/envelope\/(?:senml|sealing|obeying)/;
+const elsewhere =
+  /servients\/(?:bindings\/coap-|core-directory\/|sources\/|issuer\/)|things\/(?:endpoint|link-)|crypto\/envelope\/(?:senml|sealing|obeying)/;
 
 /** Of what is read from the backend's own files and database. */
 const ofOwn = new Set(['audit-malformed', 'suite-unknown']);
