@@ -86,9 +86,7 @@ async function fill(town: readonly Deployment[], database: BackendDatabase): Pro
 
 const urnOf = (id: string): string => `urn:gridring:meter:${id}`;
 const thingUrl = (url: string, id: string): string => `${url}/things/${encodeURIComponent(urnOf(id))}`;
-const nameless = JSON.stringify(
-  makeUncallableTd({ id: urnOf('NAME'), title: 'NAME', version: 'bench' }, 'http://127.0.0.1:8080/gateway'),
-);
+const nameless = JSON.stringify(makeUncallableTd({ id: urnOf('NAME'), title: 'NAME', version: 'bench' }));
 const tdOf = (id: string): string => nameless.replaceAll('NAME', id);
 
 type RequestRow = Omit<MetersRow, 'suite' | 'database' | 'meters' | 'groups'>;

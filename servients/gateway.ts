@@ -8,7 +8,7 @@ import { CertificateCache } from '../crypto/certificate/cache.js';
 import { SetupError } from '../crypto/errors.js';
 import { directoryMember, signRegistration } from '../crypto/registration.js';
 import { suiteByName } from '../crypto/suite-node.js';
-import { makeThing } from '../td/make-td.js';
+import { belongsTo, makeThing } from '../td/make-td.js';
 import { validateTd } from '../td/validate-td.js';
 import { Gateway } from '../things/gateway.js';
 import type { GatewayStore } from '../things/stores.js';
@@ -143,7 +143,8 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
       },
     });
     const id = `urn:gridring:gateway:${config.id}`;
-    const instance = { id, title: config.id, version: runtime.version };
+    const links = [belongsTo(`${url}/.well-known/wot`)];
+    const instance = { id, title: config.id, version: runtime.version, links };
     const thing = await exposeThing(
       servient,
       { ...makeThing('gateway', instance), [directoryMember]: audience },

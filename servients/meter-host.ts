@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { Servient } from '@node-wot/core';
 import { CertificateCache } from '../crypto/certificate/cache.js';
 import { suiteByName } from '../crypto/suite-node.js';
-import { makeThing, makeUncallableTd } from '../td/make-td.js';
+import { belongsTo, makeThing, makeUncallableTd } from '../td/make-td.js';
 import { Meter } from '../things/meter.js';
 import type { Parts } from '../things/parts.js';
 import { CoapClientFactory } from './bindings/coap-client.js';
@@ -153,8 +153,9 @@ async function describe(
   gatewayTd: string,
   runtime: Runtime,
 ): Promise<object> {
-  const instance = { id: `urn:gridring:meter:${id}`, title: id, version: runtime.version };
-  if (!callable) return makeUncallableTd(instance, gatewayTd);
+  const links = [belongsTo(gatewayTd)];
+  const instance = { id: `urn:gridring:meter:${id}`, title: id, version: runtime.version, links };
+  if (!callable) return makeUncallableTd(instance);
   const thing = await exposeThing(servient, makeThing('meter', instance), meter, (error) => {
     runtime.log.warn({ meter: id, err: error }, 'a change could not be announced');
   });

@@ -2,7 +2,8 @@
 import type { FastifyBaseLogger } from 'fastify';
 import { ConflictError } from '../crypto/errors.js';
 import { signRegistration } from '../crypto/registration.js';
-import { makeTd } from '../td/make-td.js';
+import { belongsTo, makeTd } from '../td/make-td.js';
+import { issuerPath } from './issuer/mount.js';
 import { backendUrn, directoryUrn, type RestContext } from './rest/context.js';
 
 interface Own {
@@ -17,9 +18,16 @@ interface Own {
 export async function registerOwnTds(context: RestContext, { url, audience, log }: Own): Promise<void> {
   const { directory, identity, suite, version, nowS } = context;
   const owner = backendUrn(context);
-  const common = { version, base: `${url}/`, tokenAlgorithm: suite.id === 1 ? 'EdDSA' : 'ES256' } as const;
+  const common = {
+    ...{ version, base: `${url}/` },
+    tokenAlgorithm: suite.id === 1 ? 'EdDSA' : 'ES256',
+    ...(context.logins && { issuer: `${url}${issuerPath}` }),
+  } as const;
   const id = directoryUrn(context);
-  const ofDirectory = makeTd('directory', { ...common, id, title: `Directory of ${identity.id}` });
+  const ofDirectory = makeTd('directory', {
+    ...{ ...common, id, title: `Directory of ${identity.id}` },
+    links: [belongsTo(`things/${encodeURIComponent(owner)}`)],
+  });
   const tds = [
     makeTd('backend', { ...common, id: owner, title: `Backend ${identity.id}` }),
     context.directoryIsOpen ? ofDirectory : withTokens(ofDirectory),

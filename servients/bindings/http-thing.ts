@@ -98,11 +98,16 @@ interface FormFields {
   readonly 'htv:methodName': string;
   readonly contentType?: string;
   readonly subprotocol?: 'sse';
+  readonly 'htv:headers'?: readonly object[];
 }
 
 const json = (method: string) => ({ 'htv:methodName': method, contentType: jsonType });
 /** No content type: that of an event's data is the default, JSON. */
-const stream = { 'htv:methodName': 'GET', subprotocol: 'sse' } as const;
+const stream = {
+  'htv:methodName': 'GET',
+  subprotocol: 'sse',
+  'htv:headers': [{ 'htv:fieldName': 'Last-Event-ID' }],
+} as const;
 
 function formAdder({ forms }: { readonly forms: unknown[] }, { href, security }: FormContext, path: string) {
   return (fields: FormFields): HttpForm => {

@@ -47,6 +47,7 @@ describe('a Thing over HTTP', () => {
       op: ['observeproperty', 'unobserveproperty'],
       'htv:methodName': 'GET',
       subprotocol: 'sse',
+      'htv:headers': [{ 'htv:fieldName': 'Last-Event-ID' }],
     });
     const rekey = { href: 'actions/rekey', op: 'invokeaction', 'htv:methodName': 'POST' };
     expect(td.actions?.['rekey']?.forms).toEqual([

@@ -10,7 +10,7 @@ const id = 'urn:gridring:meter:meter-01';
 const instance = { id, title: 'meter-01', version: '0.1.0' };
 const certHash = new Uint8Array(32).fill(1);
 
-const signed = makeUncallableTd(instance, 'coap://192.0.2.1/gateway');
+const signed = makeUncallableTd(instance);
 const enriched = (td: object) => ({ ...td, '@context': [signed['@context'], discoveryContext].flat(), registration: {} });
 const meter = { id, certHash, certificates: [], td: JSON.stringify(signed), enrolledS: 0 };
 

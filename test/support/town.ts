@@ -285,8 +285,7 @@ function handlerOf(action: ActionHandler | undefined): Extract<ActionHandler, { 
 
 const instanceOf = (id: string) => ({ id: `urn:gridring:meter:${id}`, title: id, version: '0.0.0' });
 
-const uncallableTdOf = (id: string): string =>
-  JSON.stringify(makeUncallableTd(instanceOf(id), 'coap://192.0.2.1/.well-known/wot'));
+const uncallableTdOf = (id: string): string => JSON.stringify(makeUncallableTd(instanceOf(id)));
 
 const tds = new Map<string, string>();
 

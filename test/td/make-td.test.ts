@@ -1,12 +1,13 @@
 import { Servient } from '@node-wot/core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { makeTd, makeThing, makeUncallableTd, thingModel, type ThingKind } from '../../td/make-td.js';
+import { belongsTo, makeTd, makeThing, makeUncallableTd, thingModel, type ThingKind } from '../../td/make-td.js';
 import { validateTd } from '../../td/validate-td.js';
 import { withForms } from './with-forms.js';
 
 const instanceOf = (kind: ThingKind) => ({ id: `urn:gridring:${kind}:x1`, title: `The ${kind}`, version: '0.1.0' });
+const places = { base: 'https://grid.example:8443/', tokenAlgorithm: 'EdDSA' } as const;
 const routed = (kind: 'backend' | 'directory', tokenAlgorithm: 'EdDSA' | 'ES256' = 'EdDSA') =>
-  makeTd(kind, { ...instanceOf(kind), base: 'https://grid.example:8443/', tokenAlgorithm });
+  makeTd(kind, { ...instanceOf(kind), ...places, tokenAlgorithm });
 
 async function exposedTd(wot: typeof WoT, kind: 'meter' | 'gateway'): Promise<WoT.ThingDescription> {
   const thing = await wot.produce(makeThing(kind, instanceOf(kind)));
@@ -48,7 +49,7 @@ describe('a Thing for a binding to expose', () => {
 
 describe('a meter that nobody can call', () => {
   const gatewayTd = 'coap://192.0.2.1/.well-known/wot';
-  const td = makeUncallableTd(instanceOf('meter'), gatewayTd);
+  const td = makeUncallableTd({ ...instanceOf('meter'), links: [belongsTo(gatewayTd)] });
 
   test('has a valid Thing Description, which offers nothing and leads to its gateway', async () => {
     expect(validateTd(td)).toEqual({ valid: true, td });
@@ -83,6 +84,43 @@ describe('a Thing behind plain routes', () => {
       scheme: 'bearer',
       alg: 'EdDSA',
     });
+  });
+
+  test('says where its tokens come from, where it has an issuer of its own', () => {
+    const issuer = 'https://grid.example:8443/oidc';
+    const { security, securityDefinitions } = makeTd('backend', { ...instanceOf('backend'), ...places, issuer });
+    expect(security).toBe('bearer_sc');
+    expect(securityDefinitions).toMatchObject({
+      bearer_sc: { scheme: 'bearer', authorization: issuer },
+      oauth2_sc: { scheme: 'oauth2', flow: 'code', authorization: `${issuer}/auth`, token: `${issuer}/token` },
+    });
+    expect(routed('backend').securityDefinitions).not.toHaveProperty('oauth2_sc');
+  });
+
+  test('leads from one to the other, and to what the REST API says of itself', () => {
+    const { links, base } = routed('backend');
+    expect(links?.map(({ rel, href }) => [rel, new URL(href, base).pathname])).toEqual([
+      ['service-desc', '/api/v1/openapi.json'],
+      ['service-doc', '/api/v1/docs'],
+      ['item', '/.well-known/wot'],
+    ]);
+    const ofDirectory = makeTd('directory', {
+      ...instanceOf('directory'),
+      ...places,
+      links: [belongsTo('things/x')],
+    }).links;
+    expect(ofDirectory).toEqual([{ rel: 'collection', href: 'things/x', type: 'application/td+json' }]);
+  });
+
+  test('gives events again from the last one that was received, and says by which header', () => {
+    for (const kind of ['backend', 'directory'] as const) {
+      const forms = Object.values(routed(kind).events ?? {}).flatMap((event) => event.forms);
+      expect(forms.length).toBeGreaterThan(2);
+      for (const form of forms) {
+        expect(form.subprotocol).toBe('sse');
+        expect(form['htv:headers']).toMatchObject([{ 'htv:fieldName': 'Last-Event-ID' }]);
+      }
+    }
   });
 
   test("the backend's forms lead to the routes of the REST API", () => {
