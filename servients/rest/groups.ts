@@ -10,7 +10,7 @@ import { isoTime } from './epoch-json.js';
 import { sendMessage } from './messages.js';
 import { json, operation, storedMessage } from './operation.js';
 import { gidParam } from './validation.js';
-import { seesEpoch, seesGroup } from './visible-meters.js';
+import { mayAudit, seesEpoch, seesGroup } from './visible-meters.js';
 
 export function groupRoutes(scope: FastifyInstance, { backend, store, access }: RestContext): void {
   const ofAll = operation({
@@ -87,6 +87,7 @@ export function groupRoutes(scope: FastifyInstance, { backend, store, access }: 
     id: 'getMembershipList',
     tag: 'Groups',
     summary: 'A signed membership list as it was, with its certificates',
+    description: 'One that is not the newest is there for those whom it names, and who see all of the group.',
     params: { ...params, listHash: { type: 'string', pattern: '^[0-9a-f]{64}$' } },
     gives: { 200: storedMessage('message.membership', 'The list as it was signed') },
     refuses: [406],
@@ -96,9 +97,11 @@ export function groupRoutes(scope: FastifyInstance, { backend, store, access }: 
     { onRequest, schema: ofList },
     async (request, reply) => {
       const { gid, listHash } = request.params;
-      const known = (await store.membershipLists(fromHex(gid))).find((list) => toHex(list.listHash) === listHash);
-      const bundle = known && (await store.membershipByHash(known.listHash));
-      if (!bundle) throw new NotFoundError('list-unknown', 'no list of that hash in this group');
+      const known = backend.listsOf(fromHex(gid)).find((membership) => toHex(membership.listHash) === listHash);
+      const isNewest = backend.memberships.some((newest) => toHex(newest.listHash) === listHash);
+      const isShown = known && (isNewest || mayAudit(backend, access.principalOf(request), known));
+      const bundle = isShown && (await store.membershipByHash(known.listHash));
+      if (!bundle) throw new NotFoundError('list-unknown', 'no list of that hash in this group that you may see');
       return sendMessage(request, reply, bundle);
     },
   );

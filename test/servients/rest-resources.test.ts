@@ -152,4 +152,16 @@ describe('a backend with a group', () => {
     const audit = await get('audit?action=export.readings', n.authority);
     expect(audit['entries']).toHaveLength(3);
   });
+
+  it('shows who was in the group before to whom an old list names, or who sees all of it, and to no newcomer', async () => {
+    const [before] = (await get(`groups/${gid}/lists`, n.operator))['lists'] ?? [];
+    const newcomer = n.certify('meter', 'newcomer');
+    const bundle = n.bundle(n.list({ version: 2, add: [newcomer] }), [newcomer]);
+    expect((await backend.call('POST', '/api/v1/memberships', { body: bundle })).status).toBe(200);
+    const [now] = (await get(`groups/${gid}/lists`, n.operator))['lists'] ?? [];
+    const statusOf = async (list: Item | undefined, as: Principal): Promise<number> =>
+      (await backend.call('GET', `/api/v1/groups/${gid}/lists/${String(list?.['listHash'])}`, { as })).status;
+    for (const as of [n.operator, n.household, n.meters[0]!]) expect(await statusOf(before, as)).toBe(200);
+    expect([await statusOf(now, newcomer), await statusOf(before, newcomer)]).toEqual([200, 404]);
+  });
 });
