@@ -191,6 +191,19 @@ export function parseIdentity(names: SubjectAlternativeName): Pick<LeafCertifica
   return { role, id: groups.id };
 }
 
+/** The hosts that a certificate names, beside its holder. */
+export function serverNamesOf({ der }: LeafCertificate): {
+  readonly dnsNames: readonly string[];
+  readonly ipAddresses: readonly string[];
+} {
+  const { tbsCertificate } = decodeDer(der, X509Certificate);
+  const { identities } = readExtensions(tbsCertificate.extensions ?? []);
+  return {
+    dnsNames: identities.flatMap(({ dNSName }) => dNSName ?? []),
+    ipAddresses: identities.flatMap(({ iPAddress }) => iPAddress ?? []),
+  };
+}
+
 /** Whose certificate may name hosts: nobody else is to pass for a server of the deployment. */
 export const mayServeNames = (role: Role): boolean => role === 'backend';
 

@@ -13,6 +13,8 @@ export const limits = {
   /** A delegation of changes to a list, or a change under one. */
   delegation: 8_000,
   certificate: 2_000,
+  /** A request for the next certificate, with the ones of now. */
+  renewal: 10_240,
   /** DNS names and IP addresses of one. */
   certificateNames: 16,
   /** A gateway's word where it is. */

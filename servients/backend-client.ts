@@ -1,5 +1,5 @@
 /** The backend's REST API as gateways and readers use it. */
-import { fromBase64Url, fromHex, toHex } from '../crypto/bytes.js';
+import { fromBase64Url, fromHex, toBase64Url, toHex } from '../crypto/bytes.js';
 import { parseCertificate, verifyChain, type Certificate, type VerifiedCertificate } from '../crypto/certificate.js';
 import { MalformedError } from '../crypto/errors.js';
 import type { Suite } from '../crypto/suite.js';
@@ -73,6 +73,11 @@ export class BackendClient {
     };
     const response = await this.#fetch(`groups/${toHex(gid)}/membership`, { headers });
     return response.status === 304 ? undefined : new Uint8Array(await response.arrayBuffer());
+  }
+
+  /** Asks for a certificate in the place of one. @throws PeerRefusal, UnavailableError */
+  async renew(message: Uint8Array): Promise<void> {
+    await this.send('POST', 'enrolments/renewals', { message: toBase64Url(message) });
   }
 
   /** Brings an operator's command. @throws PeerRefusal, UnavailableError */

@@ -13,7 +13,7 @@ import { Backend } from '../things/backend.js';
 import { CommandRelay } from '../things/command-relay.js';
 import { Directory } from '../things/directory.js';
 import { Endpoints } from '../things/endpoints.js';
-import { Enrolments } from '../things/enrolments.js';
+import { Enrolments, type EnrolmentAnswer } from '../things/enrolments.js';
 import type { Identity } from '../things/parts.js';
 import type { BackendEvents, EpochRow } from '../things/stores.js';
 import { embeddedIssuerName } from './auth/access-token.js';
@@ -105,6 +105,8 @@ export interface RunningBackend {
   readonly coapPort?: number;
   /** Where the first administrator sets a password, while nobody has one; usable once, for a day. */
   readonly firstLogin?: string;
+  /** Asks whoever signs for the backend's own next certificate. @returns it, where it is there */
+  renew(message: Uint8Array): Promise<EnrolmentAnswer>;
   /** Of the API and the directory, each with whom it lets in. */
   readonly routes: readonly GuardedRoute[];
   /** Takes no more requests, ends event streams, lets requests under way end for five seconds, and closes the database. */
@@ -193,8 +195,9 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
     });
     readiness.started();
     const firstLogin = firstCode === undefined ? undefined : url + linkPath(firstCode);
+    const renew = (message: Uint8Array) => context.enrolments.renew(message, () => undefined);
     return {
-      ...{ url, port, routes, close },
+      ...{ url, port, routes, renew, close },
       ...(coreDirectory && { coapPort: coreDirectory.port }),
       ...(firstLogin !== undefined && { firstLogin }),
     };

@@ -6,7 +6,7 @@ import { validateTd } from '../td/validate-td.js';
 import type { Submission } from '../things/round-follower.js';
 import { invokeMessage, readValue } from './consume.js';
 
-type GatewayAction = 'enrol' | 'submitReadings' | Submission['action'];
+type GatewayAction = 'enrol' | 'renew' | 'submitReadings' | Submission['action'];
 
 export class GatewayLink {
   readonly #servient: Servient;

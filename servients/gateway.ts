@@ -36,6 +36,9 @@ import { codeOf, Refusals, sleep, systemNowS, type Runtime } from './runtime.js'
 import { countReadings } from './pending.js';
 import { Registrations } from './registrations.js';
 import { Summons } from './summons.js';
+import { RenewalLoop, takeRenewal } from './renewal.js';
+import { finishRenewal } from './renewal-files.js';
+import { Restarting } from './restarting.js';
 import { stopServient } from './servient.js';
 import { openGatewayStore } from './stores/sqlite/gateway-store.js';
 
@@ -46,7 +49,14 @@ export interface RunningGateway {
 
 /** @throws SetupError when a file, folder or port cannot be used, VerificationError when the membership list does not verify */
 export async function runGateway(config: GatewayConfig, runtime: Runtime): Promise<RunningGateway> {
+  const begin = (restart: () => void): Promise<RunningGateway> => startGateway(config, runtime, restart);
+  const gateway = await Restarting.start({ begin, end: (running) => running.close(0), log: runtime.log });
+  return { close: async (drainMs) => (await gateway.close())?.close(drainMs) ?? { pendingReadings: 0 } };
+}
+
+async function startGateway(config: GatewayConfig, runtime: Runtime, restart: () => void): Promise<RunningGateway> {
   const suite = suiteByName(config.suite);
+  finishRenewal(suite, config);
   const trustedRoots = readCertificates(suite, config.root, 'root certificate');
   const identity = readIdentity(suite, config);
   const { certificates, secret, leaf: certificate } = identity;
@@ -111,7 +121,9 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
           runtime.operations?.metrics.rekeyed(outcome.agreementMs);
           runtime.emit({ event: 'epoch', ...outcome });
         },
+        relayRenewal: (message) => backend.renew(message),
         onMembership: ({ list }) => {
+          takeIfRenewed();
           lists.watch.wake();
           void putBack();
           runtime.emit({
@@ -128,6 +140,12 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
       },
       [config.membership].flat().map(readMembership),
     );
+    const takeIfRenewed = (): void => {
+      const { renewal } = gateway;
+      if (renewal && takeRenewal({ suite, files: config, runtime }, renewal)) restart();
+    };
+    // The process may have ended before it took it.
+    takeIfRenewed();
     const putBack = (): Promise<void> =>
       store.putBack().catch((error: unknown) => {
         runtime.log.warn({ code: codeOf(error), err: error }, 'what was set aside could not be put back');
@@ -142,6 +160,8 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
         gateway.outboxChanged();
       },
     });
+    const ask = (message: Uint8Array): Promise<void> => backend.renew(message);
+    const renewal = new RenewalLoop({ suite, files: config, identity, nowS: systemNowS, ask, runtime });
     const id = `urn:gridring:gateway:${config.id}`;
     const links = [belongsTo(`${url}/.well-known/wot`)];
     const instance = { id, title: config.id, version: runtime.version, links };
@@ -167,7 +187,10 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
     return new GatewayProcess({
       gateway,
       store,
-      loops: [registrations, delivery, lists.watch, commands.watch, watch, ...(config.summons ? [summons] : [])],
+      loops: [
+        ...[registrations, delivery, lists.watch, commands.watch, watch, renewal],
+        ...(config.summons ? [summons] : []),
+      ],
       release,
     });
   } catch (error) {

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { Servient } from '@node-wot/core';
 import { CertificateCache } from '../crypto/certificate/cache.js';
+import type { Renewal } from '../crypto/membership.js';
 import { suiteByName } from '../crypto/suite-node.js';
 import { belongsTo, makeThing, makeUncallableTd } from '../td/make-td.js';
 import { Meter } from '../things/meter.js';
@@ -21,6 +22,9 @@ import { MeterUplink } from './meter-uplink.js';
 import { operateOutbox } from './operations/outbox.js';
 import { OutboxWatch } from './outbox-watch.js';
 import { codeOf, Refusals, type Runtime } from './runtime.js';
+import { RenewalLoop, takeRenewal } from './renewal.js';
+import { finishRenewal } from './renewal-files.js';
+import { Restarting } from './restarting.js';
 import { stopServient } from './servient.js';
 import { openSource, sharedRecordings } from './sources/open-source.js';
 import { clockOff, type Clock } from './sources/replay-clock.js';
@@ -38,32 +42,46 @@ export async function runMeterHost(config: MeterHostConfig, runtime: Runtime): P
   const trustedRoots = readCertificates(suiteByName(config.suite), config.root, 'root certificate');
   const trust = { trustedRoots, certificateCache: new CertificateCache() };
   const recordingOf = sharedRecordings();
-  const started: MeterProcess[] = [];
+  const started: Restarting<MeterProcess>[] = [];
   try {
     for (const meter of config.meters) {
       const clock = clockOff(meter.clockErrorS);
       const source = await openSource(meter.source, recordingOf, clock, (error) => {
         runtime.log.warn({ meter: meter.id, code: codeOf(error), err: error }, 'the source of readings cannot be read');
       });
-      started.push(await startMeter(config, meter, trust, { source, clock }, runtime));
+      const begin = (restart: () => void): Promise<MeterProcess> =>
+        startMeter(config, meter, trust, { source, clock, restart }, runtime);
+      started.push(await Restarting.start({ begin, end: (running) => running.close(0), log: runtime.log }));
     }
   } catch (error) {
-    await Promise.allSettled(started.map((meter) => meter.close(0)));
+    await closeAll(started, 0);
     throw error;
   }
   runtime.emit({ event: 'meters-started', meters: started.length });
-  return { close: (drainMs) => Promise.all(started.map((meter) => meter.close(drainMs))) };
+  return { close: (drainMs) => closeAll(started, drainMs) };
+}
+
+async function closeAll(
+  meters: readonly Restarting<MeterProcess>[],
+  drainMs: number,
+): Promise<readonly MeterSummary[]> {
+  const summaries = await Promise.all(meters.map(async (meter) => (await meter.close())?.close(drainMs)));
+  return summaries.flatMap((summary) => summary ?? []);
 }
 
 async function startMeter(
   host: MeterHostConfig,
   config: MeterConfig,
   trust: Pick<Parts, 'trustedRoots' | 'certificateCache'>,
-  { source, clock }: { readonly source: ReadingSource; readonly clock: Clock },
+  { source, clock, restart }: { readonly source: ReadingSource; readonly clock: Clock; readonly restart: () => void },
   runtime: Runtime,
 ): Promise<MeterProcess> {
   const suite = suiteByName(host.suite);
+  finishRenewal(suite, config);
   const identity = readIdentity(suite, config);
+  const take = (renewal: Renewal): void => {
+    if (takeRenewal({ suite, files: config, runtime }, renewal)) restart();
+  };
   const folder = openDataFolder(config.dataDir, 'meter', host.suite);
   const store = openMeterStore(folder.databasePath, { maxBytes: config.diskBytes });
   const servient = servientOf(config, runtime);
@@ -89,11 +107,14 @@ async function startMeter(
       interval: source.interval,
       sourceName: source.name,
       restoredS: folder.restoredS,
+      onRenewal: take,
       onHome: (tdUrls) => {
         const url = tdUrls.find(isReachable);
         if (url !== undefined) uplink.moveTo(url);
       },
     });
+    // The process may have ended before it took it.
+    if (meter.groups.renewal) take(meter.groups.renewal);
     const gatewayTd = config.gatewayTd ?? host.gateway.td;
     // A meter speaks one binding.
     const isReachable = (url: string): boolean => isCoap(url) === isCoap(gatewayTd);
@@ -103,10 +124,13 @@ async function startMeter(
     runtime.operations?.metrics.certificate(config.id, identity.leaf.notAfterS);
     if (runtime.operations) operateOutbox(runtime.operations, config.id, store);
     const uplink = new MeterUplink({ id: config.id, meter, store, td, link, log: runtime.log });
+    const ask = (message: Uint8Array): Promise<void> => uplink.renew(message);
+    const nowS = (): number => Math.floor(clock.nowMs() / 1000);
     return new MeterProcess({
       id: config.id,
       meter,
       uplink,
+      renewal: new RenewalLoop({ suite, files: config, identity, nowS, ask, runtime }),
       watch: new OutboxWatch({
         ...{ id: config.id, outbox: store, runtime },
         onAlarm: () => {

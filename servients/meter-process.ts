@@ -4,6 +4,7 @@ import type { KeyName } from '../crypto/ring/schedule.js';
 import type { Meter } from '../things/meter.js';
 import { nextLookS } from '../things/round-follower.js';
 import type { MeterUplink } from './meter-uplink.js';
+import type { RenewalLoop } from './renewal.js';
 import type { OutboxWatch } from './outbox-watch.js';
 import { backoffMs, codeOf, sleep, type Runtime } from './runtime.js';
 import { SourceReader } from './source-reader.js';
@@ -27,6 +28,7 @@ export interface MeterProcessParts {
   readonly meter: Meter;
   readonly uplink: MeterUplink;
   readonly watch: OutboxWatch;
+  readonly renewal: RenewalLoop;
   readonly source: ReadingSource;
   readonly reportIntervalMs: number;
   /** Undefined for a meter that can be called at any time. */
@@ -49,10 +51,11 @@ export class MeterProcess {
 
   constructor(parts: MeterProcessParts) {
     this.#parts = parts;
-    const { wakeIntervalMs, watch } = parts;
+    const { wakeIntervalMs, watch, renewal } = parts;
     const uplink =
       wakeIntervalMs === undefined ? [this.#deliver(), this.#keepUp()] : [this.#sleepAndWake(wakeIntervalMs)];
-    this.#loops = [this.#reader().run(this.#reading.signal), this.#tick(), watch.run(this.#running.signal), ...uplink];
+    const own = [watch, renewal].map((loop) => loop.run(this.#running.signal));
+    this.#loops = [this.#reader().run(this.#reading.signal), this.#tick(), ...own, ...uplink];
   }
 
   async close(drainMs: number): Promise<MeterSummary> {

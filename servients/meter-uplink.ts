@@ -89,6 +89,11 @@ export class MeterUplink {
     this.#enrolledAt = tdUrl;
   }
 
+  /** Asks for the meter's next certificate. @throws GridringError */
+  async renew(message: Uint8Array): Promise<void> {
+    await this.#link.invoke('renew', message);
+  }
+
   /** Does one step in every group with what the gateway shows. @throws GridringError when it shows nothing readable */
   async follow(): Promise<void> {
     const { submissions, missed } = await this.#follower.follow(await this.#link.round());

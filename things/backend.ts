@@ -226,6 +226,13 @@ export class Backend {
     }
   }
 
+  /** @throws VerificationError `not-listed` unless a current list names the certificate, or it is a backend's */
+  requireHolds({ certHash, role, id }: VerifiedCertificate): void {
+    const names = ({ list }: Membership): boolean => list.entries.some((entry) => equalBytes(entry.certHash, certHash));
+    if (role === 'backend' || this.currentMemberships.some(names)) return;
+    throw new VerificationError('not-listed', `${role} ${id} has no place in any list under that certificate`);
+  }
+
   async #restoreAll(): Promise<void> {
     for (const gid of await this.#parts.store.groups()) await this.#restore(gid);
   }

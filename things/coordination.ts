@@ -338,7 +338,16 @@ export class Coordination {
 
   /** Founds and rekeys the group whenever it is due, until it is told to stop. */
   keepKeyed(signal: AbortSignal): Promise<void> {
+    this.#tellRenewed();
     return this.#loop.run(signal);
+  }
+
+  /** Whoever has not taken a new certificate finds it in the list. */
+  #tellRenewed(): void {
+    const renewed = [...this.#community.enrolled.values()]
+      .map(({ certHash }) => certHash)
+      .filter((certHash) => this.#knows(certHash) && !this.lists(certHash));
+    void this.#handOut.give('updateMembership', this.membershipBundle, renewed);
   }
 
   #rekeyPolicy(): RekeyPolicy {

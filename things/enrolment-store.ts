@@ -12,7 +12,7 @@ export interface Enrolment {
   readonly createdS: number;
   /** Forgotten then. */
   readonly expiresS: number;
-  /** PKCS #10; null until the device has asked. */
+  /** PKCS #10, of a renewal as its holder has signed it (crypto/renewal.ts); null until the device has asked. */
   readonly request: Uint8Array | null;
   /** Leaf first; null until they were issued. */
   readonly certificates: readonly Uint8Array[] | null;

@@ -3,9 +3,11 @@
  * waits here until whoever holds that key has answered; one that has a certificate asks for the next with that.
  */
 import { equalBytes, equalSecret, utf8 } from '../crypto/bytes.js';
-import { verifyRequest } from '../crypto/certificate/request.js';
+import { verifyRequest, type VerifiedRequest } from '../crypto/certificate/request.js';
 import { parseCertificate, verifyChain, type Certificate, type VerifiedCertificate } from '../crypto/certificate.js';
 import { ConflictError, MalformedError, NotFoundError, VerificationError } from '../crypto/errors.js';
+import { limits } from '../crypto/limits.js';
+import { requestIn, verifyRenewal } from '../crypto/renewal.js';
 import type { Suite } from '../crypto/suite.js';
 import type { Enrolment, EnrolmentKind, EnrolmentStore } from './enrolment-store.js';
 
@@ -64,21 +66,31 @@ export class Enrolments {
   }
 
   /**
-   * The holder of a certificate asks for the next one of the same name. A newer request takes the place of the older.
-   * @throws MalformedError; VerificationError `certificate-role`
+   * The holder of a certificate asks for the next one, whoever brings it. One for another key takes the place of the older.
+   * @param assertHolds throws where the holder has no rights any more
+   * @throws as `verifyRenewal`; ConflictError `enrolment-stale`
    */
-  async renew(holder: VerifiedCertificate, request: Uint8Array): Promise<EnrolmentAnswer> {
-    const { suite, store, nowS } = this.#parts;
-    const { role, id } = verifyRequest(suite, request);
-    if (role !== holder.role || id !== holder.id) {
-      throw new VerificationError('certificate-role', 'a request for another name than the certificate has');
+  async renew(message: Uint8Array, assertHolds: (holder: VerifiedCertificate) => void): Promise<EnrolmentAnswer> {
+    const { suite, trustedRoots, store, nowS } = this.#parts;
+    const { holder, publicKey, timeS } = verifyRenewal({ suite, trustedRoots, nowS: nowS() }, message);
+    assertHolds(holder);
+    if (Math.abs(nowS() - timeS) > limits.clockSkewS) {
+      throw new ConflictError('enrolment-stale', 'the renewal was not asked for just now; check the clocks');
     }
-    const device = `urn:gridring:${role}:${id}`;
+    const device = `urn:gridring:${holder.role}:${holder.id}`;
     const known = await store.enrolment(device, 'renewal');
-    if (known?.request && equalBytes(known.request, request)) return known.certificates ?? undefined;
-    const asked = { proof: holder.certHash, createdS: nowS(), expiresS: nowS() + waitsS, request, certificates: null };
-    await store.putEnrolment({ device, kind: 'renewal', ...asked });
+    if (known?.request && equalBytes(this.#keyAsked('renewal', known.request).publicKey, publicKey)) {
+      if (equalBytes(known.proof, holder.certHash)) return known.certificates ?? undefined;
+    }
+    const asked = { proof: holder.certHash, createdS: nowS(), expiresS: nowS() + waitsS, certificates: null };
+    await store.putEnrolment({ device, kind: 'renewal', ...asked, request: message });
     return undefined;
+  }
+
+  /** Of what a device has asked with, which was verified when it came. */
+  #keyAsked(kind: EnrolmentKind, request: Uint8Array): Pick<VerifiedRequest, 'role' | 'id' | 'publicKey'> {
+    const { suite } = this.#parts;
+    return verifyRequest(suite, kind === 'invitation' ? request : requestIn(request));
   }
 
   /** Ascending by device. */
@@ -94,7 +106,7 @@ export class Enrolments {
     const { suite, trustedRoots, store, nowS } = this.#parts;
     const request = (await store.enrolment(device, kind))?.request;
     if (!request) throw enrolmentUnknown();
-    const { role, id, publicKey } = verifyRequest(suite, request);
+    const { role, id, publicKey } = this.#keyAsked(kind, request);
     const [leaf, ...above] = chain.map((der) => parseCertificate(suite, der));
     if (!leaf) throw new MalformedError('message-malformed', 'no certificate');
     const certificate = verifyChain(suite, leaf, above, trustedRoots, nowS(), role);

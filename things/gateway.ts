@@ -21,6 +21,7 @@ import {
 } from '../crypto/membership.js';
 import { contextOf, parseRekeyRequest } from '../crypto/ring/messages.js';
 import { parseLeaveRequest, parseRevokeRequest } from '../crypto/ring/requests.js';
+import { verifyRenewal } from '../crypto/renewal.js';
 import { assertEndorses } from './active-epoch.js';
 import type { ActionHandler, PropertyReader, ThingBehaviour, ThingEmitter } from './behaviour.js';
 import type { KeptCommandReceipt } from './command-store.js';
@@ -36,6 +37,8 @@ export interface GatewayParts extends CoordinationParts {
   readonly tdFault: (td: unknown) => string | undefined;
   /** Enrolments are to be found in the directory; delivered in the background. */
   readonly onEnrolled: (meter: EnrolledMeter) => void;
+  /** Brings a member's request for its next certificate to the backend. */
+  readonly relayRenewal?: (message: Uint8Array) => Promise<void>;
   /** A receipt of a command is here that the backend may not have. */
   readonly onCommandReceipt?: () => void;
 }
@@ -69,6 +72,7 @@ export class Gateway implements ThingBehaviour {
     const submit: ActionHandler = { kind: 'message', invoke: (message) => this.#submit(message) };
     this.actions = {
       enrol: { kind: 'message', invoke: (message) => this.#enrol(message) },
+      renew: { kind: 'message', invoke: (message) => this.#renew(message) },
       submitPublicKey: submit,
       submitToken: submit,
       submitConfirmation: submit,
@@ -377,6 +381,17 @@ export class Gateway implements ThingBehaviour {
     verifyReceipt(suite, backend, identity.certHash, upload.message, receipt);
     await store.acknowledge(upload.positions);
     this.#delivery = { lastS: nowS() };
+  }
+
+  /** @throws as `verifyRenewal`; VerificationError `not-listed`; what the backend throws */
+  async #renew(message: Uint8Array): Promise<Uint8Array> {
+    const { suite, trustedRoots, nowS, relayRenewal } = this.#parts;
+    const { holder } = verifyRenewal({ suite, trustedRoots, nowS: nowS() }, message);
+    if (!this.#groups.some((group) => group.lists(holder.certHash))) {
+      throw new VerificationError('not-listed', 'no member of any group here');
+    }
+    await relayRenewal?.(message);
+    return nothing;
   }
 
   /** Receipts of a command that are here. */

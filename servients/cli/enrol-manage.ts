@@ -2,22 +2,33 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { toString as qrCode } from 'qrcode';
-import { fromBase64Url, toBase64Url, toHex, utf8 } from '../../crypto/bytes.js';
-import type { LeafCertificate } from '../../crypto/certificate.js';
+import { equalBytes, fromBase64Url, toBase64Url, toHex, utf8 } from '../../crypto/bytes.js';
+import { serverNamesOf, type LeafCertificate } from '../../crypto/certificate.js';
 import { verifyRequest } from '../../crypto/certificate/request.js';
 import { SetupError } from '../../crypto/errors.js';
+import type { AuthorityList } from '../../crypto/membership.js';
+import type { VerifiedRenewal } from '../../crypto/renewal.js';
 import type { Suite } from '../../crypto/suite.js';
 import type { BackendClient } from '../backend-client.js';
 import { certify, openCa, type CertificateAuthority } from '../ca.js';
 import { backendOf } from '../chain-client.js';
 import { readIdentity, writePrivate } from '../identity-files.js';
-import { approvalOf, isListed, issuedChain, type Chain, type Waiting } from '../lifecycle/approval.js';
+import {
+  approvalOf,
+  isListed,
+  issuedChain,
+  renewalsOf,
+  type Chain,
+  type Renewing,
+  type Waiting,
+} from '../lifecycle/approval.js';
 import { invitationFile, invitationText, makeCode, type Invitation } from '../lifecycle/invitation.js';
-import { addEntry } from '../membership/edits.js';
+import { addEntry, replaceEntry } from '../membership/edits.js';
 import type { ReaderKeys } from '../reader-file.js';
 import { systemNowS } from '../runtime.js';
 import { callerKeys } from './caller.js';
 import { namesOf } from './membership-drafts.js';
+import { openFile } from './membership-sign.js';
 import { printJson, printLine } from './output.js';
 import { signAndPublish, type PublishingOptions } from './publishing.js';
 
@@ -69,31 +80,63 @@ function managerOf(keys: ReaderKeys, folder: string): BackendClient {
 }
 
 /**
- * Signs for all meters that wait, or for the devices that are named, and takes meters into the list: one list for all. Run
- * again, it goes on where it was cut off; whom it has signed for before, it takes into the list where that one is named.
+ * Signs for all meters that wait and for all who ask for their next certificate, or for the devices that are named, and
+ * puts them into the list: one list for all. Run again, it goes on where it was cut off; whom it has signed for before, it
+ * takes into the list where that one is named.
  */
 export async function approve(ids: readonly string[], options: ManageOptions): Promise<void> {
-  const { json, dryRun } = options;
   const keys = callerKeys(options);
   const manager = managerOf(keys, options.authority);
-  const { due, issued } = approvalOf(await enrolments(manager), ids);
-  if (dryRun) {
-    for (const { device, state, request } of [...due, ...issued]) {
-      const key = keyOf(keys.suite, request);
-      if (json) printJson({ event: 'enrolment', device, state, key });
-      else printLine(`${device}  ${state}  ${key}`);
-    }
-    if (due.length + issued.length === 0 && !json) printLine('nobody waits');
+  const { list, trustedRoots } = openFile(options);
+  const all = await enrolments(manager);
+  const { due, issued } = approvalOf(all, ids);
+  const check = { suite: keys.suite, trustedRoots, nowS: systemNowS() };
+  const renewals = renewalsOf({ ...check, list }, all, ids);
+  for (const { device, code } of renewals.refused) {
+    if (options.json) printJson({ event: 'renewal-refused', device, code });
+    else printLine(`${device} asks for its next certificate, and is not to have one [${code}]`);
+  }
+  if (options.dryRun) {
+    showWaiting(keys.suite, [...due, ...issued], renewals.due, options);
     return;
   }
+  const ca = openCa(keys.suite, options.ca);
+  const signing = { manager, check, ca, days: options.days };
   const chains: Chain[] = [];
   for (const enrolment of due) {
-    chains.push(await answer(manager, keys, openCa(keys.suite, options.ca), enrolment, options.days));
+    chains.push(await answer(signing, enrolment));
     const key = keyOf(keys.suite, enrolment.request);
-    if (json) printJson({ event: 'certificate-issued', device: enrolment.device, key });
+    if (options.json) printJson({ event: 'certificate-issued', device: enrolment.device, key });
     else if (enrolment.state === 'waiting') printLine(`certificate issued: ${enrolment.device} with key ${key}`);
   }
-  await takeIn(chains, issued, options);
+  const renewed: Replacement[] = [];
+  for (const { waiting, renewal } of renewals.due) {
+    const { holder, publicKey } = renewal;
+    renewed.push({ holder, chain: await renew(signing, waiting, renewal) });
+    const key = toHex(publicKey);
+    if (options.json) printJson({ event: 'certificate-renewed', device: waiting.device, key });
+    else if (waiting.state === 'waiting') printLine(`certificate renewed: ${waiting.device} with key ${key}`);
+  }
+  await putInto(chains, renewed, issued, options);
+}
+
+function showWaiting(
+  suite: Suite,
+  waiting: readonly Waiting[],
+  renewing: readonly Renewing[],
+  { json }: Pick<ManageOptions, 'json'>,
+): void {
+  const rows = [
+    ...waiting.map(({ device, state, request }) => ({ device, state, key: keyOf(suite, request) })),
+    ...renewing.map(({ waiting: { device, state }, renewal: { holder, publicKey } }) => {
+      return { device, state, key: toHex(publicKey), replaces: toHex(holder.certHash) };
+    }),
+  ];
+  for (const row of rows) {
+    if (json) printJson({ event: 'enrolment', ...row });
+    else printLine(`${row.device}  ${'replaces' in row ? 'renewal, ' : ''}${row.state}  ${row.key}`);
+  }
+  if (rows.length === 0 && !json) printLine('nobody waits');
 }
 
 /** That somebody can compare with what the device shows. */
@@ -112,14 +155,16 @@ async function enrolments(manager: BackendClient): Promise<readonly Waiting[]> {
   }
 }
 
-async function answer(
-  manager: BackendClient,
-  { suite, root }: ReaderKeys,
-  ca: CertificateAuthority,
-  { device, kind, request, certificates }: Waiting,
-  days: number,
-): Promise<Chain> {
-  const check = { suite, root, nowS: systemNowS() };
+interface Signing {
+  readonly manager: BackendClient;
+  readonly check: Parameters<typeof issuedChain>[0];
+  readonly ca: CertificateAuthority;
+  readonly days: number;
+}
+
+async function answer(signing: Signing, waiting: Waiting): Promise<Chain> {
+  const { device, request, certificates } = waiting;
+  const { check, ca, days } = signing;
   if (certificates) return issuedChain(check, device, certificates.map(fromBase64Url));
   if (request === undefined) throw new SetupError('enrolment-unknown', `${device} has not asked yet`);
   const { role, id, publicKey } = verifyRequest(ca.suite, fromBase64Url(request));
@@ -129,14 +174,47 @@ async function answer(
       `the request of ${device} is for urn:gridring:${role}:${id}: nothing is signed`,
     );
   }
-  const chain = certify(ca, publicKey, { role, id, days, nowS: systemNowS(), random: randomBytes });
+  return give(signing, waiting, certify(ca, publicKey, { role, id, days, nowS: check.nowS, random: randomBytes }));
+}
+
+/** Who the holder is says the certificate that is replaced, and nothing else does. */
+async function renew(signing: Signing, waiting: Waiting, { holder, publicKey }: VerifiedRenewal): Promise<Chain> {
+  const { check, ca, days } = signing;
+  if (waiting.certificates) {
+    const chain = issuedChain(check, waiting.device, waiting.certificates.map(fromBase64Url));
+    if (equalBytes(chain[0].verifier.publicKey, publicKey)) return chain;
+    throw new SetupError(
+      'certificate-of-another',
+      `the backend shows another key for ${waiting.device}: nothing is signed`,
+    );
+  }
+  const { role, id } = holder;
+  const subject = { role, id, servedAs: serverNamesOf(holder), days, nowS: check.nowS, random: randomBytes };
+  return give(signing, waiting, certify(ca, publicKey, subject));
+}
+
+async function give(
+  { manager, check }: Signing,
+  { device, kind }: Waiting,
+  chain: readonly Uint8Array[],
+): Promise<Chain> {
   const path = `enrolments/${encodeURIComponent(device)}/${kind}/certificates`;
   await manager.send('PUT', path, { certificates: chain.map(toBase64Url) });
   return issuedChain(check, device, chain);
 }
 
-/** Meters that the list does not name yet; with the others there is nothing to do. */
-async function takeIn(chains: readonly Chain[], issued: readonly Waiting[], options: ManageOptions): Promise<void> {
+interface Replacement {
+  readonly holder: LeafCertificate;
+  readonly chain: Chain;
+}
+
+/** Meters that the list does not name yet, and certificates in the place of others; with the rest there is nothing to do. */
+async function putInto(
+  chains: readonly Chain[],
+  renewed: readonly Replacement[],
+  issued: readonly Waiting[],
+  options: ManageOptions,
+): Promise<void> {
   let [fresh, unlisted]: [number, readonly string[]] = [0, []];
   try {
     await signAndPublish(options, ({ list, certificates: known }) => {
@@ -145,13 +223,16 @@ async function takeIn(chains: readonly Chain[], issued: readonly Waiting[], opti
       );
       const leaves = chains.flatMap(([leaf]) => (leaf.role === 'meter' ? [leaf] : []));
       const absent = leaves.filter(({ der }) => !isListed(list.entries, toBase64Url(der)));
-      fresh = absent.length;
+      const replaced = renewed.filter(({ holder }) => isListed(list.entries, toBase64Url(holder.der)));
+      fresh = absent.length + replaced.length;
       if (fresh === 0) throw new SetupError('nothing-changes', 'nobody is to be taken into the list');
-      const certificates = chains.flat();
+      const certificates = [...chains, ...renewed.map(({ chain }) => chain)].flat();
       const names = namesOf([...known, ...certificates]);
-      const add = (before: typeof list, leaf: LeafCertificate): typeof list =>
+      const add = (before: AuthorityList, leaf: LeafCertificate): AuthorityList =>
         addEntry(before, { certificate: leaf, hpkeKey: null, reads: undefined }, names.id).list;
-      return { list: absent.reduce(add, list), warnings: [], certificates };
+      const replace = (before: AuthorityList, { holder, chain: [leaf] }: Replacement): AuthorityList =>
+        replaceEntry(before, holder, leaf).list;
+      return { list: replaced.reduce(replace, absent.reduce(add, list)), warnings: [], certificates };
     });
   } catch (error) {
     if (fresh > 0 || !(error instanceof SetupError) || error.code !== 'nothing-changes') throw error;

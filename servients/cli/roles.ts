@@ -16,7 +16,9 @@ import { readCertificates, readIdentity, readText } from '../identity-files.js';
 import { CertificateWatch } from '../certificate-watch.js';
 import type { Operations } from '../operations/operations.js';
 import type { SourceConfig } from '../sources/open-source.js';
-import { makeLog, Refusals, type Runtime, type RuntimeEvent } from '../runtime.js';
+import { RenewalLoop } from '../renewal.js';
+import { finishRenewal, takeCertificate } from '../renewal-files.js';
+import { makeLog, Refusals, systemNowS, type Runtime, type RuntimeEvent } from '../runtime.js';
 import { softwareVersion } from '../version.js';
 import { addGatewayReplace } from './gateway.js';
 import { addMeterVerbs } from './meter.js';
@@ -29,13 +31,15 @@ type Stop = () => Promise<object>;
 async function startBackend(config: BackendConfig, runtime: Runtime): Promise<Stop> {
   const { runBackend } = await import('../backend.js');
   const suite = suiteByName(config.suite);
+  finishRenewal(suite, config);
+  const identity = readIdentity(suite, config);
   // So that a password need not stand in a file.
   const { DATABASE_URL: fromEnvironment = '' } = process.env;
   const database = fromEnvironment === '' ? config.database : fromEnvironment;
   const refusals = new Refusals(runtime.log, runtime.operations?.metrics);
   const { coap } = config.directory;
   const backend = await runBackend({
-    identity: readIdentity(suite, config),
+    identity,
     suite,
     trustedRoots: readCertificates(suite, config.root, 'root certificate'),
     dataDir: config.dataDir,
@@ -62,7 +66,19 @@ async function startBackend(config: BackendConfig, runtime: Runtime): Promise<St
     ...(coapPort !== undefined && { coapPort }),
     ...(firstLogin !== undefined && { firstLogin }),
   });
+  const ending = new AbortController();
+  const ask = async (message: Uint8Array): Promise<void> => {
+    const chain = await backend.renew(message);
+    if (!chain) return;
+    takeCertificate(suite, config, chain);
+    ending.abort();
+    runtime.log.warn('a new certificate is here: it is in use once this process was started again');
+    runtime.emit({ event: 'restart-needed', reason: 'certificate', certificate: config.certificate });
+  };
+  const renewal = new RenewalLoop({ suite, files: config, identity, nowS: systemNowS, ask, runtime });
+  void renewal.run(ending.signal);
   return async () => {
+    ending.abort();
     await backend.close();
     return {};
   };

@@ -5,7 +5,9 @@
 import { hash } from 'node:crypto';
 import { equalBytes, fromBase64Url } from '../../crypto/bytes.js';
 import { parseCertificate, verifyChain, type Certificate, type LeafCertificate } from '../../crypto/certificate.js';
-import { VerificationError } from '../../crypto/errors.js';
+import { GridringError, VerificationError } from '../../crypto/errors.js';
+import { successorOf, type AuthorityList } from '../../crypto/membership.js';
+import { holderIn, verifyRenewal, type VerifiedRenewal } from '../../crypto/renewal.js';
 import type { Suite } from '../../crypto/suite.js';
 
 /** An enrolment as the backend lists it. */
@@ -14,11 +16,59 @@ export interface Waiting {
   readonly kind: 'invitation' | 'renewal';
   readonly state: 'invited' | 'waiting' | 'issued';
   readonly request?: string;
+  /** Of a renewal, as its holder has signed it. */
+  readonly message?: string;
   readonly certificates?: readonly string[];
 }
 
 /** No certificate of an authority comes about this way. */
 const enrolled = /^urn:gridring:(?:meter|gateway|backend|reader|operator):/;
+
+export interface Renewing {
+  readonly waiting: Waiting;
+  readonly renewal: VerifiedRenewal;
+}
+
+/**
+ * Renewals that wait, each verified by the holder's own signature: whose key is certified is not for the backend to say.
+ * A holder must have its place in the list under that certificate, or be a backend, which no list names. `ids` as of
+ * `approvalOf`; where there are none, those of everybody.
+ * @returns also those that are not to be signed, each with the code of why
+ */
+export function renewalsOf(
+  check: Check & { readonly list: AuthorityList },
+  enrolments: readonly Waiting[],
+  ids: readonly string[],
+): { readonly due: readonly Renewing[]; readonly refused: readonly { device: string; code: string }[] } {
+  const names = new Set(ids.map((id) => (id.startsWith('urn:') ? id : `urn:gridring:meter:${id}`)));
+  const [due, refused]: [Renewing[], { device: string; code: string }[]] = [[], []];
+  for (const waiting of enrolments) {
+    const { device, kind, message } = waiting;
+    if (kind !== 'renewal' || message === undefined || !(names.size === 0 || names.has(device))) continue;
+    try {
+      if (isDone(check, message)) continue;
+      due.push({ waiting, renewal: renewalOf(check, device, message) });
+    } catch (error) {
+      if (!(error instanceof GridringError)) throw error;
+      refused.push({ device, code: error.code });
+    }
+  }
+  return { due, refused };
+}
+
+/** Signed for, and in the list since. */
+const isDone = ({ suite, list }: Check & { readonly list: AuthorityList }, message: string): boolean =>
+  successorOf(list, suite.sha256(holderIn(fromBase64Url(message)))) !== undefined;
+
+function renewalOf(check: Check & { readonly list: AuthorityList }, device: string, message: string): VerifiedRenewal {
+  const renewal = verifyRenewal(check, fromBase64Url(message));
+  const { role, id, certHash } = renewal.holder;
+  if (`urn:gridring:${role}:${id}` !== device) {
+    throw new VerificationError('certificate-of-another', `the backend shows a renewal that is not of ${device}`);
+  }
+  if (role === 'backend' || check.list.entries.some((entry) => equalBytes(entry.certHash, certHash))) return renewal;
+  throw new VerificationError('not-listed', `${device} has no place in the list under that certificate`);
+}
 
 export interface Approval {
   /** To be certified where they wait, and taken into the list where they are meters. */
@@ -38,6 +88,12 @@ export function approvalOf(enrolments: readonly Waiting[], ids: readonly string[
   return { due: asked.filter(isDue), issued: asked.filter((each) => !isDue(each)) };
 }
 
+interface Check {
+  readonly suite: Suite;
+  readonly trustedRoots: readonly Certificate[];
+  readonly nowS: number;
+}
+
 /** Leaf first, without the root. */
 export type Chain = readonly [LeafCertificate, ...Certificate[]];
 
@@ -45,13 +101,9 @@ export type Chain = readonly [LeafCertificate, ...Certificate[]];
  * A chain that the backend says was issued before, as certificates.
  * @throws VerificationError `certificate-of-another`, and as `verifyChain`; MalformedError
  */
-export function issuedChain(
-  { suite, root, nowS }: { readonly suite: Suite; readonly root: Certificate; readonly nowS: number },
-  device: string,
-  chain: readonly Uint8Array[],
-): Chain {
+export function issuedChain({ suite, trustedRoots, nowS }: Check, device: string, chain: readonly Uint8Array[]): Chain {
   const [leaf, ...above] = chain.map((der) => parseCertificate(suite, der));
-  const verified = leaf && verifyChain(suite, leaf, above, [root], nowS);
+  const verified = leaf && verifyChain(suite, leaf, above, trustedRoots, nowS);
   if (!verified || `urn:gridring:${verified.role}:${verified.id}` !== device) {
     throw new VerificationError('certificate-of-another', `the backend shows a certificate that is not of ${device}`);
   }

@@ -33,7 +33,7 @@ export class Metrics {
   readonly #rekeys: Histogram;
   readonly #rekeyFailures: Counter<'code'>;
   readonly #certificates = new Map<string, number>();
-  readonly #outboxes: { readonly id: string; readonly outbox: OutboxParts }[] = [];
+  readonly #outboxes = new Map<string, OutboxParts>();
 
   constructor(role: string, version: string) {
     const registers = [this.#registry];
@@ -104,8 +104,9 @@ export class Metrics {
 
   /** When a certificate ends, Unix seconds; of a host of meters, one for each. */
   certificate(id: string, notAfterS: number): void {
+    const isFirst = this.#certificates.size === 0;
     this.#certificates.set(id, notAfterS);
-    if (this.#certificates.size > 1) return;
+    if (!isFirst) return;
     this.gauge({
       name: 'certificate_not_after_seconds',
       help: 'When the certificate ends, Unix time',
@@ -116,8 +117,9 @@ export class Metrics {
 
   /** Depth, bytes and age of what waits, and how full the disk is; of a host of meters, one for each. */
   outbox(id: string, outbox: OutboxParts, nowS: () => number): void {
-    this.#outboxes.push({ id, outbox });
-    if (this.#outboxes.length > 1) return;
+    const isFirst = this.#outboxes.size === 0;
+    this.#outboxes.set(id, outbox);
+    if (!isFirst) return;
     const gauge = (name: string, help: string, valueOf: (outbox: OutboxParts) => Promise<number | null>): void => {
       this.gauge({
         name,
@@ -125,7 +127,7 @@ export class Metrics {
         labels: ['id'],
         read: async () => {
           const values = await Promise.all(
-            this.#outboxes.map(async (each) => ({ id: each.id, value: await valueOf(each.outbox) })),
+            [...this.#outboxes].map(async ([name, each]) => ({ id: name, value: await valueOf(each) })),
           );
           return values.flatMap((each) =>
             each.value === null ? [] : [{ value: each.value, labels: { id: each.id } }],

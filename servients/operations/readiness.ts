@@ -12,11 +12,12 @@ export interface Check {
 type Probe = () => Promise<string | undefined>;
 
 export class Readiness {
-  readonly #probes: { readonly name: string; readonly probe: Probe }[] = [];
+  readonly #probes = new Map<string, Probe>();
   #state: 'starting' | 'started' | 'stopping' = 'starting';
 
+  /** One of the same name takes the place of the one before: what it is of was started anew. */
   add(name: string, probe: Probe): void {
-    this.#probes.push({ name, probe });
+    this.#probes.set(name, probe);
   }
 
   started(): void {
@@ -34,7 +35,7 @@ export class Readiness {
       ok: this.#state === 'started',
       ...(this.#state !== 'started' && { detail: this.#state }),
     };
-    const checks = [running, ...(await Promise.all(this.#probes.map(({ name, probe }) => checkOf(name, probe))))];
+    const checks = [running, ...(await Promise.all([...this.#probes].map(([name, probe]) => checkOf(name, probe))))];
     return { ready: checks.every(({ ok }) => ok), checks };
   }
 }

@@ -27,7 +27,7 @@ interface OfKind extends OfDevice {
 const asksPerMinute = 20;
 
 export function enrolmentRoutes(scope: FastifyInstance, context: RestContext): void {
-  const { access, enrolments } = context;
+  const { access, backend, enrolments } = context;
   const manages = access.needs('enrolment:manage');
 
   scope.get<{ Querystring: { after: string; limit: number } }>(
@@ -128,7 +128,7 @@ export function enrolmentRoutes(scope: FastifyInstance, context: RestContext): v
     async ({ body }) => answerJson(await enrolments.ask(body.device, body.code, bytesOf(body.request))),
   );
 
-  scope.post<{ Body: { request: string } }>(
+  scope.post<{ Body: { message: string } }>(
     '/enrolments/renewals',
     {
       onRequest: access.needs('membership:read'),
@@ -137,11 +137,18 @@ export function enrolmentRoutes(scope: FastifyInstance, context: RestContext): v
         tag: 'Enrolments',
         summary:
           'Ask for the next certificate with the one that is still valid; asked again, learn whether it is there',
+        description:
+          'The holder has signed it; a gateway brings those of its meters. Asked again for the same key, it waits on.',
         body: { content: { 'application/json': { schema: payload('enrolment.renewal') } } },
         gives: { 200: json('enrolment.answer', 'The certificate, or that it is waited for') },
       }),
     },
-    async (request) => answerJson(await enrolments.renew(access.certificateOf(request), bytesOf(request.body.request))),
+    async ({ body }) =>
+      answerJson(
+        await enrolments.renew(bytesOf(body.message), (holder) => {
+          backend.requireHolds(holder);
+        }),
+      ),
   );
 }
 
@@ -163,6 +170,6 @@ const enrolmentJson = ({ proof, request, certificates, createdS, expiresS, ...of
   createdAt: isoTime(createdS),
   expiresAt: isoTime(expiresS),
   ...(of.kind === 'renewal' && { replaces: toHex(proof) }),
-  ...(request && { request: toBase64Url(request) }),
+  ...(request && { [of.kind === 'renewal' ? 'message' : 'request']: toBase64Url(request) }),
   ...(certificates && { certificates: certificates.map(toBase64Url) }),
 });

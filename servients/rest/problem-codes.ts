@@ -252,6 +252,11 @@ export const problemCodes: Readonly<Record<string, ProblemCode>> = {
     'Make it with `gridring meter enrol`.',
   ),
   'enrolment-changed': code(409, 'The device has asked anew meanwhile.', 'Read the request again, then decide.'),
+  'enrolment-stale': code(
+    409,
+    'A request for the next certificate was not signed just now.',
+    'Set the clock of the device, and ask again.',
+  ),
   'enrolment-unknown': code(404, 'No such invitation or request.', 'The list of enrolments has those that are there.'),
   'invitation-time': code(400, 'The invitation would end too late, or has ended.', 'Let it end within seven days.'),
 };

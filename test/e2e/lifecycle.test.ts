@@ -1,7 +1,9 @@
 /** The life of a group at the command line, beside a running backend, gateway and meters. */
+import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { suiteByName } from '../../crypto/suite-node.js';
 import { addCa } from '../../servients/cli/ca.js';
 import { addCommand } from '../../servients/cli/command.js';
 import { addGrant } from '../../servients/cli/grant.js';
@@ -9,6 +11,8 @@ import { addGroup } from '../../servients/cli/group.js';
 import { addIncident } from '../../servients/cli/incident.js';
 import { addMembership } from '../../servients/cli/membership.js';
 import { addRoles } from '../../servients/cli/roles.js';
+import { readIdentity } from '../../servients/identity-files.js';
+import { nextSigner } from '../../servients/renewal-files.js';
 import { invitationText, parseInvitation } from '../../servients/lifecycle/invitation.js';
 import { deploy, eventually, type TestDeployment } from '../support/deployment.js';
 import { endAll, start } from '../support/processes.js';
@@ -28,6 +32,7 @@ beforeAll(async () => {
   await runVerb(addMembership, 'membership', 'add', at('operator/certificate.pem'), ...authority());
   const backend = d.start('backend');
   await backend.event('backend-started');
+  nextSigner(suiteByName(d.suite), { certificate: '', key: at('gateway/key.pem') }, randomBytes);
   const gateway = d.start('gateway');
   await gateway.event('gateway-started');
   d.start('meter');
@@ -201,6 +206,10 @@ describe('incident stolen', () => {
 describe('meter enrol', () => {
   const enrol = (...args: readonly string[]): Promise<string> => runVerb(addRoles, 'meter', 'enrol', ...args);
   const managing = (): readonly string[] => [...reader(), ...authority(), '--ca', at('ca')];
+  const filesIn = (folder: string) => ({
+    certificate: at(`${folder}/certificate.pem`),
+    key: at(`${folder}/key.pem`),
+  });
   const [file, label, box] = ['invitation.json', 'label.svg', 'box'];
   const device = (...more: readonly string[]): Promise<string> =>
     enrol('--invitation', at(file), '--out', at(box), ...more);
@@ -226,16 +235,37 @@ describe('meter enrol', () => {
     );
     const approved = await enrol('--approve', ...managing());
     expect(approved).toContain('certificate issued: urn:gridring:meter:kitchen');
+    expect(approved).toMatch(/^ {2}\* coordinator gateway has a new certificate /m);
     expect(approved).toMatch(/^ {2}\+ member kitchen /m);
     expect(await enrol('--approve', ...managing())).toContain('nothing is to be signed');
     expect(await device()).toContain('start it: gridring meter --config');
     const config = JSON.parse(readFileSync(at('box/meter.json'), 'utf8')) as { meters: { source: unknown }[] };
     Object.assign(config.meters[0]!, { source: { kind: 'csv', dayIndex: 5, speed: 60 }, wakeIntervalS: 1 });
     writeFileSync(at('box/meter.json'), JSON.stringify(config));
-    start('meter', '--config', at('box/meter.json'), '--json');
+    nextSigner(suiteByName(d.suite), { certificate: '', key: at('box/key.pem') }, randomBytes);
+    const kitchen = start('meter', '--config', at('box/meter.json'), '--json');
     await eventually(async () => {
       expect((await status()).members).toContainEqual(expect.objectContaining({ id: 'kitchen', holdsKey: true }));
     });
+    await kitchen.event('renewal-asked');
+  });
+
+  it('signs for the next certificates of meter and gateway, which take them and go on as who they were', async () => {
+    const { certHash } = readIdentity(suiteByName(d.suite), filesIn('box'));
+    const before = (await d.reader().meters()).find(({ id }) => id === 'kitchen');
+    const approved = await enrol('--approve', ...managing());
+    expect(approved).toContain('certificate renewed: urn:gridring:meter:kitchen');
+    expect(approved).toMatch(/^ {2}\* member kitchen has a new certificate /m);
+    await eventually(async () => {
+      expect(readIdentity(suiteByName(d.suite), filesIn('box')).certHash).not.toEqual(certHash);
+      expect((await status()).members).toContainEqual(expect.objectContaining({ id: 'kitchen', holdsKey: true }));
+      const now = (await d.reader().meters()).filter(({ id }) => id === 'kitchen');
+      expect(now).toHaveLength(1);
+      expect(now[0]?.certHash).not.toBe(before?.certHash);
+      expect(now[0]?.lastSequence).toBeGreaterThan((before?.lastSequence ?? 0) + 5);
+    });
+    const { breaks, opened } = await d.reader().read('kitchen', { after: 0 });
+    expect([breaks, opened.length > 5, opened[0]?.sequence]).toEqual([0, true, 1]);
   });
 
   it('asks nobody whose root is another, and says what a label lacks', async () => {

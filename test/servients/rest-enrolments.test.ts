@@ -4,9 +4,10 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { toBase64Url, toHex, utf8 } from '../../crypto/bytes.js';
 import { makeRequest } from '../../crypto/certificate/request.js';
 import { generateSigner } from '../../crypto/keys.js';
+import { signRenewal } from '../../crypto/renewal.js';
 import { suiteX25519 as suite } from '../../crypto/suite-node.js';
 import { at } from '../support/forge.js';
-import { makeNeighbourhood, seededRandom } from '../support/neighbourhood.js';
+import { makeNeighbourhood, seededRandom, type Principal } from '../support/neighbourhood.js';
 import { expectFits, expectProblem, startBackend, type TestBackend } from './rest-server.js';
 
 const n = makeNeighbourhood(suite, 3);
@@ -92,20 +93,47 @@ describe('an invitation', () => {
 });
 
 describe('a renewal', () => {
-  const renew = (request: string, as = at(n.meters, 0)) =>
-    backend.call('POST', '/api/v1/enrolments/renewals', { as, body: { request } });
+  const meter = at(n.meters, 0);
+  const renew = (message: Uint8Array, as = n.gateway) =>
+    backend.call('POST', '/api/v1/enrolments/renewals', { as, body: { message: toBase64Url(message) } });
+  const signed = (by: Principal, seed = 'new key', change: { readonly id?: string; readonly timeS?: number } = {}) => {
+    const { role, id } = by.certificate;
+    const { signer } = generateSigner(suite, seededRandom(seed));
+    const request = makeRequest(suite, signer, { role, id: change.id ?? id });
+    const certificates = [by.certificate.der, at(n.certificates, 0)];
+    return signRenewal(suite, by, { certificates, request, timeS: change.timeS ?? backend.clockS });
+  };
 
-  it('is asked for with a certificate that is valid, for its own name', async () => {
-    const meter = at(n.meters, 0);
-    const mine = requestOf('new key', meter.certificate.id);
-    expect((await renew(mine)).body).toEqual({ state: 'waiting' });
-    expectProblem(await renew(mine, at(n.meters, 1)), 403, 'refused');
-    expectProblem(
-      await backend.call('POST', '/api/v1/enrolments/renewals', { body: { request: mine } }),
-      401,
-      'token-missing',
-    );
+  it('is asked for by the holder of a certificate that a list names, for its own name, just now', async () => {
+    expect((await renew(signed(meter))).body).toEqual({ state: 'waiting' });
+    expect((await renew(signed(n.gateway))).body).toEqual({ state: 'waiting' });
+    const stranger = n.certify('meter', meter.certificate.id, { seed: 'stranger' });
+    expectProblem(await renew(signed(stranger)), 403, 'refused');
+    expectProblem(await renew(signed(meter, 'k', { id: 'meter-02' })), 403, 'refused');
+    const forged = { ...meter, signer: stranger.signer };
+    expectProblem(await renew(signed(forged)), 403, 'refused');
+    const stale = await renew(signed(meter, 'k', { timeS: backend.clockS - 301 }));
+    expectProblem(stale, 409, 'enrolment-stale');
+    const body = { message: toBase64Url(signed(meter)) };
+    expectProblem(await backend.call('POST', '/api/v1/enrolments/renewals', { body }), 401, 'token-missing');
     const { enrolments } = (await listed()) as { readonly enrolments: readonly object[] };
+    expectFits('enrolment.page', { enrolments });
     expect(enrolments).toContainEqual(expect.objectContaining({ kind: 'renewal', replaces: toHex(meter.certHash) }));
+  });
+
+  it('is answered for that key and name, and stays answered however often the holder asks', async () => {
+    const { id } = meter.certificate;
+    const put = (seed: string, name = id) => {
+      const path = `/api/v1/enrolments/urn:gridring:meter:${id}/renewal/certificates`;
+      return backend.call('PUT', path, {
+        as: n.authority,
+        body: { certificates: chainFor(seed, name).map(toBase64Url) },
+      });
+    };
+    expectProblem(await put('another key'), 403, 'refused');
+    expectProblem(await put('new key', 'meter-02'), 403, 'refused');
+    expect((await put('new key')).status).toBe(204);
+    expect((await renew(signed(meter))).body).toMatchObject({ state: 'issued' });
+    expect((await renew(signed(meter, 'a newer key'))).body).toEqual({ state: 'waiting' });
   });
 });

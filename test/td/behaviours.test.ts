@@ -7,9 +7,11 @@ import { Ajv, type AnySchemaObject } from 'ajv';
 import addFormats from 'ajv-formats';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { toBase64Url, toHex } from '../../crypto/bytes.js';
+import { makeRequest } from '../../crypto/certificate/request.js';
 import { signHome } from '../../crypto/home.js';
 import { makeCommand, nextSequence } from '../../crypto/envelope/command.js';
 import { encodeEndorsementBundle, signEndorsement } from '../../crypto/ring/endorsement.js';
+import { signRenewal } from '../../crypto/renewal.js';
 import { verifyRecord } from '../../crypto/ring/record.js';
 import { encodeLeaveRequest, encodeRevokeRequest } from '../../crypto/ring/requests.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
@@ -170,6 +172,10 @@ test('from enrolment to the first reading, every answer, property and event fits
     await invoke('gateway', gateway, 'submitReceipt', await invoke('meter', meter, 'control', command));
   }
   await invoke('gateway', gateway, 'command', command);
+  const [holder] = town.meters;
+  const request = makeRequest(suiteX25519, holder!.signer, { role: 'meter', id: holder!.certificate.id });
+  const certificates = [holder!.certificate.der, issuing];
+  await invoke('gateway', gateway, 'renew', signRenewal(suiteX25519, holder!, { certificates, request, timeS: nowS }));
   const leave = encodeLeaveRequest({ gid: town.gid, currentEpoch: 1, timeS: nowS });
   await invoke('gateway', gateway, 'leave', signAs(suiteX25519, town.meters[0]!, 'leave', town.gid, leave));
   const { certHash } = town.meters[1]!;

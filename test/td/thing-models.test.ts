@@ -146,6 +146,7 @@ describe('schema files', () => {
     ]);
     expect(Object.fromEntries(longest)).toEqual({
       short: base64UrlLength(limits.memberMessage),
+      renewal: base64UrlLength(limits.renewal),
       bundle: base64UrlLength(limits.bundle),
       membership: base64UrlLength(limits.membership),
       endorsement: base64UrlLength(limits.endorsement),
