@@ -1,7 +1,7 @@
 /** Which links a query asks for (RFC 6690 §4.1, RFC 9176 §6.2). */
 import { MalformedError } from '../crypto/errors.js';
 import { limits } from '../crypto/limits.js';
-import type { LinkAttribute } from './link-format.js';
+import type { Link, LinkAttribute } from './link-format.js';
 
 /** An attribute that must be there, with a value where one was asked for. */
 export interface Criterion {
@@ -40,6 +40,17 @@ export function parseQuery(parts: readonly string[]): readonly LinkAttribute[] {
     }
     return [name, value ?? null];
   });
+}
+
+/**
+ * Of the links of a server, those that a query asks for; `href` is an attribute too.
+ * @throws MalformedError `query-malformed`, `too-large`
+ */
+export function linksAskedFor(links: readonly Link[], query: readonly string[]): readonly Link[] {
+  const criteria = parseCriteria(parseQuery(query));
+  return links.filter(({ href, attributes }) =>
+    criteria.every((criterion) => matches([['href', href], ...attributes], criterion)),
+  );
 }
 
 /** Whether one of the attributes is what was asked for. */

@@ -1,5 +1,5 @@
 /** Links as resources: /.well-known/core (RFC 6690 §4) and what is like it. */
-import { matches, parseCriteria, parseQuery } from '../../things/link-filter.js';
+import { linksAskedFor } from '../../things/link-filter.js';
 import { writeLinks, type Link } from '../../things/link-format.js';
 import type { Resource } from './coap-endpoint.js';
 import { contentReply, formatOf, linkType, tdType } from './coap-formats.js';
@@ -14,19 +14,11 @@ export const thingLink = (href: string, type: 'wot.thing' | 'wot.directory' = 'w
   ],
 });
 
-/** All links of a server, or those that a query asks for; `href` is an attribute too. */
 export const wellKnownCore = (links: readonly Link[], query: readonly string[]): Resource => ({
   id: '.well-known/core',
   methods: ['GET'],
   types: [linkType],
-  handle: async () => {
-    const criteria = parseCriteria(parseQuery(query));
-    return linksReply(
-      links.filter(({ href, attributes }) =>
-        criteria.every((criterion) => matches([['href', href], ...attributes], criterion)),
-      ),
-    );
-  },
+  handle: async () => linksReply(linksAskedFor(links, query)),
 });
 
 export const linksReply = (links: readonly Link[]): Reply => contentReply(linkType, Buffer.from(writeLinks(links)));

@@ -4,6 +4,8 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { SetupError } from '../../crypto/errors.js';
 import { makeHttpApp, type HttpAppOptions } from './http-app.js';
 import { hostOf } from './host.js';
+import { thingLink } from './coap-links.js';
+import { sendLinks } from './http-links.js';
 import { resourceOperation, tdOperation, type Operation } from './http-operation.js';
 import { addForms, follow, type HttpThing } from './http-thing.js';
 import { SseHub, sseDefaults, type SseLimits } from './sse.js';
@@ -110,6 +112,13 @@ export class HttpServer implements ProtocolServer {
     });
     const { authentication } = this.#options;
     if (authentication) scope.addHook('onRequest', (request) => authentication.authenticate(request));
+    scope.get('/.well-known/core', (request, reply) =>
+      sendLinks(
+        request,
+        reply,
+        [...this.#things.keys()].map((name) => thingLink(`/${name}`)),
+      ),
+    );
     for (const url of ['/.well-known/wot', '/:thing', '/:thing/:kind/:name']) {
       scope.route({
         method: anyMethod,

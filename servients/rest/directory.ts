@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import type { RestContext } from './context.js';
 import { directoryEventRoutes } from './directory-events.js';
 import { compressAnswers, describeProblems, parseOnly, tdTypes } from './directory-media.js';
+import { linkRoutes } from './links.js';
 import { searchRoutes } from './search.js';
 import { thingRoutes } from './things.js';
 
@@ -10,6 +11,7 @@ export function directoryRoutes(scope: FastifyInstance, context: RestContext): v
   parseOnly(scope, tdTypes);
   compressAnswers(scope);
   describeProblems(scope);
+  linkRoutes(scope);
   thingRoutes(scope, context);
   searchRoutes(scope, context);
   directoryEventRoutes(scope, context);

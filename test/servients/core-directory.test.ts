@@ -417,6 +417,11 @@ it('answers whatever is asked, and goes on', async () => {
 describe('where it is not open', () => {
   it('shows nothing without a token, and takes nobody in; what it has is found over HTTP', async () => {
     const closed = await start(false, false);
+    const overHttp = await closed.request('GET', '/.well-known/core?rt=wot.dir*');
+    expect([overHttp.headers.get('content-type'), await overHttp.text()]).toEqual([
+      'application/link-format',
+      '</.well-known/wot>;rt="wot.directory";ct=432',
+    ]);
     const peer = await RawPeer.open(closed.coapPort);
     const core = await ask(peer, get, '/.well-known/core');
     expect(core.payload.toString()).toBe('</.well-known/wot>;rt="wot.directory";ct=432');

@@ -59,6 +59,18 @@ describe('a Thing over HTTP', () => {
     expect(JSON.stringify(td).length).toBeLessThan(2_500);
   });
 
+  it('is found by CoRE link format, filtered by what is asked for', async () => {
+    const links = async (query: string): Promise<readonly unknown[]> => {
+      const response = await fetch(`${running.origin}/.well-known/core${query}`);
+      return [response.status, response.headers.get('content-type'), await response.text()];
+    };
+    const all = [200, 'application/link-format', '</meter-m-1>;rt="wot.thing";ct=432'];
+    expect(await links('')).toEqual(all);
+    expect(await links('?rt=wot.%2A&href=/meter*')).toEqual(all);
+    expect(await links('?rt=wot.directory')).toEqual([200, 'application/link-format', '']);
+    expect((await links('?rt=%zz'))[0]).toBe(400);
+  });
+
   it('is at the well-known address while it is the only one', async () => {
     const wellKnown = (): Promise<Response> => fetch(`${running.origin}/.well-known/wot`);
     expect(await (await wellKnown()).json()).toMatchObject({ id: 'urn:gridring:meter:m-1' });
