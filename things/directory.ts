@@ -130,6 +130,11 @@ export class Directory {
     return this.#parts.store.listEntries(offset, limit, ids);
   }
 
+  /** The next ones after an id, ascending, of the ids where any are given. */
+  after(id: string, limit: number, ids?: readonly string[]): Promise<readonly DirectoryEntry[]> {
+    return this.#parts.store.entriesAfter(id, limit, ids);
+  }
+
   /** Removes what has outlived its time to live. @returns the ids */
   async purge(): Promise<readonly string[]> {
     return this.#parts.store.purgeExpired(this.#parts.nowS());

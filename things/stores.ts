@@ -493,7 +493,9 @@ export interface DirectoryStore {
   entry(id: string): Promise<DirectoryEntry | undefined>;
   /** @throws what `admit` throws at the entry; then it stays. @returns whether there was one */
   deleteEntry(id: string, admit: (known: DirectoryEntry) => void): Promise<boolean>;
-  /** Ascending by id; of the ids where any are given. */
+  /** Ascending by id, after one that need not be there itself; of the ids where any are given. */
+  entriesAfter(id: string, limit: number, ids?: readonly string[]): Promise<readonly DirectoryEntry[]>;
+  /** Ascending by id; of the ids where any are given. What is skipped is counted, not read. */
   listEntries(
     offset: number,
     limit: number,

@@ -15,29 +15,29 @@ export function addEtags(scope: FastifyInstance): void {
     if (!reply.hasHeader('etag')) reply.header('etag', etagOf(payload));
     if (!reply.hasHeader('cache-control')) reply.header('cache-control', 'private, no-cache');
     addVary(reply, 'accept, authorization');
-    if (!isNamed(request.headers['if-none-match'], String(reply.getHeader('etag')))) return payload;
+    if (!isUnchanged(request, String(reply.getHeader('etag')))) return payload;
     reply.code(304).removeHeader('content-type').removeHeader('content-length');
     return null;
   });
 }
 
-/** By weak comparison (RFC 9110 §8.8.3.2). */
-const isNamed = (ifNoneMatch: string | undefined, etag: string): boolean =>
-  tagsOf(ifNoneMatch).some((tag) => tag === '*' || strong(tag) === strong(etag));
+/** Whether who asks has it already, with this tag; by weak comparison (RFC 9110 §8.8.3.2). */
+export const isUnchanged = ({ headers }: FastifyRequest, etag: string): boolean =>
+  tagsOf(headers['if-none-match']).some((tag) => tag === '*' || strong(tag) === strong(etag));
 
 /**
- * That a change is made to what the caller has seen. Where `If-Match` must be there, the store has to compare as well: two
+ * That a change is made to what the caller has seen; without an ETag, there is nothing yet. Where `If-Match` must be there, the store has to compare as well: two
  * processes may ask this at once.
  * @throws HttpRefusal 412 `precondition-failed`, 428 `precondition-required`
  */
-export function assertIfMatch({ headers }: FastifyRequest, etag: string, isRequired: boolean): void {
+export function assertIfMatch({ headers }: FastifyRequest, etag: string | undefined, isRequired: boolean): void {
   const tags = tagsOf(headers['if-match']);
   if (tags.length === 0) {
     if (!isRequired) return;
     throw new HttpRefusal(428, 'precondition-required', 'send If-Match with the ETag of what is to be changed');
   }
-  if (tags.some((tag) => tag === '*' || tag === etag)) return;
-  throw new HttpRefusal(412, 'precondition-failed', 'it was changed meanwhile: read it again');
+  if (etag !== undefined && tags.some((tag) => tag === '*' || tag === etag)) return;
+  throw new HttpRefusal(412, 'precondition-failed', 'it was changed meanwhile, or is gone: read it again');
 }
 
 const tagsOf = (header: string | undefined): readonly string[] =>

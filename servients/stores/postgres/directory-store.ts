@@ -72,16 +72,30 @@ export class PostgresDirectoryStore implements DirectoryStore {
     limit: number,
     ids?: readonly string[],
   ): Promise<{ readonly entries: readonly DirectoryEntry[]; readonly total: number }> {
-    const [where, values] = ids === undefined ? ['', []] : ['WHERE id = ANY($3::text[])', [ids]];
-    const count = `SELECT count(*) AS total FROM directory_entry ${where.replace('$3', '$1')}`;
+    const values = ids === undefined ? [] : [ids];
+    const among = (parameter: string): string => (ids === undefined ? 'true' : `id = ANY(${parameter}::text[])`);
     const [entries, total] = await Promise.all([
       this.#database.rows<DirectoryEntry>(
-        `SELECT ${columns} FROM directory_entry ${where} ORDER BY id LIMIT $1::bigint OFFSET $2::bigint`,
+        `SELECT ${columns} FROM directory_entry
+         WHERE ${among('$3')} AND id >= (
+           SELECT id FROM directory_entry WHERE ${among('$3')} ORDER BY id LIMIT 1 OFFSET $2::bigint
+         ) ORDER BY id LIMIT $1::bigint`,
         [limit, offset, ...values],
       ),
-      this.#database.rows<{ readonly total: number }>(count, values),
+      this.#database.rows<{ readonly total: number }>(
+        `SELECT count(*) AS total FROM directory_entry WHERE ${among('$1')}`,
+        values,
+      ),
     ]);
     return { entries, total: onlyRow(total).total };
+  }
+
+  entriesAfter(id: string, limit: number, ids?: readonly string[]): Promise<readonly DirectoryEntry[]> {
+    const among = ids === undefined ? '' : 'AND id = ANY($3::text[])';
+    return this.#database.rows<DirectoryEntry>(
+      `SELECT ${columns} FROM directory_entry WHERE id > $1 ${among} ORDER BY id LIMIT $2::bigint`,
+      [id, limit, ...(ids === undefined ? [] : [ids])],
+    );
   }
 
   async purgeExpired(nowS: number): Promise<readonly string[]> {

@@ -33,6 +33,8 @@ export class SqliteDirectoryStore implements DirectoryStore {
   readonly #delete: Statement<[id: string]>;
   readonly #list: Statement<[limit: number, offset: number], DirectoryEntry>;
   readonly #total: Statement<[], { readonly total: number }>;
+  readonly #nextAfter: Statement<[id: string, limit: number], DirectoryEntry>;
+  readonly #nextOf: Statement<[ids: string, id: string, limit: number], DirectoryEntry>;
   readonly #listOf: Statement<[ids: string, limit: number, offset: number], DirectoryEntry>;
   readonly #totalOf: Statement<[ids: string], { readonly total: number }>;
   readonly #expired: Statement<[nowS: number], { readonly id: string }>;
@@ -60,9 +62,12 @@ export class SqliteDirectoryStore implements DirectoryStore {
     );
     this.#entry = database.prepare(`SELECT ${columns} FROM directory_entry WHERE id = ?`);
     this.#delete = database.prepare('DELETE FROM directory_entry WHERE id = ?');
+    // SQLite skips in the index alone, and looks a row up when one of its columns is wanted.
     this.#list = database.prepare(`SELECT ${columns} FROM directory_entry ORDER BY id LIMIT ? OFFSET ?`);
+    this.#nextAfter = database.prepare(`SELECT ${columns} FROM directory_entry WHERE id > ? ORDER BY id LIMIT ?`);
     this.#total = database.prepare('SELECT count(*) AS total FROM directory_entry');
     const ofIds = 'FROM directory_entry WHERE id IN (SELECT value FROM json_each(?))';
+    this.#nextOf = database.prepare(`SELECT ${columns} ${ofIds} AND id > ? ORDER BY id LIMIT ?`);
     this.#listOf = database.prepare(`SELECT ${columns} ${ofIds} ORDER BY id LIMIT ? OFFSET ?`);
     this.#totalOf = database.prepare(`SELECT count(*) AS total ${ofIds}`);
     this.#serial = database.prepare('SELECT serial FROM directory_serial WHERE id = ?');
@@ -119,6 +124,12 @@ export class SqliteDirectoryStore implements DirectoryStore {
       const among = JSON.stringify(ids);
       return { entries: this.#listOf.all(among, limit, offset), total: onlyRow(this.#totalOf.get(among)).total };
     });
+  }
+
+  async entriesAfter(id: string, limit: number, ids?: readonly string[]): Promise<readonly DirectoryEntry[]> {
+    return this.#database.read(() =>
+      ids === undefined ? this.#nextAfter.all(id, limit) : this.#nextOf.all(JSON.stringify(ids), id, limit),
+    );
   }
 
   async purgeExpired(nowS: number): Promise<readonly string[]> {

@@ -35,6 +35,16 @@ export function listTests(d: DirectoryUnderTest): void {
       expect(await d.idsOf('/things?offset=4')).toEqual(all.slice(4));
     });
 
+    it('is not sent again to who has it, as a whole or in pages', async () => {
+      for (const path of ['/things', '/things?limit=2', '/things?format=collection']) {
+        const etag = (await d.get(path)).headers.get('etag')!;
+        const again = await d.get(path, { 'if-none-match': etag });
+        expect([again.status, again.body, again.headers.get('etag')]).toEqual([304, new Uint8Array(0), etag]);
+        await d.put(lamp(`new-${path.length}`));
+        expect((await d.get(path, { 'if-none-match': etag })).status).toBe(200);
+      }
+    });
+
     it('is a collection with its pages inside, for who asks for that', async () => {
       shows('tdd-things-list-pagination-collection', 'tdd-things-list-pagination-header-canonicallink');
       for (const name of ['a', 'b']) await d.put(lamp(name));

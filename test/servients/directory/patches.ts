@@ -78,5 +78,14 @@ export function patchTests(d: DirectoryUnderTest): void {
       expectProblem(await d.patch('urn:example:a', { title: 'Two' }, { 'if-match': tag }), 412, 'precondition-failed');
       expect(await d.thing('a')).toMatchObject({ title: 'One' });
     });
+
+    it('of what has to be there is refused where there is nothing, also as a whole', async () => {
+      const whole = { as: n.gateway, body: lamp('a'), headers: { 'if-match': '*' } };
+      const put = () => d.backend.call('PUT', '/things/urn:example:a', whole);
+      expectProblem(await put(), 412, 'precondition-failed');
+      expectProblem(await d.patch('urn:example:a', {}, { 'if-match': '*' }), 404, 'td-unknown');
+      await d.put(lamp('a'));
+      expect((await put()).status).toBe(204);
+    });
   });
 }

@@ -131,6 +131,12 @@ export function describeDirectoryStore(name: string, factory: StoreFactory<Direc
       const some = await store.listEntries(0, 1, ['urn:d', 'urn:x', 'urn:b']);
       expect([some.total, some.entries.map(({ id }) => id)]).toEqual([2, ['urn:b']]);
       expect(await store.listEntries(0, 9, [])).toEqual({ entries: [], total: 0 });
+      const after = async (...asked: Parameters<DirectoryStore['entriesAfter']>) =>
+        (await store.entriesAfter(...asked)).map((entry) => entry.id);
+      expect(await after('', 2)).toEqual(['urn:a', 'urn:b']);
+      expect(await after('urn:bb', 9)).toEqual(['urn:c', 'urn:d']);
+      expect(await after('urn:a', 1, ['urn:a', 'urn:d', 'urn:c'])).toEqual(['urn:c']);
+      expect((await store.listEntries(1, 9, ['urn:d', 'urn:x', 'urn:b'])).entries).toMatchObject([{ id: 'urn:d' }]);
     });
 
     it('purges what has outlived its ttl and nothing else', async () => {
