@@ -32,6 +32,10 @@ export const limits = {
   commandsWaiting: 256,
   /** For how long a command may last, in seconds. */
   commandS: 604_800,
+  /** What an operator proposes to the authority, of all meters of a list by name; how many of a group wait, and for how long. */
+  proposal: 36_000,
+  proposalsWaiting: 256,
+  proposalS: 2_592_000,
   /** Commands of an operator whose receipts a meter keeps to give them again, and of how many operators. */
   commandsRemembered: 16,
   operatorsRemembered: 64,

@@ -85,6 +85,11 @@ export class BackendClient {
     await this.#post('commands', message);
   }
 
+  /** Brings an operator's proposal. @throws PeerRefusal, UnavailableError */
+  async propose(gid: Uint8Array, message: Uint8Array): Promise<void> {
+    await this.#post(`groups/${toHex(gid)}/proposals`, message);
+  }
+
   /** Commands of a group that members have not answered, unverified. @throws PeerRefusal `group-unknown`, UnavailableError */
   async waitingCommands(gid: Uint8Array): Promise<readonly BackendCommand[]> {
     const { commands } = (await this.get(`groups/${toHex(gid)}/commands/waiting`)) as { readonly commands?: unknown };

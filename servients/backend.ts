@@ -14,6 +14,7 @@ import { CommandRelay } from '../things/command-relay.js';
 import { Directory } from '../things/directory.js';
 import { Endpoints } from '../things/endpoints.js';
 import { Enrolments, type EnrolmentAnswer } from '../things/enrolments.js';
+import { Proposals } from '../things/proposals.js';
 import type { Identity } from '../things/parts.js';
 import type { BackendEvents, EpochRow } from '../things/stores.js';
 import { embeddedIssuerName } from './auth/access-token.js';
@@ -218,6 +219,7 @@ async function makeContext(
     idempotency,
     enrolments: kept,
     endpoints: endpointStore,
+    proposals: keptProposals,
     accounts,
     issuer,
   }: BackendStores,
@@ -248,6 +250,10 @@ async function makeContext(
   const commands = new CommandRelay({ suite, nowS, store: commandStore, membershipsOf });
   const roots = caCertificates(trustedRoots);
   const enrolments = new Enrolments({ suite, trustedRoots, store: kept, nowS });
+  const proposals = new Proposals({
+    ...{ suite, nowS, store: keptProposals },
+    membershipOf: (gid) => membershipsOf(gid)[0],
+  });
   const { embeddedIssuer: gatewaysHaveIssuer = false, passwords } = options;
   const access = new Access({
     ...{ suite, trustedRoots: roots, audience, backend, accounts, ...callers, nowS },
@@ -262,6 +268,7 @@ async function makeContext(
     commands,
     commandStore,
     enrolments,
+    proposals,
     directory,
     endpoints,
     directoryIsOpen,

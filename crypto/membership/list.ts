@@ -88,6 +88,15 @@ export const unchangedList = (list: AuthorityList): MembershipList => ({
   quorumMembers: list.entries.filter(hasRole('member')).map(({ certHash }) => certHash),
 });
 
+/** The meters that the policy lets a reader read; null: all. */
+export function readableBy(
+  { policy }: Pick<AuthorityList, 'policy'>,
+  reader: Uint8Array,
+): readonly Uint8Array[] | null {
+  const rules = policy.readings.filter((rule) => equalBytes(rule.reader, reader));
+  return rules.some(({ meters }) => meters === null) ? null : rules.flatMap(({ meters }) => meters ?? []);
+}
+
 const profiles: readonly Profile[] = ['full', 'constrained'];
 
 export function encodeMembershipList({

@@ -4,18 +4,17 @@ import { toHex } from '../../crypto/bytes.js';
 import { signerIn } from '../../crypto/envelope/entry.js';
 import { parseGrant, verifyGrant } from '../../crypto/envelope/grant.js';
 import { SetupError } from '../../crypto/errors.js';
-import { findEntry, type AuthorityList, type Membership } from '../../crypto/membership.js';
+import { findEntry, readableBy, type AuthorityList, type Membership } from '../../crypto/membership.js';
 import { ChainClient } from '../chain-client.js';
 import { EpochLog } from '../epoch-log.js';
-import { grantReading, readableBy, withdrawReading, type Edit } from '../membership/edits.js';
+import { grantReading, withdrawReading, type Edit } from '../membership/edits.js';
 import type { ReaderKeys } from '../reader-file.js';
 import { systemNowS } from '../runtime.js';
 import { withSigning } from './authority-options.js';
 import { callerKeys, withCaller, type CallerOptions } from './caller.js';
-import type { Names } from './membership-drafts.js';
 import { groupId } from './options.js';
 import { printJson, printLine, table } from './output.js';
-import { listedAs, signAndPublish, type PublishingOptions } from './publishing.js';
+import { listedAs, metersNamed, signAndPublish, type PublishingOptions } from './publishing.js';
 
 interface LsOptions extends CallerOptions {
   readonly group?: string;
@@ -63,9 +62,6 @@ async function changeReading(who: string, options: ChangeOptions, edit: EditRead
     `this holds for what is sealed once meters have list ${next.list.version}: they are told it by their gateway`,
   );
 }
-
-const metersNamed = (list: AuthorityList, meters: string, names: Names): readonly Uint8Array[] | null =>
-  meters === 'all' ? null : meters.split(',').map((id) => listedAs(list, id.trim(), 'member', names.urn));
 
 async function listRules(options: LsOptions): Promise<void> {
   const log = new EpochLog(callerKeys(options), systemNowS);

@@ -24,6 +24,7 @@ const files: readonly VerbFile[] = [
   { verbs: ['incident'], load: async () => (await import('./incident.js')).addIncident },
   { verbs: ['backend', 'gateway', 'meter'], load: async () => (await import('./roles.js')).addRoles },
   { verbs: ['ca'], load: async () => (await import('./ca.js')).addCa },
+  { verbs: ['proposal'], load: async () => (await import('./proposal.js')).addProposal },
   { verbs: ['membership'], load: async () => (await import('./membership.js')).addMembership },
   { verbs: ['doctor'], load: async () => (await import('./doctor.js')).addDoctor },
   { verbs: ['login', 'logout'], load: async () => (await import('./login.js')).addLogin },

@@ -56,6 +56,10 @@ export function listedAs(list: AuthorityList, asked: string, role: ListRole, urn
   throw new SetupError('entry-unknown', `${asked} is no ${role} of the group; "gridring membership show" lists all`);
 }
 
+/** Members by their names, separated by commas; null: all. @throws SetupError `entry-unknown`, `entry-ambiguous` */
+export const metersNamed = (list: AuthorityList, meters: string, names: Names): readonly Uint8Array[] | null =>
+  meters === 'all' ? null : meters.split(',').map((id) => listedAs(list, id.trim(), 'member', names.urn));
+
 const pollMs = 1_000;
 
 /**

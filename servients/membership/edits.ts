@@ -6,6 +6,7 @@ import {
   lineOf,
   lineWith,
   memberCount,
+  readableBy,
   roleBit,
   type AuthorityList,
   type ListRole,
@@ -220,12 +221,6 @@ export function withdrawReading(list: AuthorityList, reader: Uint8Array, meters:
   const rest = meters && known ? without(known, meters) : [];
   if (known?.length === rest.length) throw new SetupError('nothing-changes', 'the reader does not read that');
   return withReadable(list, reader, rest);
-}
-
-/** The meters that the policy lets a reader read; null: all. */
-export function readableBy({ policy }: AuthorityList, reader: Uint8Array): readonly Uint8Array[] | null {
-  const rules = policy.readings.filter((rule) => equalBytes(rule.reader, reader));
-  return rules.some(({ meters }) => meters === null) ? null : rules.flatMap(({ meters }) => meters ?? []);
 }
 
 function withReadable(list: AuthorityList, reader: Uint8Array, meters: readonly Uint8Array[] | null): Edit {

@@ -6,6 +6,7 @@ import type { Directory } from '../../things/directory.js';
 import type { IdempotencyStore } from '../../things/idempotency-store.js';
 import type { Endpoints } from '../../things/endpoints.js';
 import type { Enrolments } from '../../things/enrolments.js';
+import type { Proposals } from '../../things/proposals.js';
 import type { Identity } from '../../things/parts.js';
 import type { CommandRelay } from '../../things/command-relay.js';
 import type { CommandStore } from '../../things/command-store.js';
@@ -26,6 +27,7 @@ export interface RestContext extends AllTopics {
   readonly commands: CommandRelay;
   readonly commandStore: CommandStore;
   readonly enrolments: Enrolments;
+  readonly proposals: Proposals;
   readonly accounts: AccountsStore;
   readonly access: Access;
   /** Of the embedded issuer, where there is one. */

@@ -136,6 +136,18 @@ export const problemCodes: Readonly<Record<string, ProblemCode>> = {
   ),
   'list-unknown': code(404, 'No list of that hash in the group.', 'The lists of the group have those that were there.'),
   'reader-unknown': code(404, 'No current list names such a reader.', 'The list of readers has those that are there.'),
+  'proposal-early': code(409, 'The proposal was made later than now.', 'Check the clock of whoever made it.'),
+  'proposal-expired': code(409, 'The proposal has expired.', 'The operator proposes it again.'),
+  'proposal-unknown': code(
+    404,
+    'No proposal of that id for the group.',
+    'The list of proposals has those that are there.',
+  ),
+  'proposals-waiting': code(
+    429,
+    'Too many proposals of the group wait for the authority.',
+    'It takes them up, or they expire.',
+  ),
   'td-unknown': code(404, 'No Thing of that id.', 'The list of Things has those that are there.'),
 
   // People.

@@ -27,6 +27,7 @@ import { meterRoutes } from './meters.js';
 import { describeApi, openApiRoutes } from './openapi.js';
 import { addLinks } from './paging.js';
 import { policyRoutes } from './policies.js';
+import { proposalRoutes } from './proposals.js';
 import { readingRoutes } from './readings.js';
 import { roleRoutes } from './roles.js';
 import { userRoutes } from './users.js';
@@ -49,6 +50,7 @@ const api = [
   loginLinkRoutes,
   auditRoutes,
   enrolmentRoutes,
+  proposalRoutes,
 ];
 
 const prefix = '/api/v1';

@@ -6,6 +6,7 @@ import type { CommandStore } from '../../things/command-store.js';
 import type { AccountsStore, AuditStore, BackendEvents, BackendStore, DirectoryStore } from '../../things/stores.js';
 import type { EndpointStore } from '../../things/endpoint-store.js';
 import type { EnrolmentStore } from '../../things/enrolment-store.js';
+import type { ProposalStore } from '../../things/proposal-store.js';
 import type { IdempotencyStore } from '../../things/idempotency-store.js';
 import type { IssuerStore, LoginStore } from '../../things/issuer-store.js';
 import { isPostgresUrl, isUrl } from '../database-url.js';
@@ -22,6 +23,7 @@ export interface BackendStores {
   readonly idempotency: IdempotencyStore;
   readonly issuer: IssuerStore & LoginStore;
   readonly enrolments: EnrolmentStore;
+  readonly proposals: ProposalStore;
   readonly endpoints: EndpointStore;
   /** Of PostgreSQL's connections; undefined with SQLite. */
   readonly pool?: () => PoolStatus;

@@ -13,6 +13,7 @@ import { describeCommandStore } from './stores/commands-suite.js';
 import { describeDirectoryStore } from './stores/directory-suite.js';
 import { describeEndpointStore } from './stores/endpoints-suite.js';
 import { describeEnrolmentStore } from './stores/enrolment-suite.js';
+import { describeProposalStore } from './stores/proposal-suite.js';
 import { describeEvents } from './stores/events-suite.js';
 import { describePostgresBackups } from './stores/postgres-backup-suite.js';
 import { describePostgresMigrations } from './stores/postgres-migrations-suite.js';
@@ -26,6 +27,7 @@ import {
   postgresDirectoryStores,
   postgresEndpoints,
   postgresEnrolments,
+  postgresProposals,
   postgresEvents,
   postgresIdempotencyStores,
   postgresIssuerStores,
@@ -50,6 +52,7 @@ if (server === undefined) {
   describeAccountsStore('a PostgreSQL store of accounts', postgresAccounts(server));
   describeEndpointStore('a PostgreSQL store of endpoints', postgresEndpoints(server));
   describeEnrolmentStore('a PostgreSQL store of enrolments', postgresEnrolments(server));
+  describeProposalStore('a PostgreSQL store of proposals', postgresProposals(server));
   describePostgresBackups(server);
   describePostgresMigrations(server);
 

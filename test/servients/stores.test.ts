@@ -6,6 +6,7 @@ import { describeCommandStore } from './stores/commands-suite.js';
 import { describeDirectoryStore } from './stores/directory-suite.js';
 import { describeEndpointStore } from './stores/endpoints-suite.js';
 import { describeEnrolmentStore } from './stores/enrolment-suite.js';
+import { describeProposalStore } from './stores/proposal-suite.js';
 import { describeEvents } from './stores/events-suite.js';
 import { describeGatewayStore } from './stores/gateway-suite.js';
 import { describeIdempotencyStore } from './stores/idempotency-suite.js';
@@ -19,6 +20,7 @@ import {
   sqliteDirectoryStores,
   sqliteEndpoints,
   sqliteEnrolments,
+  sqliteProposals,
   sqliteEvents,
   sqliteGatewayStores,
   sqliteIdempotencyStores,
@@ -37,4 +39,5 @@ describeIdempotencyStore('a SQLite store of requests', sqliteIdempotencyStores);
 describeIssuerStore('a SQLite issuer store', sqliteIssuerStores);
 describeEndpointStore('a SQLite store of endpoints', sqliteEndpoints);
 describeEnrolmentStore('a SQLite store of enrolments', sqliteEnrolments);
+describeProposalStore('a SQLite store of proposals', sqliteProposals);
 describeCommandStore('a SQLite store of commands', sqliteCommandStores);

@@ -158,6 +158,7 @@ describe('schema files', () => {
       verdict: base64UrlLength(limits.verdict),
       home: base64UrlLength(limits.home),
       command: base64UrlLength(limits.command),
+      proposal: base64UrlLength(limits.proposal),
       commandReceipt: base64UrlLength(limits.commandReceipt),
       commandReceipts: base64UrlLength(2 + limits.ringMembersHard * (3 + limits.commandReceipt)),
     });

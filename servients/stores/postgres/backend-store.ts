@@ -24,6 +24,7 @@ import { PostgresDirectoryStore } from './directory-store.js';
 import { appendEvent, PostgresEvents } from './events.js';
 import { PostgresEndpointStore } from './endpoint-store.js';
 import { PostgresEnrolmentStore } from './enrolment-store.js';
+import { PostgresProposalStore } from './proposal-store.js';
 import { PostgresIdempotencyStore } from './idempotency-store.js';
 import { PostgresIssuerStore } from './issuer-store.js';
 import { beyondAllEpochs } from '../epoch-place.js';
@@ -56,6 +57,7 @@ export async function openPostgresBackendStore(url: string, suite: SuiteName): P
       idempotency: new PostgresIdempotencyStore(database),
       issuer: new PostgresIssuerStore(database),
       enrolments: new PostgresEnrolmentStore(database),
+      proposals: new PostgresProposalStore(database),
       endpoints: new PostgresEndpointStore(database),
       close: async () => {
         await events.close();

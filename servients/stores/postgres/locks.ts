@@ -5,7 +5,7 @@ import { onlyRow, type Session } from './database.js';
  * ("GR"), the second says what must not happen twice at once.
  */
 const space = 0x4752;
-const locks = { schema: 1, groups: 2, retention: 3, commands: 4 } as const;
+const locks = { schema: 1, groups: 2, retention: 3, commands: 4, proposals: 5 } as const;
 
 export async function lock(session: Session, name: keyof typeof locks): Promise<void> {
   await session.run('SELECT pg_advisory_xact_lock($1, $2)', [space, locks[name]]);

@@ -23,6 +23,7 @@ import type { IdempotencyStore } from '../../../things/idempotency-store.js';
 import { SqliteAccountsStore } from './accounts-store.js';
 import type { EndpointStore } from '../../../things/endpoint-store.js';
 import type { EnrolmentStore } from '../../../things/enrolment-store.js';
+import type { ProposalStore } from '../../../things/proposal-store.js';
 import type { IssuerStore, LoginStore } from '../../../things/issuer-store.js';
 import { SqliteCommandStore } from './command-store.js';
 import { beyondAllEpochs } from '../epoch-place.js';
@@ -33,6 +34,7 @@ import { SqliteAudit } from './audit.js';
 import { SqliteEvents } from './events.js';
 import { SqliteEndpointStore } from './endpoint-store.js';
 import { SqliteEnrolmentStore } from './enrolment-store.js';
+import { SqliteProposalStore } from './proposal-store.js';
 import { SqliteIdempotencyStore } from './idempotency-store.js';
 import { SqliteIssuerStore } from './issuer-store.js';
 import { KeptItems } from './kept.js';
@@ -58,6 +60,7 @@ export const openBackendStore = (path: string, options: StoreOptions = {}): Open
       idempotency: new SqliteIdempotencyStore(database),
       issuer: new SqliteIssuerStore(database, audit),
       enrolments: new SqliteEnrolmentStore(database),
+      proposals: new SqliteProposalStore(database),
       endpoints: new SqliteEndpointStore(database, events),
       close: () => {
         database.close();
@@ -75,6 +78,7 @@ export interface OpenBackendStore extends Closable {
   readonly events: BackendEvents;
   readonly issuer: IssuerStore & LoginStore;
   readonly enrolments: EnrolmentStore;
+  readonly proposals: ProposalStore;
   readonly endpoints: EndpointStore;
 }
 

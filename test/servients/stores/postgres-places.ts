@@ -2,6 +2,7 @@ import { openPostgresBackendStore } from '../../../servients/stores/postgres/bac
 import type { BackendStores } from '../../../servients/stores/backend.js';
 import type { EndpointStore } from '../../../things/endpoint-store.js';
 import type { EnrolmentStore } from '../../../things/enrolment-store.js';
+import type { ProposalStore } from '../../../things/proposal-store.js';
 import type { IdempotencyStore } from '../../../things/idempotency-store.js';
 import type { CommandStore } from '../../../things/command-store.js';
 import type { IssuerStore, LoginStore } from '../../../things/issuer-store.js';
@@ -33,6 +34,8 @@ export const postgresIssuerStores = (server: PostgresServer): StoreFactory<Issue
   postgresPlaces(server, ({ issuer }) => issuer);
 export const postgresEndpoints = (server: PostgresServer): StoreFactory<EndpointStore> =>
   postgresPlaces(server, ({ endpoints }) => endpoints);
+export const postgresProposals = (server: PostgresServer): StoreFactory<ProposalStore> =>
+  postgresPlaces(server, ({ proposals }) => proposals);
 export const postgresEnrolments = (server: PostgresServer): StoreFactory<EnrolmentStore> =>
   postgresPlaces(server, ({ enrolments }) => enrolments);
 export const postgresIdempotencyStores = (server: PostgresServer): StoreFactory<IdempotencyStore> =>

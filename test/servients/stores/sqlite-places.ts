@@ -7,6 +7,7 @@ import { openGatewayStore } from '../../../servients/stores/sqlite/gateway-store
 import { openMeterStore } from '../../../servients/stores/sqlite/meter-store.js';
 import type { EndpointStore } from '../../../things/endpoint-store.js';
 import type { EnrolmentStore } from '../../../things/enrolment-store.js';
+import type { ProposalStore } from '../../../things/proposal-store.js';
 import type { IdempotencyStore } from '../../../things/idempotency-store.js';
 import type { CommandStore } from '../../../things/command-store.js';
 import type { IssuerStore, LoginStore } from '../../../things/issuer-store.js';
@@ -57,6 +58,7 @@ export const sqliteIssuerStores: StoreFactory<IssuerStore & LoginStore> = sqlite
   (o) => o.issuer,
 );
 export const sqliteEndpoints: StoreFactory<EndpointStore> = sqlitePlaces(openBackendStore, (o) => o.endpoints);
+export const sqliteProposals: StoreFactory<ProposalStore> = sqlitePlaces(openBackendStore, (o) => o.proposals);
 export const sqliteEnrolments: StoreFactory<EnrolmentStore> = sqlitePlaces(openBackendStore, (o) => o.enrolments);
 export const sqliteIdempotencyStores: StoreFactory<IdempotencyStore> = sqlitePlaces(
   openBackendStore,
