@@ -2,6 +2,7 @@
 import { GridringError, SetupError, UnavailableError, VerificationError } from '../crypto/errors.js';
 import { isReservedId, verifyRegistration, type RegistrationCheck } from '../crypto/registration.js';
 import { validateTd } from '../td/validate-td.js';
+import { readEventStream, type ReadEvent } from './bindings/event-stream.js';
 import type { Fetch } from './bindings/tls-fetch.js';
 import { refusalOf } from './bindings/peer-refusal.js';
 
@@ -9,6 +10,8 @@ type ThingDescription = WoT.ThingDescription;
 
 const requestTimeoutMs = 10_000;
 const pageSize = 100;
+/** What goes on for longer is no list that is of use here. */
+const maxPages = 1_000;
 
 export interface DirectoryClientOptions {
   /** Base URL of the directory's host, without a slash at its end. */
@@ -65,12 +68,25 @@ export class DirectoryClient {
    */
   async things(): Promise<readonly ThingDescription[]> {
     const found: ThingDescription[] = [];
-    for (let offset = 0; ; offset += pageSize) {
-      const response = await this.#fetch(`/things?offset=${offset}&limit=${pageSize}`, {});
-      const page = (await response.json()) as readonly unknown[];
+    let path: string | undefined = `/things?limit=${pageSize}`;
+    for (let pages = 0; path !== undefined && pages < maxPages; pages++) {
+      const response = await this.#fetch(path, {});
+      const page: unknown = await response.json();
+      if (!Array.isArray(page)) throw new SetupError('td-invalid', 'the directory gave something that is no list');
       found.push(...page.map(validated).filter((td) => this.#isProven(td)));
-      if (page.length < pageSize) return found;
+      path = nextOf(response.headers.get('link'), this.#options.url);
     }
+    return found;
+  }
+
+  /**
+   * What is registered, changed and removed from now on, or after the event of an id, until the directory ends it.
+   * @throws PeerRefusal where it gives no notifications, UnavailableError
+   */
+  async events(signal: AbortSignal, lastEventId = ''): Promise<AsyncIterable<ReadEvent>> {
+    const headers = { accept: 'text/event-stream', ...(lastEventId !== '' && { 'last-event-id': lastEventId }) };
+    const { body } = await this.#fetch('/events', { headers, signal });
+    return readEventStream(body);
   }
 
   #assertProven(td: ThingDescription): void {
@@ -96,7 +112,7 @@ export class DirectoryClient {
     if (token !== undefined) headers.set('authorization', `Bearer ${token}`);
     let response: Response;
     try {
-      response = await send(`${url}${path}`, { ...init, headers, signal: AbortSignal.timeout(requestTimeoutMs) });
+      response = await send(`${url}${path}`, { signal: AbortSignal.timeout(requestTimeoutMs), ...init, headers });
     } catch (cause) {
       if (cause instanceof GridringError) throw cause;
       throw new UnavailableError('directory-unreachable', `the directory at ${url} does not answer`, cause);
@@ -104,6 +120,15 @@ export class DirectoryClient {
     if (!response.ok) throw refusalOf(response.status, new Uint8Array(await response.arrayBuffer()));
     return response;
   }
+}
+
+/** The path of the `next` link (RFC 8288), on the directory and nowhere else. */
+function nextOf(link: string | null, url: string): string | undefined {
+  const target = /<([^>]*)>[^,]*;\s*rel="?next"?/.exec(link ?? '')?.[1];
+  if (target === undefined) return undefined;
+  const next = new URL(target, `${url}/`);
+  if (next.origin !== new URL(url).origin) throw new SetupError('td-invalid', 'the directory goes on somewhere else');
+  return next.href.slice(next.origin.length);
 }
 
 function validated(td: unknown): ThingDescription {

@@ -23,13 +23,14 @@ import { tokenHolder } from './bindings/token.js';
 import type { GatewayConfig } from './config.js';
 import { openDataFolder } from './data-folder.js';
 import { DirectoryClient } from './directory-client.js';
+import { discover, type Discovery } from './discovery.js';
 import { exposeThing } from './expose.js';
 import { readCertificates, readIdentity } from './identity-files.js';
 import { makeDeviceFetch } from './issuer-client.js';
 import { Delivery } from './gateway-delivery.js';
 import { CommandExchange } from './gateway-commands.js';
 import { ListExchange } from './gateway-lists.js';
-import { MemberLinks } from './member-links.js';
+import { enrolledTd, MemberLinks } from './member-links.js';
 import { operateOutbox } from './operations/outbox.js';
 import { OutboxWatch } from './outbox-watch.js';
 import { codeOf, Refusals, sleep, systemNowS, type Runtime } from './runtime.js';
@@ -79,7 +80,9 @@ async function startGateway(config: GatewayConfig, runtime: Runtime, restart: ()
   servient.addServer(new HttpServer({ address, port: httpPort, host, ...http, observer: refusals.http }));
   servient.addClientFactory(new CoapClientFactory());
   servient.addClientFactory(new RefusingHttpClientFactory());
+  let things: Discovery | undefined;
   const release = async (): Promise<void> => {
+    things?.close();
     await stopServient(servient);
     store.close();
     folder.close();
@@ -88,7 +91,18 @@ async function startGateway(config: GatewayConfig, runtime: Runtime, restart: ()
     const registrations = new Registrations(directory, runtime, () => {
       gateway.wake();
     });
-    const members = new MemberLinks(servient, directory, () => gateway.enrolments, runtime.log);
+    const found = discover({
+      ...{ directory: url, fetch: send, trust },
+      wot: { consume: async (td) => (await servient.start()).consume(td) },
+      own: (id) => enrolledTd(gateway.enrolments, id),
+      onTrouble: (error, id) => {
+        const fields = { code: codeOf(error), ...(id !== undefined && { id }) };
+        if (id === undefined) runtime.log.debug(fields, 'the directory gives no notifications now');
+        else runtime.log.warn(fields, 'the directory’s word on a member does not count; using what it enrolled with');
+      },
+    });
+    things = found;
+    const members = new MemberLinks(found, () => gateway.enrolments);
     const gateway: Gateway = await Gateway.load(
       {
         suite,
@@ -174,7 +188,7 @@ async function startGateway(config: GatewayConfig, runtime: Runtime, restart: ()
       },
     );
     const td = thing.getThingDescription();
-    const summons = new Summons({ suite, identity, gateway, directory, servient, tdUrls: tdUrlsOf(td), runtime });
+    const summons = new Summons({ suite, identity, gateway, things: found, tdUrls: tdUrlsOf(td), runtime });
     registrations.add(id, () =>
       signRegistration(suite, identity, { ...td }, { directory: audience, timeS: systemNowS() }),
     );

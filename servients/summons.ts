@@ -2,7 +2,6 @@
  * Calls the members that have not enrolled here: a gateway that takes another's place is nobody whom they would look for.
  * Each is given the list that names this gateway, and its signed word where it is.
  */
-import type { Servient } from '@node-wot/core';
 import { toHex } from '../crypto/bytes.js';
 import { ConflictError } from '../crypto/errors.js';
 import { signHome } from '../crypto/home.js';
@@ -13,15 +12,14 @@ import type { Gateway } from '../things/gateway.js';
 import type { Identity } from '../things/parts.js';
 import { PeerRefusal } from './bindings/peer-refusal.js';
 import { invokeMessage } from './consume.js';
-import type { DirectoryClient } from './directory-client.js';
+import type { Discovery } from './discovery.js';
 import { backoffMs, codeOf, sleep, systemNowS, type Runtime } from './runtime.js';
 
 interface SummonsParts {
   readonly suite: Suite;
   readonly identity: Identity;
   readonly gateway: Gateway;
-  readonly directory: DirectoryClient;
-  readonly servient: Servient;
+  readonly things: Pick<Discovery, 'thing'>;
   /** URLs of this gateway's Thing Description. */
   readonly tdUrls: readonly string[];
   readonly runtime: Runtime;
@@ -65,9 +63,8 @@ export class Summons {
   }
 
   async #summon(group: Coordination, id: string): Promise<void> {
-    const { suite, identity, directory, servient, tdUrls } = this.#parts;
-    const wot = await servient.start();
-    const thing = await wot.consume(await directory.thing(id));
+    const { suite, identity, things, tdUrls } = this.#parts;
+    const thing = await things.thing(id);
     try {
       await invokeMessage(thing, 'updateMembership', group.membershipBundle);
     } catch (error) {
