@@ -80,7 +80,8 @@ function entryChanges(before: readonly ListEntry[], after: readonly ListEntry[],
     }),
     ...after.filter((entry) => !old?.has(keyOf(entry)) && !isHeir(entry)).map((entry) => line('+', entry)),
     ...after.flatMap((entry) => {
-      const was = old?.get(keyOf(entry));
+      // Also of a new certificate: it brings neither other roles nor another key by itself.
+      const was = old?.get(keyOf(entry)) ?? old?.get(toHex(entry.replaced?.at(-1) ?? new Uint8Array(0)));
       if (!was) return [];
       return [
         ...(was.roles === entry.roles ? [] : [line('*', entry)]),

@@ -11,6 +11,7 @@ import { parseSign1 } from '../../crypto/cose.js';
 import { GridringError, SetupError } from '../../crypto/errors.js';
 import { limits } from '../../crypto/limits.js';
 import {
+  assertSucceeds,
   encodeMembershipList,
   parseMembershipBundle,
   parseMembershipList,
@@ -100,6 +101,7 @@ export function readSigningRequest(path: string, rootFile: string, nowS: number)
     if (list.version !== (base?.list.version ?? 0) + 1)
       throw unusable(path, 'its list does not follow the one in force');
     if (base && !equalBytes(base.list.gid, list.gid)) throw unusable(path, 'its two lists are of different groups');
+    if (base) assertSucceeds(list, base.list);
     const suite = suiteById(list.policy.suite);
     const { delegation } = file;
     return {
