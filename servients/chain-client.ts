@@ -8,6 +8,7 @@ import { MalformedError, NotFoundError, VerificationError } from '../crypto/erro
 import { certificateOf, lineOf, verifyMembership, type ListEntry, type Membership } from '../crypto/membership.js';
 import type { Suite } from '../crypto/suite.js';
 import { BackendClient } from './backend-client.js';
+import type { Fetch } from './bindings/tls-fetch.js';
 import { fetchAs } from './issuer-client.js';
 import type { ReaderKeys } from './reader-file.js';
 
@@ -36,11 +37,22 @@ export interface FetchedEntry {
 
 const pageSize = 500;
 
-/** The backend of a key file, to which the reader shows who it is. */
-export function backendOf(keys: Omit<ReaderKeys, 'hpkeKey' | 'signer'>, nowS: () => number): BackendClient {
-  const { suite, root, backend } = keys;
-  const send = fetchAs(keys, backend.audience, [root.der], nowS);
-  return new BackendClient({ suite, trustedRoots: [root], url: backend.url, fetch: send });
+/** A person who is logged in at a backend; the root is what the backend's word is held against. */
+export interface LoggedIn extends Pick<ReaderKeys, 'suite' | 'root'> {
+  readonly backend: Pick<ReaderKeys['backend'], 'url'>;
+  readonly send: Fetch;
+}
+
+/** Who asks a backend: somebody with a key file, or who is logged in. */
+export type Asking = Omit<ReaderKeys, 'hpkeKey' | 'signer'> | LoggedIn;
+
+/** Requests to the backend as whoever asks. */
+export const fetchOf = (asking: Asking, nowS: () => number): Fetch =>
+  'send' in asking ? asking.send : fetchAs(asking, asking.backend.audience, [asking.root.der], nowS);
+
+export function backendOf(asking: Asking, nowS: () => number): BackendClient {
+  const { suite, root, backend } = asking;
+  return new BackendClient({ suite, trustedRoots: [root], url: backend.url, fetch: fetchOf(asking, nowS) });
 }
 
 export class ChainClient {
@@ -49,7 +61,7 @@ export class ChainClient {
   readonly #nowS: () => number;
   readonly #meters = new Map<string, ListedMeter>();
 
-  constructor(keys: ReaderKeys, nowS: () => number) {
+  constructor(keys: Asking, nowS: () => number) {
     this.#keys = keys;
     this.#backend = backendOf(keys, nowS);
     this.#nowS = nowS;

@@ -7,8 +7,7 @@ import { verifyMembership, type Membership, type MembershipCheck } from '../cryp
 import { verifyProof, type VerifiedProof } from '../crypto/ring/proof.js';
 import { resolveReference } from '../td/references.js';
 import type { BackendClient } from './backend-client.js';
-import type { ReaderKeys } from './reader-file.js';
-import { backendOf } from './chain-client.js';
+import { backendOf, type Asking } from './chain-client.js';
 
 /** As the backend tells it; nobody has signed it. */
 export interface ListedEpoch {
@@ -61,11 +60,11 @@ const isList = ajv.compile<ListedList>({
 });
 
 export class EpochLog {
-  readonly #keys: ReaderKeys;
+  readonly #keys: Asking;
   readonly #nowS: () => number;
   readonly #backend: BackendClient;
 
-  constructor(keys: ReaderKeys, nowS: () => number) {
+  constructor(keys: Asking, nowS: () => number) {
     this.#keys = keys;
     this.#nowS = nowS;
     this.#backend = backendOf(keys, nowS);

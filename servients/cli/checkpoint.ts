@@ -7,7 +7,7 @@ import { signerIn } from '../../crypto/envelope/entry.js';
 import { NotFoundError, SetupError } from '../../crypto/errors.js';
 import type { Certificate } from '../../crypto/certificate.js';
 import type { Suite } from '../../crypto/suite.js';
-import type { FetchedEntry } from '../chain-client.js';
+import { ChainClient, type FetchedEntry } from '../chain-client.js';
 import { auditAgainst } from '../chain-report.js';
 import {
   encodeCheckpointFile,
@@ -19,15 +19,13 @@ import {
 import { readCertificates, writePublic } from '../identity-files.js';
 import { readReaderFile } from '../reader-file.js';
 import { systemNowS } from '../runtime.js';
+import { callerKeys, withCaller, type CallerOptions } from './caller.js';
 import { checkpointJson, findingsJson, findingsLines, isoDay } from './chain-text.js';
 import { readBytes } from './epoch-files.js';
-import { chainClient } from './gaps.js';
 import { baseUrl, day } from './options.js';
 import { exitCodes, printJson, printLine, table } from './output.js';
 
-interface Options {
-  readonly reader: string;
-  readonly backend?: string;
+interface Options extends CallerOptions {
   readonly meter: string;
   readonly json?: true;
 }
@@ -41,10 +39,7 @@ export function addCheckpoint(program: Command): void {
   const verb = (name: string, description: string): Command =>
     checkpoint.command(name).description(description).option('--json', 'print JSON');
   const online = (name: string, description: string): Command =>
-    verb(name, description)
-      .requiredOption('--reader <file>', 'key file of a reader')
-      .requiredOption('--meter <id>', 'the meter')
-      .option('--backend <url>', 'another backend than the one in the key file', baseUrl);
+    withCaller(verb(name, description)).requiredOption('--meter <id>', 'the meter');
   online('ls', 'list the checkpoints of a meter').action(ls);
   online('keep', 'write a checkpoint into a file; the newest, where no day is named')
     .option('--day <day>', 'the day that it closes, such as 2026-01-31', day)
@@ -60,9 +55,10 @@ export function addCheckpoint(program: Command): void {
 
 type FetchedCheckpoint = FetchedEntry & { readonly entry: Checkpoint };
 
-async function checkpointsOf({ reader, backend, meter }: Options): Promise<readonly FetchedCheckpoint[]> {
+async function checkpointsOf(options: Options): Promise<readonly FetchedCheckpoint[]> {
   const found: FetchedCheckpoint[] = [];
-  for await (const fetched of chainClient(reader, backend).entries(meter, 0, 'checkpoint')) {
+  const client = new ChainClient(callerKeys(options), systemNowS);
+  for await (const fetched of client.entries(options.meter, 0, 'checkpoint')) {
     const { entry, message } = fetched;
     if (entry.kind === 'checkpoint') found.push({ entry, message });
   }
@@ -85,11 +81,11 @@ const toRow = ({ day, sequence, first, readings, hash }: Checkpoint): readonly s
 ];
 
 async function keep(options: Options & { readonly day?: number; readonly out?: string }): Promise<void> {
-  const { reader, backend, meter, day: wanted, out } = options;
+  const { meter, day: wanted, out } = options;
   const checkpoints = await checkpointsOf(options);
   const chosen = checkpoints.findLast(({ entry }) => wanted === undefined || entry.day === wanted);
   if (!chosen) throw new NotFoundError('checkpoint-unknown', `${meter} has signed no such checkpoint yet`);
-  const { bundle, line } = await chainClient(reader, backend).meter(meter);
+  const { bundle, line } = await new ChainClient(callerKeys(options), systemNowS).meter(meter);
   const signer = signerIn(line, chosen.entry.meter, 'checkpoint');
   const file = out ?? `${meter}-${isoDay(chosen.entry.day)}.checkpoint`;
   writePublic(file, encodeCheckpointFile(chosen.message, bundle, line.at(-1) === signer ? undefined : signer.der));
@@ -114,7 +110,7 @@ async function verify(file: string, options: VerifyOptions): Promise<void> {
     const { day: closed, sequence, first, readings } = checkpoint;
     printLine(`${meter.id} has signed: ${isoDay(closed)}, entries ${first} to ${sequence - 1}, ${readings} readings`);
   }
-  if (options.reader !== undefined) await compare(kept, options.reader, options);
+  if (options.reader !== undefined) await compare(kept, options);
 }
 
 /** @throws SetupError `root-needed` */
@@ -124,8 +120,8 @@ function rootsOf(suite: Suite, { root, reader }: VerifyOptions): readonly Certif
   throw new SetupError('root-needed', 'name the certificate of the root with --root, or a reader');
 }
 
-async function compare({ checkpoint, meter }: KeptCheckpoint, reader: string, options: VerifyOptions): Promise<void> {
-  const client = chainClient(reader, options.backend);
+async function compare({ checkpoint, meter }: KeptCheckpoint, options: VerifyOptions): Promise<void> {
+  const client = new ChainClient(callerKeys(options), systemNowS);
   const compared = await auditAgainst(client, checkpoint, toHex(meter.certHash));
   const { findings } = compared;
   const isUnchanged = compared.checkpoint === 'same' && isWhole(findings);

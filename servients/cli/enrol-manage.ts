@@ -11,7 +11,7 @@ import type { VerifiedRenewal } from '../../crypto/renewal.js';
 import type { Suite } from '../../crypto/suite.js';
 import type { BackendClient } from '../backend-client.js';
 import { certify, openCa, type CertificateAuthority } from '../ca.js';
-import { backendOf } from '../chain-client.js';
+import { backendOf, type Asking } from '../chain-client.js';
 import { readIdentity, writePrivate } from '../identity-files.js';
 import {
   approvalOf,
@@ -24,7 +24,6 @@ import {
 } from '../lifecycle/approval.js';
 import { invitationFile, invitationText, makeCode, type Invitation } from '../lifecycle/invitation.js';
 import { addEntry, replaceEntry } from '../membership/edits.js';
-import type { ReaderKeys } from '../reader-file.js';
 import { systemNowS } from '../runtime.js';
 import { callerKeys } from './caller.js';
 import { namesOf } from './membership-drafts.js';
@@ -72,8 +71,9 @@ export async function invite(id: string, options: ManageOptions): Promise<void> 
   printLine(`on the device: gridring meter enrol --invitation ${file} --out FOLDER`);
 }
 
-/** Who manages enrolments shows the authority's certificate to the backend of the key file. */
-function managerOf(keys: ReaderKeys, folder: string): BackendClient {
+/** Who manages enrolments is logged in, or shows the authority's certificate to the backend of the key file. */
+function managerOf(keys: Asking, folder: string): BackendClient {
+  if ('send' in keys) return backendOf(keys, systemNowS);
   const files = { certificate: join(folder, 'certificate.pem'), key: join(folder, 'key.pem') };
   const { leaf, certificates, secret } = readIdentity(keys.suite, files);
   return backendOf({ ...keys, certificate: leaf, certificates, secret }, systemNowS);

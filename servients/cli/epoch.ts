@@ -3,16 +3,14 @@ import type { Command } from 'commander';
 import type { EpochLog, ListedEpoch } from '../epoch-log.js';
 import { writePublic } from '../identity-files.js';
 import { readabilityOf } from '../key-holders.js';
-import { readReaderFile } from '../reader-file.js';
 import { systemNowS } from '../runtime.js';
+import { callerKeys, withCaller, type CallerOptions } from './caller.js';
 import { verifyProofFile, verifyVerdicts } from './epoch-files.js';
 import { epochJson, epochLines, listName, readabilityLines, readabilityJson } from './epoch-text.js';
 import { baseUrl, groupId } from './options.js';
 import { printJson, printLine, table } from './output.js';
 
-interface Options {
-  readonly reader: string;
-  readonly backend?: string;
+interface Options extends CallerOptions {
   readonly group?: string;
   readonly json?: true;
 }
@@ -24,10 +22,7 @@ export function addEpoch(program: Command): void {
   const verb = (name: string, description: string): Command =>
     epoch.command(name).description(description).option('--json', 'print JSON');
   const online = (name: string, description: string): Command =>
-    verb(name, description)
-      .requiredOption('--reader <file>', 'key file of a reader')
-      .option('--backend <url>', 'another backend than the one in the key file', baseUrl)
-      .option('--group <gid>', 'the group, where the backend has several', groupId);
+    withCaller(verb(name, description)).option('--group <gid>', 'the group, where the backend has several', groupId);
 
   online('ls', 'list the recorded epochs, the newest first').action(ls);
   online('show', 'verify and show an epoch; the newest, where none is named')
@@ -55,11 +50,9 @@ export function addEpoch(program: Command): void {
 }
 
 /** Loaded when it is needed: its schemas take time, which every other verb would pay too. */
-async function logOf({ reader, backend }: Options): Promise<EpochLog> {
+async function logOf(options: Options): Promise<EpochLog> {
   const { EpochLog } = await import('../epoch-log.js');
-  const keys = readReaderFile(reader);
-  const moved = backend === undefined ? keys : { ...keys, backend: { ...keys.backend, url: backend } };
-  return new EpochLog(moved, systemNowS);
+  return new EpochLog(callerKeys(options), systemNowS);
 }
 
 const groupOf = async (log: EpochLog, { group }: Options): Promise<string> => group ?? (await log.onlyGroup());

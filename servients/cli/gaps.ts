@@ -4,27 +4,22 @@ import { isWhole, type ChainFindings } from '../../crypto/envelope/audit.js';
 import { GridringError, NotFoundError } from '../../crypto/errors.js';
 import { ChainClient, type MeterListing } from '../chain-client.js';
 import { auditDays, type DayRange } from '../chain-report.js';
-import { readReaderFile } from '../reader-file.js';
 import { systemNowS } from '../runtime.js';
+import { callerKeys, withCaller, type CallerOptions } from './caller.js';
 import { findingsJson, findingsLines } from './chain-text.js';
-import { baseUrl, day } from './options.js';
+import { day } from './options.js';
 import { exitCodes, printJson, printLine } from './output.js';
 
-interface Options extends DayRange {
-  readonly reader: string;
-  readonly backend?: string;
+interface Options extends DayRange, CallerOptions {
   readonly meter?: string;
   readonly json?: true;
 }
 
 export function addGaps(program: Command): void {
-  program
-    .command('gaps')
+  withCaller(program.command('gaps'))
     .description(
       'prove that nothing of the meters’ chains is missing, or name what is; needs no key that opens readings',
     )
-    .requiredOption('--reader <file>', 'key file of a reader, to be let in')
-    .option('--backend <url>', 'another backend than the one in the key file', baseUrl)
     .option('--meter <id>', 'this meter alone; all that the reader may see otherwise')
     .option('--from <day>', 'from this day on, UTC, such as 2026-01-31', day)
     .option('--to <day>', 'up to and with this day', day)
@@ -32,15 +27,8 @@ export function addGaps(program: Command): void {
     .action(gaps);
 }
 
-/** The client of a key file, for another backend where one is named. */
-export function chainClient(file: string, backend: string | undefined): ChainClient {
-  const keys = readReaderFile(file);
-  const moved = backend === undefined ? keys : { ...keys, backend: { ...keys.backend, url: backend } };
-  return new ChainClient(moved, systemNowS);
-}
-
 async function gaps(options: Options): Promise<void> {
-  const client = chainClient(options.reader, options.backend);
+  const client = new ChainClient(callerKeys(options), systemNowS);
   const totals = { meters: 0, whole: 0, reported: 0, skipped: 0 };
   for (const meter of await chosen(client, options)) {
     const findings = await auditOf(client, meter, options);

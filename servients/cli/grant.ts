@@ -5,10 +5,9 @@ import { signerIn } from '../../crypto/envelope/entry.js';
 import { parseGrant, verifyGrant } from '../../crypto/envelope/grant.js';
 import { SetupError } from '../../crypto/errors.js';
 import { findEntry, readableBy, type AuthorityList, type Membership } from '../../crypto/membership.js';
-import { ChainClient } from '../chain-client.js';
+import { ChainClient, type Asking } from '../chain-client.js';
 import { EpochLog } from '../epoch-log.js';
 import { grantReading, withdrawReading, type Edit } from '../membership/edits.js';
-import type { ReaderKeys } from '../reader-file.js';
 import { systemNowS } from '../runtime.js';
 import { withSigning } from './authority-options.js';
 import { callerKeys, withCaller, type CallerOptions } from './caller.js';
@@ -118,7 +117,7 @@ interface Stored {
   readonly epochs: readonly { readonly gid: string; readonly epoch: number; readonly attempt: number }[];
 }
 
-async function storedGrants(keys: ReaderKeys): Promise<readonly Stored[]> {
+async function storedGrants(keys: Asking): Promise<readonly Stored[]> {
   const chains = new ChainClient(keys, systemNowS);
   const found: Stored[] = [];
   for (const { id, certHash } of await chains.meters()) {

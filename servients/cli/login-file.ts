@@ -32,6 +32,9 @@ export function readLogin(url: string): StoredLogin {
   return login;
 }
 
+/** The backends at which somebody is logged in here. */
+export const loginUrls = (): readonly string[] => Object.keys(readAll());
+
 export function writeLogin(url: string, login: StoredLogin | undefined): void {
   const all = new Map(Object.entries(readAll()));
   all.delete(url);

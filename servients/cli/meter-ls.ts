@@ -1,5 +1,6 @@
 /** `gridring meter ls`: every meter that the caller may see, by signed lists and records, with what the gateway says. */
 import { BackendClient } from '../backend-client.js';
+import { PeerRefusal } from '../bindings/peer-refusal.js';
 import { backendOf, ChainClient } from '../chain-client.js';
 import { Community, keyStatus, membersOf, type GroupView, type MemberView } from '../lifecycle/community.js';
 import { isoTime } from '../membership/changes.js';
@@ -22,7 +23,7 @@ interface Row {
   readonly gid: string;
   readonly epoch: number | undefined;
   readonly member: MemberView;
-  readonly last: LastReading | undefined;
+  readonly last: LastReading | 'hidden' | undefined;
 }
 
 /** Asked for at once. */
@@ -50,14 +51,23 @@ export async function listMeters(options: MeterLsOptions): Promise<void> {
 
 const rowOf = (
   { group, member }: { readonly group: GroupView; readonly member: MemberView },
-  last: LastReading | undefined,
+  last: Row['last'],
 ): Row => ({ gid: group.gid, epoch: group.epoch?.listed.epoch, member, last });
 
-async function lastReading(backend: BackendClient, { certHash }: MemberView): Promise<LastReading | undefined> {
-  const { readings } = (await backend.get(`meters/${certHash}/readings?last=1`)) as {
-    readonly readings: readonly LastReading[];
-  };
-  return readings[0];
+/** Whoever may see meters and not their readings is not told of these. */
+async function lastReading(
+  backend: BackendClient,
+  { certHash }: MemberView,
+): Promise<LastReading | 'hidden' | undefined> {
+  try {
+    const { readings } = (await backend.get(`meters/${certHash}/readings?last=1`)) as {
+      readonly readings: readonly LastReading[];
+    };
+    return readings[0];
+  } catch (error) {
+    if (error instanceof PeerRefusal && error.status === 403) return 'hidden';
+    throw error;
+  }
 }
 
 const columns = ['ID', 'GROUP', 'CERTIFICATE ENDS', 'LAST READING', 'KEY', 'EPOCH'];
@@ -66,7 +76,7 @@ const cells = ({ gid, epoch, member, last }: Row): readonly string[] => [
   member.id,
   gid.slice(0, 8),
   endOf(member.certificateEndS),
-  last?.receivedAt ?? 'none',
+  last === 'hidden' ? '-' : (last?.receivedAt ?? 'none'),
   keyStatus(member),
   epoch === undefined ? '-' : String(epoch),
 ];
@@ -82,7 +92,8 @@ const rowJson = ({ gid, epoch, member, last }: Row): object => ({
   certHash: member.certHash,
   gid,
   certificateEnds: member.certificateEndS === undefined ? null : isoTime(member.certificateEndS),
-  lastReading: last ? { sequence: last.sequence, receivedAt: last.receivedAt, epoch: last.epoch } : null,
+  lastReading:
+    typeof last === 'object' ? { sequence: last.sequence, receivedAt: last.receivedAt, epoch: last.epoch } : null,
   key: keyStatus(member),
   epoch: epoch ?? null,
   ...(member.seen && { gateway: member.seen }),

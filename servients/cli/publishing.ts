@@ -3,12 +3,11 @@ import { toHex } from '../../crypto/bytes.js';
 import { SetupError, UnavailableError } from '../../crypto/errors.js';
 import { compareLists, findEntry, type AuthorityList, type ListRole } from '../../crypto/membership.js';
 import { PeerRefusal } from '../bindings/peer-refusal.js';
-import { backendOf } from '../chain-client.js';
+import { backendOf, type Asking } from '../chain-client.js';
 import type { EpochLog, ListedEpoch } from '../epoch-log.js';
 import type { NameOf } from '../membership/changes.js';
 import { certHashBy } from '../membership/edits.js';
 import { openList, type OpenList } from '../membership/list-file.js';
-import type { ReaderKeys } from '../reader-file.js';
 import { sleep, systemNowS } from '../runtime.js';
 import { callerKeys, type CallerOptions } from './caller.js';
 import type { Draft, Names } from './membership-drafts.js';
@@ -30,7 +29,7 @@ export async function signAndPublish(
   return sign({ ...options, url: keys.backend.url }, edit);
 }
 
-async function assertNewest(options: PublishingOptions, keys: ReaderKeys): Promise<void> {
+async function assertNewest(options: PublishingOptions, keys: Asking): Promise<void> {
   const { list } = openFile(options).membership;
   let bundle: Uint8Array | undefined;
   try {
@@ -41,7 +40,8 @@ async function assertNewest(options: PublishingOptions, keys: ReaderKeys): Promi
   }
   const theirs = bundle && openList(bundle, options.root, systemNowS()).membership.list;
   if (!theirs || compareLists(theirs, list) <= 0) return;
-  const { url, audience } = keys.backend;
+  const { url } = keys.backend;
+  const audience = 'audience' in keys.backend ? keys.backend.audience : 'AUDIENCE';
   throw new SetupError(
     'membership-rollback',
     `the backend has list ${theirs.version}.${theirs.revision}, which is newer than that of ${options.file}: ` +

@@ -7,6 +7,9 @@ import { suiteByName } from '../../crypto/suite-node.js';
 import { DirectoryClient, type DirectoryTrust } from '../directory-client.js';
 import { readCertificates } from '../identity-files.js';
 import { systemNowS } from '../runtime.js';
+import { makeFetch, type Fetch } from '../bindings/tls-fetch.js';
+import { authorizedFetch } from './authorized-fetch.js';
+import { loginUrls } from './login-file.js';
 import { baseUrl } from './options.js';
 import { exitCodes, printJson, printLine, table } from './output.js';
 
@@ -19,7 +22,7 @@ interface Options {
   readonly json?: true;
 }
 
-const rootHelp = 'root certificate, PEM: check that devices have signed their descriptions';
+const rootHelp = 'root certificate, PEM, for HTTPS under it, and to check that devices have signed their descriptions';
 
 export function addThings(program: Command): void {
   program
@@ -30,7 +33,7 @@ export function addThings(program: Command): void {
     .option('--json', 'print one JSON object a Thing')
     .action(async ({ directory, root, json }: Options) => {
       const trust = root === undefined ? undefined : trustIn(root);
-      const tds = await new DirectoryClient({ url: directory }).things();
+      const tds = await new DirectoryClient({ url: directory, ...callerOf(directory, trust) }).things();
       const rows = tds.map((td) => ({
         ...{ id: td.id ?? '', title: td.title, at: addressOf(td) },
         ...(trust && { signed: signedBy(td, trust) }),
@@ -51,11 +54,18 @@ export function addThings(program: Command): void {
     .option('--json', 'print it on one line')
     .action(async (id: string, { directory, root, json }: Options) => {
       const urn = id.startsWith('urn:') ? id : `urn:gridring:meter:${id}`;
-      const trust = root === undefined ? {} : { trust: trustIn(root) };
-      const td = await new DirectoryClient({ url: directory, ...trust }).thing(urn);
+      const trust = root === undefined ? undefined : trustIn(root);
+      const known = { ...callerOf(directory, trust), ...(trust && { trust }) };
+      const td = await new DirectoryClient({ url: directory, ...known }).thing(urn);
       if (json) printJson(td);
       else printLine(JSON.stringify(td, null, 2));
     });
+}
+
+/** As who is logged in there, where somebody is; under HTTPS by the root. */
+function callerOf(directory: string, trust: DirectoryTrust | undefined): { readonly fetch?: Fetch } {
+  if (loginUrls().includes(directory)) return { fetch: authorizedFetch(directory) };
+  return trust ? { fetch: makeFetch({ roots: trust.trustedRoots.map(({ der }) => der) }) } : {};
 }
 
 /** Trust in what is certified under the root of a file, of either suite. @throws SetupError of a file that is unusable */

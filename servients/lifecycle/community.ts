@@ -3,7 +3,7 @@ import { toHex } from '../../crypto/bytes.js';
 import { GridringError, NotFoundError } from '../../crypto/errors.js';
 import { findEntry, type Membership } from '../../crypto/membership.js';
 import { EpochLog, type ListedEpoch, type ProvenEpoch } from '../epoch-log.js';
-import type { ReaderKeys } from '../reader-file.js';
+import { fetchOf, type Asking } from '../chain-client.js';
 import { DirectoryClient } from '../directory-client.js';
 import { gatewayGroups, type SeenGroup, type SeenMember } from './gateway-view.js';
 
@@ -33,10 +33,13 @@ export class Community {
   /** Of Things that have signed their descriptions. */
   readonly directory: DirectoryClient;
 
-  constructor(keys: ReaderKeys, nowS: () => number) {
+  constructor(keys: Asking, nowS: () => number) {
     this.log = new EpochLog(keys, nowS);
     const { suite, root, backend } = keys;
-    this.directory = new DirectoryClient({ url: backend.url, trust: { suite, trustedRoots: [root], nowS } });
+    this.directory = new DirectoryClient({
+      ...{ url: backend.url, fetch: fetchOf(keys, nowS) },
+      trust: { suite, trustedRoots: [root], nowS },
+    });
   }
 
   /** All groups, or the one that is named. @throws NotFoundError `group-unknown`, and as `EpochLog` */

@@ -1,11 +1,21 @@
 /** Callers of a backend with tokens of its issuer: a device by its certificate, over HTTP and HTTPS, and a person's commands. */
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { decodeJwt } from 'jose';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { suiteP256, suiteX25519 } from '../../crypto/suite-node.js';
+import { toHex } from '../../crypto/bytes.js';
+import { toPem } from '../../crypto/certificate/pem.js';
+import { addAudit } from '../../servients/cli/audit.js';
+import { addEpoch } from '../../servients/cli/epoch.js';
+import { addGaps } from '../../servients/cli/gaps.js';
+import { addGrant } from '../../servients/cli/grant.js';
+import { addGroup } from '../../servients/cli/group.js';
+import { addRoles } from '../../servients/cli/roles.js';
+import { addThings } from '../../servients/cli/things.js';
+import { codeOf, jsonOf, runVerb } from '../support/verbs.js';
 import { authorizedFetch } from '../../servients/cli/authorized-fetch.js';
 import { addLogin } from '../../servients/cli/login.js';
 import { fetchAs, makeDeviceFetch } from '../../servients/issuer-client.js';
@@ -130,11 +140,14 @@ describe('gridring login', () => {
   const lines: string[] = [];
   let backend: TestBackend;
   let configured: string | undefined;
+  const capture = (): void => {
+    vi.spyOn(process.stdout, 'write').mockImplementation((text) => lines.push(String(text)) > 0);
+  };
 
   beforeAll(async () => {
     ({ XDG_CONFIG_HOME: configured } = process.env);
     process.env['XDG_CONFIG_HOME'] = folder;
-    vi.spyOn(process.stdout, 'write').mockImplementation((text) => lines.push(String(text)) > 0);
+    capture();
     backend = await startBackend(n, { embeddedIssuer: true, passwords: new Passwords({ log2N: 4, r: 1, p: 1 }) });
     const twice = [1, 2].map(() => ['password', password] as const);
     await new Browser().submit(String(backend.firstLogin), backend.url, twice);
@@ -165,7 +178,9 @@ describe('gridring login', () => {
   const me = async (): Promise<number> => (await authorizedFetch(backend.url)(`${backend.url}/api/v1/users`)).status;
 
   it('opens a port for the one answer of the browser, and keeps the login in a file of the user’s own', async () => {
-    const done = run('login');
+    const root = join(folder, 'root.pem');
+    writeFileSync(root, toPem(n.root.der));
+    const done = run('login', '--root', root);
     const { address } = await shown();
     const browser = new Browser();
     const page = await browser.visit(address, backend.url);
@@ -178,6 +193,19 @@ describe('gridring login', () => {
     expect(statSync(path).mode & 0o777).toBe(0o600);
     expect(readFileSync(path, 'utf8')).not.toContain(password);
     expect(await me()).toBe(200);
+  });
+
+  it('lets its person use commands without a key file, as far as its roles go', async () => {
+    await backend.call('POST', '/api/v1/memberships', { body: n.bundle(n.list()) });
+    const at = ['--backend', backend.url];
+    expect(await jsonOf(addGroup, 'group', 'status', ...at)).toMatchObject({ gid: toHex(n.gid), listVersion: 1 });
+    expect(await runVerb(addRoles, 'meter', 'ls', ...at)).toMatch(/meter-01/);
+    expect(await runVerb(addGrant, 'grant', 'ls', ...at)).toMatch(/utility +all meters/);
+    expect(await runVerb(addAudit, 'audit', 'ls', ...at)).toMatch(/membership\.publish/);
+    expect(await runVerb(addEpoch, 'epoch', 'ls', ...at)).toMatch(/no epoch/);
+    expect(await runVerb(addThings, 'things', '--directory', backend.url)).toMatch(/urn:gridring:backend:backend-1/);
+    expect(await codeOf(runVerb(addGaps, 'gaps', ...at, '--meter', 'meter-01'))).toBe('refused');
+    capture();
   });
 
   it('is renewed where the token has ended, and ends with logout', async () => {
