@@ -25,8 +25,8 @@ export const discoveryContext = 'https://www.w3.org/2022/wot/discovery';
 export const isReservedId = (id: unknown): boolean => typeof id === 'string' && /^urn:gridring:/i.test(id);
 
 const what = 'registration';
-/** In characters of base64url: four certificates, the directory's name, and the rest. */
-const maxBytes = 4 * limits.certificate + 1_000;
+/** Three certificates, the directory's name, and the rest. */
+const maxBytes = 3 * limits.certificate + 1_000;
 const maxDirectoryBytes = 256;
 
 interface Device {
@@ -77,7 +77,7 @@ export function verifyRegistration(check: RegistrationCheck, td: Td): VerifiedRe
   const message = parseSign1(proofOf(td), maxBytes);
   const [chain, directory, time, hash] = arrayOf(decodeStrict(message.payload, maxBytes), what, 4);
   const [leaf, ...above] = arrayOf(chain, what).map((der) => parseCertificate(suite, bytesOf(der, what)));
-  if (!leaf || above.length > 3) throw new MalformedError('message-malformed', 'a proof without a chain');
+  if (!leaf || above.length > 2) throw new MalformedError('message-malformed', 'a proof without a chain');
   const certificate = verifyChain(suite, leaf, above, trustedRoots, nowS);
   if (!equalBytes(certificate.kid, message.kid)) {
     throw new VerificationError('wrong-signer', 'the proof is signed by another device');

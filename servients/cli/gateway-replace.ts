@@ -12,6 +12,7 @@ import { readIdentity } from '../identity-files.js';
 import type { NameOf } from '../membership/changes.js';
 import { addEntry, certHashBy, changePolicy, removeEntry } from '../membership/edits.js';
 import type { OpenList } from '../membership/list-file.js';
+import { systemNowS } from '../runtime.js';
 import { withWot } from '../with-wot.js';
 import { namesOf, type Draft } from './membership-drafts.js';
 import { authorityFetch, fetchList, openFile, sign } from './membership-sign.js';
@@ -93,7 +94,8 @@ async function highestEpoch(list: OpenList, { url, audience, authority }: Backen
     `groups/${gid}/epochs?limit=1`,
   )) as { readonly epochs: readonly { readonly epoch: number }[] };
   const recorded = Math.max(membership.list.policy.epochFloor ?? 0, epochs[0]?.epoch ?? 0);
-  const marks = await memberMarks(list, new DirectoryClient({ url, fetch: send }), gid);
+  const trust = { suite, trustedRoots, nowS: systemNowS };
+  const marks = await memberMarks(list, new DirectoryClient({ url, fetch: send, trust }), gid);
   const answered = Math.max(recorded, ...marks.map((mark) => Math.min(mark ?? 0, recorded + believedAhead)));
   return marks.includes(undefined) ? answered + unknownEpochs : answered;
 }
