@@ -29,7 +29,10 @@ describe.each(suites)('a signed registration, suite $name', (suite) => {
   const signed = sign(tdOf(id));
 
   it('verifies, and says whose it is and when it was signed', () => {
-    expect(verifyRegistration(check, signed)).toMatchObject({ timeS: nowS, certificate: { id: meter.certificate.id, role: 'meter' } });
+    expect(verifyRegistration(check, signed)).toMatchObject({
+      timeS: nowS,
+      certificate: { id: meter.certificate.id, role: 'meter' },
+    });
     expect(verdict(sign(tdOf(`${id}:part`)))).toBe('accepted');
   });
 
