@@ -22,6 +22,7 @@ interface CommonConfig {
   readonly suite: SuiteName;
   readonly root: string;
   readonly operations?: OperationsConfig;
+  readonly discovery: { readonly mdns: boolean };
 }
 
 interface ServerFiles {

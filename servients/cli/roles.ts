@@ -234,13 +234,25 @@ async function startRole(
   operations?.readiness.started();
   const certificates = 'meters' in config ? config.meters.map((meter) => meter.certificate) : [config.certificate];
   const endWatch = new CertificateWatch(suiteByName(config.suite), certificates, runtime).start();
+  const endAnnouncing = config.discovery.mdns ? await announceRole(role, config, runtime) : undefined;
   return async () => {
     endWatch();
+    await endAnnouncing?.();
     await operations?.leave();
     const ended = await stop();
     await operations?.close();
     return ended;
   };
+}
+
+async function announceRole<Role extends keyof Configs>(
+  role: Role,
+  config: Configs[Role],
+  { log }: Runtime,
+): Promise<() => Promise<void>> {
+  const { announcementsOf } = await import('../discovery/announcements.js');
+  const { announce } = await import('../discovery/mdns.js');
+  return announce(announcementsOf(role, config), log);
 }
 
 async function openOperations(

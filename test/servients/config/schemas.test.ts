@@ -41,6 +41,7 @@ describe('what a configuration leaves out has a default', () => {
       suite: 'x25519',
       diskBytes: 268_435_456,
       summons: false,
+      discovery: { mdns: false },
       listen: { address: '127.0.0.1', coapPort: 5683, httpPort: 8080, advertise: {} },
       group: { windowMs: 2000, roundDeadlineMs: 90_000, sleeperDeadlineMs: 120_000, maxAttempts: 5 },
     });
@@ -54,6 +55,7 @@ describe('what a configuration leaves out has a default', () => {
       issuers: [],
       directory: {},
       cors: {},
+      discovery: { mdns: false },
     });
   });
 
@@ -63,7 +65,10 @@ describe('what a configuration leaves out has a default', () => {
       { ...meter.meters[0], diskBytes: 67_108_864, callable: true, wakeIntervalS: 60, clockErrorS: 0, listen },
     ];
     const home = { ...meter.gateway, others: [] };
-    expect(judge('meter', meter)).toEqual({ ...meter, gateway: home, suite: 'x25519', reportIntervalS: 0, meters });
+    expect(judge('meter', meter)).toEqual({
+      ...{ ...meter, gateway: home, suite: 'x25519', reportIntervalS: 0, meters },
+      discovery: { mdns: false },
+    });
   });
 });
 
