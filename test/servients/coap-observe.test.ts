@@ -258,7 +258,7 @@ describe('observing with our own client', () => {
 
   it('tells of a server that does not come back', async () => {
     await client.servient.shutdown();
-    client = await runClient(running, { observeRefreshMs: 30, deadlineMs: 30 });
+    client = await runClient(running, { observeRefreshMs: 30, deadlineMs: 300 });
     await client.meter.observeProperty('keyStatus', listener, onError);
     await running.servient.shutdown();
     while (errors.length === 0) await sleep(5);

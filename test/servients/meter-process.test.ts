@@ -14,6 +14,7 @@ const start = (waitingSinceS?: number): MeterProcess =>
     meter: { keyed: false, groups: { tick, reporting: () => undefined, waitingSinceS } },
     uplink: { enrolled: true, deliver: async () => undefined, follow },
     watch: { run: async () => undefined },
+    renewal: { run: async () => undefined },
     wakeIntervalMs: undefined,
     reportIntervalMs: 1_000,
     runtime: { log: { warn }, emit: () => undefined, version: '0.1.0' },

@@ -44,12 +44,11 @@ const known: Readonly<Record<string, string | number>> = {
   account: 1,
 };
 const inDepartures: Readonly<Record<string, string>> = { kind: 'left' };
-/** These name a command and a meter by their hashes. */
-const commandTables: readonly string[] = ['command', 'command_receipt'];
 
 function valueOf(table: string, { name, type }: Column): string | number | Uint8Array {
   if (table === 'departure' && name in inDepartures) return inDepartures[name] ?? '';
-  const value = type === 'BLOB' && commandTables.includes(table) ? undefined : known[name];
+  // Where such a name is of bytes, it is a hash.
+  const value = type === 'BLOB' ? undefined : known[name];
   if (value !== undefined) return value;
   if (type === 'BLOB') return new Uint8Array(name === 'gid' ? 16 : 32).fill(name.length);
   return type === 'TEXT' ? `some ${name}` : 1;
