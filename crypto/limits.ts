@@ -76,6 +76,11 @@ export const limits = {
   /** A text in an entry of an audit log, in characters; and how many details it has. */
   auditText: 300,
   auditDetails: 32,
+  /** A list of devices to be enrolled: bytes, rows, and characters of a line; and for how long its signature counts, in seconds. */
+  deviceList: 16_000_000,
+  deviceRows: 20_000,
+  deviceLine: 4_000,
+  deviceListS: 2_592_000,
   /** A line of an exported audit log, in characters. */
   auditLine: 16_000,
   /** Nested arrays and maps in CBOR. */

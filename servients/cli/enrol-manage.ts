@@ -72,7 +72,7 @@ export async function invite(id: string, options: ManageOptions): Promise<void> 
 }
 
 /** Who manages enrolments is logged in, or shows the authority's certificate to the backend of the key file. */
-function managerOf(keys: Asking, folder: string): BackendClient {
+export function managerOf(keys: Asking, folder: string): BackendClient {
   if ('send' in keys) return backendOf(keys, systemNowS);
   const files = { certificate: join(folder, 'certificate.pem'), key: join(folder, 'key.pem') };
   const { leaf, certificates, secret } = readIdentity(keys.suite, files);
@@ -209,7 +209,7 @@ interface Replacement {
 }
 
 /** Meters that the list does not name yet, and certificates in the place of others; with the rest there is nothing to do. */
-async function putInto(
+export async function putInto(
   chains: readonly Chain[],
   renewed: readonly Replacement[],
   issued: readonly Waiting[],

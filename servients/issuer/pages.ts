@@ -1,4 +1,5 @@
 /** The issuer's pages: plain HTML without scripts, for every browser and screen reader, by day and by night. */
+import { escapeHtml as escaped } from '../html.js';
 import { languageOf, type Language } from '../bindings/language.js';
 import { longestPassword, shortestPassword } from './password-rules.js';
 import { pageTexts } from './page-texts.js';
@@ -22,15 +23,6 @@ button.other{background:transparent;color:var(--act)}
 [role=alert]{margin:0 0 1rem;padding:.5rem .75rem;border-left:.3rem solid var(--fault);background:var(--fault-page)}
 code{display:block;margin:.5rem 0;font-size:1.75rem;letter-spacing:.1em}
 :focus-visible{outline:.2rem solid var(--focus);outline-offset:.15rem}`.trim();
-
-const escapes: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-  "'": '&#39;',
-};
-const escaped = (text: string): string => text.replace(/[&<>"']/g, (c) => escapes[c] ?? c);
 
 /** Parameters that are text are shown as text. Forms are those of oidc-provider. */
 export interface Pages {

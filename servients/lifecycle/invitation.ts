@@ -53,12 +53,15 @@ const schema = {
   additionalProperties: false,
 } as const;
 
+/** Compiled where one is read, and once for many. */
+const compileSchema = () =>
+  new Ajv().compile<Omit<Invitation, 'root'> & { readonly root?: string; readonly format: string }>(schema);
+let compiled: ReturnType<typeof compileSchema> | undefined;
+
 /** From the content of a file or the text of a label. @throws SetupError `invitation-unusable` */
 export function parseInvitation(content: string): Invitation {
   const fields = content.startsWith('gridring:enrol?') ? ofLabel(content) : ofFile(content);
-  const isInvitation = new Ajv().compile<
-    Omit<Invitation, 'root'> & { readonly root?: string; readonly format: string }
-  >(schema);
+  const isInvitation = (compiled ??= compileSchema());
   if (!isInvitation(fields)) {
     const [fault] = isInvitation.errors ?? [];
     throw unusable(`${fault?.instancePath || 'it'} ${fault?.message ?? 'is not of its form'}`);

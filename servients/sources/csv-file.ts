@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { SetupError } from '../../crypto/errors.js';
+import { readCsv } from '../csv.js';
 
 /** Seconds from row to row. */
 export const intervalS = 60;
@@ -56,14 +57,13 @@ export async function readRecording(path: string): Promise<Recording> {
 
 /** Parses the text of a recording; `path` is for the messages. @throws SetupError as `readRecording`, but `source-unreadable` */
 export function parseRecording(text: string, path: string): Recording {
-  const [header = '', ...lines] = text.trimEnd().split(/\r?\n/);
+  const { header, columns: names, lines } = readCsv(text);
   if (lines.length === 0) throw new SetupError('source-empty', `${path} holds no readings`);
-  const positions = findColumns(header, path);
+  const positions = findColumns(header, names, path);
   let startMinute: number | undefined;
-  const minutes = lines.map((line, index) => {
+  const minutes = lines.map(({ number, text: line, fields }, index) => {
     const refuse = (reason: string) =>
-      new SetupError('source-row-malformed', `${path}, line ${index + 2}: ${reason} (${line})`);
-    const fields = line.split(',');
+      new SetupError('source-row-malformed', `${path}, line ${number}: ${reason} (${line})`);
     const [time = '', ...values] = positions.map((position) => fields[position] ?? '');
     const minute = parseLocalMinute(time);
     if (minute === undefined) throw refuse('local_time is not of the form 2006-12-17T00:00:00');
@@ -78,8 +78,7 @@ export function parseRecording(text: string, path: string): Recording {
   return { minutes };
 }
 
-function findColumns(header: string, path: string): readonly number[] {
-  const names = header.split(',');
+function findColumns(header: string, names: readonly string[], path: string): readonly number[] {
   return columns.map((column) => {
     const position = names.indexOf(column);
     if (position < 0) throw new SetupError('source-column-missing', `${path} has no column ${column}, only: ${header}`);
