@@ -1,7 +1,7 @@
 /**
  * Searches of a directory, each language in a thread of its own, which is started for the first search and ended when
  * nobody has searched for a while. A query that takes too much ends with its thread, and harms nobody else: the next one
- * gets a new thread, and whoever asked is kept out for some seconds.
+ * gets a new thread, and whoever asked is kept out for a while.
  */
 import { createRequire } from 'node:module';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,6 +11,7 @@ import { HttpRefusal } from '../bindings/http-problem.js';
 import type { Directory } from '../../things/directory.js';
 import { Serial } from '../../things/serial.js';
 import { KnownQuads, SearchedCopy } from './searched-copy.js';
+import { Penalties } from './penalties.js';
 import { searchMaxima, type FromWorker, type Language, type ToWorker } from './messages.js';
 
 export interface SearchLimits {
@@ -25,7 +26,7 @@ export interface SearchLimits {
   /** What a search waits for the thread to have read all Things. */
   readonly prepareMs: number;
   readonly waiting: number;
-  /** For which a caller whose query was cut off may not search. */
+  /** For which a caller whose query was cut off for the first time may not search. */
   readonly banMs: number;
   readonly idleMs: number;
 }
@@ -61,11 +62,12 @@ export class DirectorySearch {
   readonly #limits: SearchLimits;
   readonly #directory: Directory;
   readonly #threads = new Map<Language, SearchThread>();
-  readonly #banned = new Map<string, number>();
+  readonly #penalties: Penalties;
 
   constructor(directory: Directory, limits: SearchLimits = searchDefaults) {
     this.#directory = directory;
     this.#limits = limits;
+    this.#penalties = new Penalties(limits.banMs);
   }
 
   /**
@@ -76,14 +78,14 @@ export class DirectorySearch {
     if (query.length > searchMaxima.query) {
       throw new MalformedError('query-malformed', `a query has at most ${searchMaxima.query} characters`);
     }
-    this.#assertNotBanned(caller);
+    this.#penalties.assertNone(caller, Date.now());
     const thread = this.#threads.get(language) ?? new SearchThread(this.#directory, language, this.#limits);
     this.#threads.set(language, thread);
     try {
       return await thread.search(query, ids);
     } catch (error) {
       if (error instanceof MalformedError && error.code === 'query-too-costly') {
-        this.#banned.set(caller, Date.now() + this.#limits.banMs);
+        this.#penalties.add(caller, Date.now());
       }
       throw error;
     }
@@ -91,19 +93,6 @@ export class DirectorySearch {
 
   async close(): Promise<void> {
     await Promise.all([...this.#threads.values()].map((thread) => thread.end()));
-  }
-
-  #assertNotBanned(caller: string): void {
-    const nowMs = Date.now();
-    for (const [other, untilMs] of this.#banned) if (untilMs <= nowMs) this.#banned.delete(other);
-    const untilMs = this.#banned.get(caller);
-    if (untilMs === undefined) return;
-    throw new UnavailableError(
-      'search-paused',
-      'your last query took too much: come back later, with one that asks for less',
-      undefined,
-      Math.ceil((untilMs - nowMs) / 1000),
-    );
   }
 }
 
