@@ -38,7 +38,7 @@ export interface FetchedEntry {
 const pageSize = 500;
 
 /** A person who is logged in at a backend; the root is what the backend's word is held against. */
-export interface LoggedIn extends Pick<ReaderKeys, 'suite' | 'root'> {
+interface LoggedIn extends Pick<ReaderKeys, 'suite' | 'root'> {
   readonly backend: Pick<ReaderKeys['backend'], 'url'>;
   readonly send: Fetch;
 }

@@ -196,7 +196,7 @@ async function startGateway(config: GatewayConfig, runtime: Runtime, restart: ()
       registrations.add(enrolment.id, () => JSON.parse(enrolment.td) as object);
     }
     runtime.operations?.metrics.certificate(config.id, identity.leaf.notAfterS);
-    if (runtime.operations) operateOutbox(runtime.operations, config.id, store);
+    if (runtime.operations) operateOutbox(runtime.operations, config, store);
     runtime.emit({ event: 'gateway-started', coapPort, httpPort });
     return new GatewayProcess({
       gateway,

@@ -122,7 +122,7 @@ async function startMeter(
     const link = new GatewayLink(servient, [home, ...others]);
     const td = JSON.stringify(await describe(config, servient, meter, gatewayTd, runtime));
     runtime.operations?.metrics.certificate(config.id, identity.leaf.notAfterS);
-    if (runtime.operations) operateOutbox(runtime.operations, config.id, store);
+    if (runtime.operations) operateOutbox(runtime.operations, config, store);
     const uplink = new MeterUplink({ id: config.id, meter, store, td, link, log: runtime.log });
     const ask = (message: Uint8Array): Promise<void> => uplink.renew(message);
     const nowS = (): number => Math.floor(clock.nowMs() / 1000);

@@ -15,6 +15,7 @@ import { readCertificates } from '../identity-files.js';
 import { systemNowS } from '../runtime.js';
 import { failure, ok, type Finding } from './finding.js';
 import { checkIdentity } from './identity.js';
+import { checkMemberships } from './membership.js';
 import { checkNode, checkPort, checkRoom, checkSerial, type CheckedPort } from './machine.js';
 import { checkDatabase, checkEpochs, checkServer } from './peers.js';
 
@@ -70,6 +71,7 @@ async function* examineGateway(config: GatewayConfig): AsyncGenerator<Finding> {
   yield await checkPort({ protocol: 'tcp', address, port: httpPort });
   yield await checkRoom(dataDir);
   yield* reach('backend', backend.url, config);
+  yield* checkMemberships(config);
   const host = address === '0.0.0.0' ? '127.0.0.1' : hostOf(address);
   yield* await checkEpochs(`http://${host}:${httpPort}/${id}`);
 }

@@ -3,7 +3,7 @@ import { accessSync, constants, existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { createSocket } from 'node:dgram';
 import { dirname } from 'node:path';
-import { roomIn } from '../operations/readiness.js';
+import { roomIn, spaceIn } from '../operations/readiness.js';
 import { failure, ok, warning, type Finding } from './finding.js';
 
 const leastNode = [20, 19] as const;
@@ -74,7 +74,9 @@ export async function checkRoom(dataDir: string): Promise<Finding> {
     );
   }
   const fault = await roomIn(folder);
-  return fault === undefined ? ok(name, 'writable, with room') : failure(name, fault, 'make room, or move dataDir');
+  if (fault !== undefined) return failure(name, fault, 'make room, or move dataDir');
+  const { freeBytes, sizeBytes } = await spaceIn(folder);
+  return ok(name, `writable; ${Math.floor(freeBytes / 1e6)} of ${Math.floor(sizeBytes / 1e6)} MB are free`);
 }
 
 /** Of a source that reads a device. */

@@ -10,7 +10,7 @@ import { roomIn } from './readiness.js';
 export function operateBackend(
   { database, dataDir, identity, operations }: BackendOptions,
   store: BackendStores,
-  { readiness, backend, audit }: RestContext,
+  { readiness, backend, audit, hub }: RestContext,
 ): void {
   readiness.add('database', async () => {
     await backend.refresh();
@@ -51,7 +51,13 @@ export function operateBackend(
       ];
     },
   });
+  metrics.gauge({
+    name: 'event_streams',
+    help: 'Streams of events that are open',
+    read: async () => [{ value: hub.openStreams }],
+  });
   const { pool } = store;
+  if (!pool) metrics.fileSystem(dataDir);
   if (!pool) return;
   metrics.gauge({
     name: 'database_connections',

@@ -1,6 +1,7 @@
 /** What a process counts, for Prometheus. Loaded only where an operations port is configured. */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { DiskStatus, OutboxStatus, SetAside } from '../../things/stores.js';
+import { spaceIn } from './readiness.js';
 import { refusalKindOf } from './refusal-kinds.js';
 
 const rekeyBucketsS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
@@ -34,6 +35,7 @@ export class Metrics {
   readonly #rekeyFailures: Counter<'code'>;
   readonly #certificates = new Map<string, number>();
   readonly #outboxes = new Map<string, OutboxParts>();
+  #hasFileSystem = false;
 
   constructor(role: string, version: string) {
     const registers = [this.#registry];
@@ -144,6 +146,24 @@ export class Metrics {
     gauge('outbox_set_aside', 'Items that the next station refuses', async (o) => (await o.setAsideStatus()).count);
     gauge('disk_used_bytes', 'Of the database', async (o) => (await o.diskStatus()).usedBytes);
     gauge('disk_budget_bytes', 'What the database may grow to', async (o) => (await o.diskStatus()).budgetBytes);
+  }
+
+  /** Room on the file system of a data folder; of a host of meters, of the first. */
+  fileSystem(folder: string): void {
+    if (this.#hasFileSystem) return;
+    this.#hasFileSystem = true;
+    this.gauge({
+      name: 'filesystem_bytes',
+      help: 'Of the file system of the data folder',
+      labels: ['state'],
+      read: async () => {
+        const { freeBytes, sizeBytes } = await spaceIn(folder);
+        return [
+          { value: freeBytes, labels: { state: 'free' } },
+          { value: sizeBytes, labels: { state: 'all' } },
+        ];
+      },
+    });
   }
 
   /** In the text format of Prometheus. */

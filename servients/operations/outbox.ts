@@ -3,8 +3,13 @@ import type { Outbox } from '../../things/stores.js';
 import { systemNowS } from '../runtime.js';
 import type { Operations } from './operations.js';
 
-export function operateOutbox({ metrics, readiness }: Operations, id: string, store: Outbox): void {
+export function operateOutbox(
+  { metrics, readiness }: Operations,
+  { id, dataDir }: { readonly id: string; readonly dataDir: string },
+  store: Outbox,
+): void {
   metrics.outbox(id, store, systemNowS);
+  metrics.fileSystem(dataDir);
   // Beyond it nothing more is taken; before, there is an alarm and time.
   readiness.add(`disk of ${id}`, async () => {
     const { usedBytes, budgetBytes } = await store.diskStatus();

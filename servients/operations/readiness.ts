@@ -53,9 +53,14 @@ async function checkOf(name: string, probe: Probe): Promise<Check> {
 /** Below this a database cannot be expected to take another hour of writes. */
 const leastRoomBytes = 64_000_000;
 
-/** Whether the file system of a folder has room. @returns what is wrong, undefined where nothing is */
+/** Of the file system of a folder. */
+export async function spaceIn(folder: string): Promise<{ readonly freeBytes: number; readonly sizeBytes: number }> {
+  const { bavail, blocks, bsize } = await statfs(folder);
+  return { freeBytes: bavail * bsize, sizeBytes: blocks * bsize };
+}
+
+/** Whether it has room. @returns what is wrong, undefined where nothing is */
 export async function roomIn(folder: string): Promise<string | undefined> {
-  const { bavail, bsize } = await statfs(folder);
-  const freeBytes = bavail * bsize;
+  const { freeBytes } = await spaceIn(folder);
   return freeBytes >= leastRoomBytes ? undefined : `${freeBytes} bytes are free: make room`;
 }

@@ -1,5 +1,5 @@
 /** A doctor that finds what is wrong with a setup, and says what to do next. */
-import { chmodSync, cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { suiteX25519 } from '../../crypto/suite-node.js';
 import { initCa, issue } from '../../servients/ca.js';
+import { provisionDemo } from '../../servients/demo/provision.js';
 import { examine } from '../../servients/doctor/doctor.js';
 import type { Finding } from '../../servients/doctor/finding.js';
 import { checkNode } from '../../servients/doctor/machine.js';
@@ -63,7 +64,9 @@ async function findingsOf(place: string, change: object = {}): Promise<readonly 
   }
   return findings;
 }
-const bad = (findings: readonly Finding[]) => findings.filter(({ level }) => level !== 'ok');
+/** But for the membership list, which has a test of its own. */
+const bad = (findings: readonly Finding[]) =>
+  findings.filter(({ level, check }) => level !== 'ok' && !check.startsWith('membership list'));
 
 it('finds nothing where all is well', async () => {
   const findings = await findingsOf('good');
@@ -78,7 +81,12 @@ it('finds nothing where all is well', async () => {
     `disk of ${join(folder, 'data')}`,
     'backend',
     'clock',
+    `membership list ${join(folder, 'membership.cbor')}`,
   ]);
+  expect(findings.at(-1)).toMatchObject({
+    level: 'error',
+    detail: expect.stringContaining('file-unreadable') as string,
+  });
 });
 
 it.each([
@@ -95,6 +103,28 @@ it.each([
       advice: expect.stringMatching(advice) as string,
     }),
   ]);
+});
+
+it('reads a gateway’s membership list: who signed it, until when it holds, and whether the backend has a newer one', async () => {
+  const demo = join(folder, 'demo');
+  const { configs } = provisionDemo({
+    ...{ folder: demo, meters: 2, suite: suiteX25519, profile: 'full', speed: 60, sleepy: 0, port: 1_024, seed: 'd' },
+  });
+  const found = async (): Promise<readonly Finding[]> => {
+    const findings: Finding[] = [];
+    for await (const finding of examine({ ...patient, configFile: configs.gateway })) findings.push(finding);
+    return findings.filter(({ check }) => /list/.test(check));
+  };
+  const patient = { role: 'gateway', url: undefined, environment: {} } as const;
+  expect(await found()).toMatchObject([
+    { level: 'ok', detail: expect.stringMatching(/^list 1\.0 is signed by the authority/) as string },
+    { check: 'list 1.0 at the backend', level: 'warning', detail: expect.stringContaining('unreachable') as string },
+  ]);
+  const file = join(demo, 'membership.cbor');
+  const bytes = readFileSync(file);
+  bytes[60]! ^= 1;
+  writeFileSync(file, bytes);
+  expect(await found()).toMatchObject([{ level: 'error' }]);
 });
 
 it('names the field of a configuration that is wrong, and stops there', async () => {

@@ -100,6 +100,7 @@ describe('metrics', () => {
     expect(valueOf(samples, 'gridring_events_position', { topic: 'lists' })).toBe(2);
     expect(valueOf(samples, 'gridring_build_info', { version: '1.2.3', role: 'backend' })).toBe(1);
     expect(valueOf(samples, 'nodejs_eventloop_lag_seconds')).toBeTypeOf('number');
+    expect(valueOf(samples, 'gridring_event_streams')).toBe(0);
   });
 
   it('show what waits in an outbox, for how long, how long rekeys took, and how full the disk is', async () => {
@@ -112,7 +113,7 @@ describe('metrics', () => {
       listen: { address: '127.0.0.1', port: 0, leaveMs: 0 },
     });
     try {
-      operateOutbox(own, 'meter-01', store);
+      operateOutbox(own, { id: 'meter-01', dataDir: folder }, store);
       const item = { kind: 'reading', message: new Uint8Array(100), sequence: 1 } as const;
       await store.saveSealing(new Uint8Array(9), [item], Math.floor(Date.now() / 1000) - 60);
       own.metrics.rekeyed(400);
@@ -123,6 +124,7 @@ describe('metrics', () => {
       expect(valueOf(samples, 'gridring_outbox_bytes', of)).toBe(100);
       expect(valueOf(samples, 'gridring_outbox_oldest_age_seconds', of)).toBeGreaterThanOrEqual(60);
       expect(valueOf(samples, 'gridring_disk_budget_bytes', of)).toBeGreaterThan(1_000_000);
+      expect(valueOf(samples, 'gridring_filesystem_bytes', { state: 'free' })).toBeGreaterThan(0);
       expect(valueOf(samples, 'gridring_rekey_seconds_bucket', { le: '0.5' })).toBe(1);
       expect(valueOf(samples, 'gridring_rekey_seconds_bucket', { le: '0.25' })).toBe(0);
       expect(valueOf(samples, 'gridring_rekey_failures_total', { code: 'quorum-needed' })).toBe(1);
