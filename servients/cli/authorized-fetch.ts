@@ -5,7 +5,7 @@ import { SetupError } from '../../crypto/errors.js';
 import { makeFetch, type Fetch } from '../bindings/tls-fetch.js';
 import { discover, makeBoundFetch, refusedBy } from '../issuer-client.js';
 import { systemNowS } from '../runtime.js';
-import { readLogin, writeLogin, type StoredLogin } from './login-file.js';
+import { holdingLogins, readLogin, writeLogin, type StoredLogin } from './login-file.js';
 
 export const commandLineClientId = 'gridring-cli';
 
@@ -23,13 +23,20 @@ export function authorizedFetch(url: string): Fetch {
   return makeBoundFetch(
     send,
     async () => {
-      // Another command may have renewed it meanwhile.
       const login = readLogin(url);
-      const current = login.expiresS - renewalS > systemNowS() ? login : await renew(url, login, send);
-      return { ...bound, accessToken: current.accessToken };
+      const { accessToken } = isFresh(login) ? login : await holdingLogins(() => renewed(url, send));
+      return { ...bound, accessToken };
     },
     systemNowS,
   );
+}
+
+const isFresh = ({ expiresS }: StoredLogin): boolean => expiresS - renewalS > systemNowS();
+
+/** Another command may have renewed it while this one waited. */
+async function renewed(url: string, send: Fetch): Promise<StoredLogin> {
+  const login = readLogin(url);
+  return isFresh(login) ? login : renew(url, login, send);
 }
 
 /** `fetch` with the token that a login has now, for as long as that lasts. */
@@ -48,9 +55,9 @@ async function renew(url: string, login: StoredLogin, send: Fetch): Promise<Stor
     const config = await discover(send, login.issuer, commandLineClientId, oidc.None());
     const DPoP = oidc.getDPoPHandle(config, await importedKeys(login.key));
     const tokens = await oidc.refreshTokenGrant(config, login.refreshToken, undefined, { DPoP });
-    const renewed = { ...login, ...tokenFields(tokens, login.refreshToken) };
-    writeLogin(url, renewed);
-    return renewed;
+    const current = { ...login, ...tokenFields(tokens, login.refreshToken) };
+    writeLogin(url, current);
+    return current;
   } catch (cause) {
     const error = refusedBy(login.issuer, cause);
     if (error.code !== 'issuer-refused') throw error;

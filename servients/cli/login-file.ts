@@ -1,7 +1,8 @@
 /** Who is logged in where, in a file of the user's own: the refresh token, and the key that it is bound to. */
-import { existsSync } from 'node:fs';
+import { closeSync, existsSync, openSync, rmSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { JWK } from 'jose';
 import { SetupError } from '../../crypto/errors.js';
 import { readText, writePrivate } from '../identity-files.js';
@@ -40,6 +41,34 @@ export function writeLogin(url: string, login: StoredLogin | undefined): void {
   all.delete(url);
   if (login) all.set(url, login);
   writePrivate(loginFile(), `${JSON.stringify(Object.fromEntries(all), null, 2)}\n`);
+}
+
+/** Longer than a renewal takes: who holds the lock so long was killed. */
+const lockMs = 20_000;
+
+/** One command at a time: a refresh token that two of them use ends the login. */
+export async function holdingLogins<T>(work: () => Promise<T>): Promise<T> {
+  const lock = `${loginFile()}.lock`;
+  const untilMs = performance.now() + lockMs;
+  while (!tryLock(lock)) {
+    if (performance.now() > untilMs) rmSync(lock, { force: true });
+    await sleep(50);
+  }
+  try {
+    return await work();
+  } finally {
+    rmSync(lock, { force: true });
+  }
+}
+
+function tryLock(path: string): boolean {
+  try {
+    closeSync(openSync(path, 'wx', 0o600));
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw new SetupError('file-unwritable', `${path} cannot be written; check its permissions`, error);
+  }
 }
 
 function readAll(): Logins {
