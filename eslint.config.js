@@ -13,7 +13,7 @@ const ours = (...names) => ({
 const node = { regex: '^node:', message: 'This folder does no I/O: take time, randomness and stores as arguments.' };
 
 export default tseslint.config(
-  { ignores: ['dist', 'node_modules', 'gridring-data', 'test/interop/consumer'] },
+  { ignores: ['docs/examples', 'dist', 'node_modules', 'gridring-data'] },
   ...tseslint.configs.strictTypeChecked,
   {
     languageOptions: { parserOptions: { projectService: { allowDefaultProject: ['eslint.config.js', 'tools/*.js'] } } },

@@ -82,7 +82,7 @@ const isMissingClient = (error: unknown): boolean =>
  * The HTTP client of node-wot gives the reason phrase of a refusal and nothing else: the status can be known from it,
  * the problem's code cannot. `bindings/http-client.ts` keeps both.
  */
-function refusalFrom(error: unknown): unknown {
+export function refusalFrom(error: unknown): unknown {
   if (error instanceof GridringError || !(error instanceof Error)) return error;
   if (error.name === 'FetchError' || error.name === 'AbortError') {
     return new UnavailableError('peer-unreachable', 'the peer cannot be reached', error);

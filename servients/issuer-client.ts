@@ -45,20 +45,27 @@ export async function findIssuer(send: Fetch, url: string): Promise<string | und
   }
 }
 
+/** Headers of one request with this token, and a proof for it that is made at `nowS`. */
+export async function boundHeaders(
+  { accessToken, key, publicJwk, algorithm }: BoundToken,
+  { method, url, nowS }: { readonly method: string; readonly url: string; readonly nowS: number },
+): Promise<{ readonly authorization: string; readonly dpop: string }> {
+  const { origin, pathname } = new URL(url);
+  const ath = createHash('sha256').update(accessToken).digest('base64url');
+  const dpop = await new SignJWT({ htm: method, htu: origin + pathname, ath, jti: randomUUID() })
+    .setProtectedHeader({ alg: algorithm, typ: 'dpop+jwt', jwk: publicJwk })
+    .setIssuedAt(nowS)
+    .sign(key);
+  return { authorization: `DPoP ${accessToken}`, dpop };
+}
+
 /** Sends each request with the token of that moment, and a proof for it. `nowS` is the clock of the proofs. */
 export const makeBoundFetch =
   (send: Fetch, token: () => Promise<BoundToken>, nowS: () => number): Fetch =>
   async (url, init = {}) => {
-    const { accessToken, key, publicJwk, algorithm } = await token();
-    const { origin, pathname } = new URL(url);
-    const ath = createHash('sha256').update(accessToken).digest('base64url');
-    const proof = await new SignJWT({ htm: init.method ?? 'GET', htu: origin + pathname, ath, jti: randomUUID() })
-      .setProtectedHeader({ alg: algorithm, typ: 'dpop+jwt', jwk: publicJwk })
-      .setIssuedAt(nowS())
-      .sign(key);
+    const bound = await boundHeaders(await token(), { method: init.method ?? 'GET', url, nowS: nowS() });
     const headers = new Headers(init.headers);
-    headers.set('authorization', `DPoP ${accessToken}`);
-    headers.set('dpop', proof);
+    for (const [name, value] of Object.entries(bound)) headers.set(name, value);
     return send(url, { ...init, headers });
   };
 

@@ -9,31 +9,46 @@ import { refusalOf } from './peer-refusal.js';
 
 // A CommonJS module whose names Node does not find.
 const { HttpClient, HttpClientFactory } = bindingHttp;
+type HttpClient = InstanceType<typeof HttpClient>;
 
 /** A problem document; what is longer is cut off. */
 const maxProblemBytes = 4_096;
 
+/** Headers that show who sends a request; undefined where nobody is known there. */
+export type Authorize = (method: string, url: string) => Promise<Readonly<Record<string, string>> | undefined>;
+
 export class RefusingHttpClientFactory extends HttpClientFactory {
   readonly #deadlineMs: number;
+  readonly #authorize: Authorize | undefined;
 
-  /** `deadlineMs`: how long a request may take until its body has arrived. */
-  constructor(deadlineMs = 10_000) {
+  /**
+   * @param deadlineMs how long a request may take until its body has arrived
+   * @param authorize takes the place of node-wot's credentials, which know no proofs of possession
+   */
+  constructor(deadlineMs = 10_000, authorize?: Authorize) {
     super();
     this.#deadlineMs = deadlineMs;
+    this.#authorize = authorize;
   }
 
   override getClient(): ProtocolClient {
-    return new RefusingHttpClient(this.#deadlineMs);
+    return new RefusingHttpClient(this.#deadlineMs, this.#authorize);
   }
 }
 
 /** Statuses of 400 and above are thrown as PeerRefusal. */
 class RefusingHttpClient extends HttpClient {
   readonly #deadlineMs: number;
+  readonly #authorize: Authorize | undefined;
 
-  constructor(deadlineMs: number) {
+  constructor(deadlineMs: number, authorize: Authorize | undefined) {
     super();
     this.#deadlineMs = deadlineMs;
+    this.#authorize = authorize;
+  }
+
+  override setSecurity(...given: Parameters<HttpClient['setSecurity']>): boolean {
+    return this.#authorize !== undefined || super.setSecurity(...given);
   }
 
   protected override generateFetchRequest(
@@ -47,6 +62,8 @@ class RefusingHttpClient extends HttpClient {
   }
 
   protected override async _fetch(request: Request): Promise<Response> {
+    const shown = await this.#authorize?.(request.method, request.url);
+    for (const [name, value] of Object.entries(shown ?? {})) request.headers.set(name, value);
     const response = await super._fetch(request);
     if (response.status < 400) return response;
     throw refusalOf(response.status, await firstBytes(response.body));

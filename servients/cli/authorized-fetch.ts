@@ -2,10 +2,11 @@
 import { createPrivateKey } from 'node:crypto';
 import type { JWK } from 'jose';
 import { SetupError } from '../../crypto/errors.js';
+import type { Authorize } from '../bindings/http-client.js';
 import { makeFetch, type Fetch } from '../bindings/tls-fetch.js';
-import { discover, makeBoundFetch, refusedBy } from '../issuer-client.js';
+import { boundHeaders, discover, makeBoundFetch, refusedBy, type BoundToken } from '../issuer-client.js';
 import { systemNowS } from '../runtime.js';
-import { holdingLogins, readLogin, writeLogin, type StoredLogin } from './login-file.js';
+import { holdingLogins, loginUrls, readLogin, writeLogin, type StoredLogin } from './login-file.js';
 
 export const commandLineClientId = 'gridring-cli';
 
@@ -16,19 +17,27 @@ const renewalS = 30;
  * `fetch` with the token of `gridring login --url`, renewed where it is due.
  * @throws SetupError `login-missing`, `login-ended`; UnavailableError `issuer-unreachable`
  */
-export function authorizedFetch(url: string): Fetch {
-  const { key, roots } = readLogin(url);
-  const send = fetchUnder(roots);
-  const bound = boundTo(key);
-  return makeBoundFetch(
-    send,
-    async () => {
-      const login = readLogin(url);
-      const { accessToken } = isFresh(login) ? login : await holdingLogins(() => renewed(url, send));
-      return { ...bound, accessToken };
-    },
-    systemNowS,
-  );
+export const authorizedFetch = (url: string): Fetch =>
+  makeBoundFetch(fetchUnder(readLogin(url).roots), () => tokenOf(url), systemNowS);
+
+/** Who is logged in at a server, if anybody is: for a directory there, and for the Things that it serves. */
+export function loginAt(url: string): { readonly fetch?: Fetch; readonly authorize?: Authorize } {
+  if (!loginUrls().includes(url)) return {};
+  const { origin } = new URL(url);
+  return {
+    fetch: authorizedFetch(url),
+    // A Thing elsewhere learns no token.
+    authorize: async (method, target) =>
+      new URL(target).origin === origin
+        ? boundHeaders(await tokenOf(url), { method, url: target, nowS: systemNowS() })
+        : undefined,
+  };
+}
+
+async function tokenOf(url: string): Promise<BoundToken> {
+  const login = readLogin(url);
+  const { accessToken } = isFresh(login) ? login : await holdingLogins(() => renewed(url, fetchUnder(login.roots)));
+  return { ...boundTo(login.key), accessToken };
 }
 
 const isFresh = ({ expiresS }: StoredLogin): boolean => expiresS - renewalS > systemNowS();

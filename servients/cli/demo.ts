@@ -9,11 +9,10 @@ import { runDemo, type DemoSummary } from '../demo/demo.js';
 import type { DemoPlan } from '../demo/provision.js';
 import { makeLog, type RuntimeEvent } from '../runtime.js';
 import { softwareVersion } from '../version.js';
-import { numberFrom, timeRange, wholeNumber } from './options.js';
+import { defaultPort, numberFrom, timeRange, wholeNumber } from './options.js';
 import { eventPrinter, exitCodes, printLine } from './output.js';
 import type { Range } from '../sim/random.js';
 import { addImpairmentOptions, describeCounts, impairmentOf, type ImpairmentOptions } from './sim.js';
-import { defaultPort } from './things.js';
 
 interface Options extends ImpairmentOptions {
   readonly clockError?: Range;

@@ -16,9 +16,8 @@ import { readText } from '../identity-files.js';
 import { discover, findIssuer, refusedBy } from '../issuer-client.js';
 import { commandLineClientId, fetchUnder, fetchWithin, importedKeys, tokenFields } from './authorized-fetch.js';
 import { readLogin, writeLogin, type StoredLogin } from './login-file.js';
-import { baseUrl } from './options.js';
+import { baseUrl, defaultPort } from './options.js';
 import { printJson, printLine } from './output.js';
-import { defaultPort } from './things.js';
 
 interface LoginOptions {
   readonly url: string;

@@ -4,6 +4,9 @@ import { InvalidArgumentError, Option } from 'commander';
 import { parseDuration } from '../membership/durations.js';
 import type { Range } from '../sim/random.js';
 
+/** Of a backend, and the first of those of the demonstration. */
+export const defaultPort = 8470;
+
 /** A parser of whole numbers in a range. */
 export const wholeNumber =
   (min: number, max: number) =>

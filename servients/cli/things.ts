@@ -1,20 +1,12 @@
-/** `gridring things` and `gridring td ID`: what is in the directory. */
+/** `gridring things` and `gridring td ID`: what is in the directory, and what its Things do. */
 import type { Command } from 'commander';
-import { GridringError, SetupError } from '../../crypto/errors.js';
+import { GridringError } from '../../crypto/errors.js';
 import { isReservedId, verifyRegistration } from '../../crypto/registration.js';
-import type { Suite } from '../../crypto/suite.js';
-import { suiteByName } from '../../crypto/suite-node.js';
 import { DirectoryClient, type DirectoryTrust } from '../directory-client.js';
-import { readCertificates } from '../identity-files.js';
-import { systemNowS } from '../runtime.js';
-import { makeFetch, type Fetch } from '../bindings/tls-fetch.js';
-import { authorizedFetch } from './authorized-fetch.js';
-import { loginUrls } from './login-file.js';
+import { callerOf, defaultDirectory, directoryAt, rootHelp, trustIn, urnOf } from './directory-options.js';
 import { baseUrl } from './options.js';
 import { exitCodes, printJson, printLine, table } from './output.js';
-
-export const defaultPort = 8470;
-const defaultDirectory = `http://127.0.0.1:${defaultPort}`;
+import { addConsume, addInteractionTest } from './things-consume.js';
 
 interface Options {
   readonly directory: string;
@@ -22,10 +14,8 @@ interface Options {
   readonly json?: true;
 }
 
-const rootHelp = 'root certificate, PEM, for HTTPS under it, and to check that devices have signed their descriptions';
-
 export function addThings(program: Command): void {
-  program
+  const things = program
     .command('things')
     .description('list the Things of a directory')
     .option('--directory <url>', 'the directory', baseUrl, defaultDirectory)
@@ -46,6 +36,8 @@ export function addThings(program: Command): void {
       const isForged = rows.some(({ id, signed }) => isReservedId(id) && signed !== undefined && signed !== 'yes');
       if (isForged) process.exitCode = exitCodes.refused;
     });
+  addConsume(things);
+  addInteractionTest(things);
   program
     .command('td <id>')
     .description('print the Thing Description of a Thing')
@@ -53,33 +45,10 @@ export function addThings(program: Command): void {
     .option('--root <file>', rootHelp)
     .option('--json', 'print it on one line')
     .action(async (id: string, { directory, root, json }: Options) => {
-      const urn = id.startsWith('urn:') ? id : `urn:gridring:meter:${id}`;
-      const trust = root === undefined ? undefined : trustIn(root);
-      const known = { ...callerOf(directory, trust), ...(trust && { trust }) };
-      const td = await new DirectoryClient({ url: directory, ...known }).thing(urn);
+      const td = await directoryAt(directory, root).thing(urnOf(id));
       if (json) printJson(td);
       else printLine(JSON.stringify(td, null, 2));
     });
-}
-
-/** As who is logged in there, where somebody is; under HTTPS by the root. */
-function callerOf(directory: string, trust: DirectoryTrust | undefined): { readonly fetch?: Fetch } {
-  if (loginUrls().includes(directory)) return { fetch: authorizedFetch(directory) };
-  return trust ? { fetch: makeFetch({ roots: trust.trustedRoots.map(({ der }) => der) }) } : {};
-}
-
-/** Trust in what is certified under the root of a file, of either suite. @throws SetupError of a file that is unusable */
-function trustIn(file: string): DirectoryTrust {
-  const trust = (suite: Suite): DirectoryTrust => ({
-    ...{ suite, nowS: systemNowS },
-    trustedRoots: readCertificates(suite, file, 'root certificate'),
-  });
-  try {
-    return trust(suiteByName('x25519'));
-  } catch (error) {
-    if (!(error instanceof SetupError && error.code === 'certificate-unusable')) throw error;
-    return trust(suiteByName('p256'));
-  }
 }
 
 /** Whether the device has signed it, or why that cannot be said; nothing of a Thing that is no device of ours. */

@@ -1,12 +1,16 @@
 /** Programs that are not ours, with a neighbourhood of real processes: Eclipse Thingweb's clients, and libcoap's. */
 import { spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { ProtocolClientFactory, Servient } from '@node-wot/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fromBase64Url, toBase64Url, toHex } from '../../crypto/bytes.js';
 import { parseRecord } from '../../crypto/ring/record.js';
 import { backendOf } from '../../servients/chain-client.js';
+import { addThings } from '../../servients/cli/things.js';
+import { parseScript, runScript } from '../../servients/interaction-script.js';
 import { readReaderFile } from '../../servients/reader-file.js';
 import { systemNowS } from '../../servients/runtime.js';
 import { validateTd } from '../../td/validate-td.js';
@@ -14,6 +18,7 @@ import { meterOf, rekeyRequest } from '../e2e/messages.js';
 import { firstMembership } from '../support/cast.js';
 import { arrived, deploy, type TestDeployment } from '../support/deployment.js';
 import { endAll, startCommand, type Running } from '../support/processes.js';
+import { runVerb } from '../support/verbs.js';
 
 let d: TestDeployment;
 let gateway: Running;
@@ -40,73 +45,95 @@ async function firstAnnouncement(): Promise<Uint8Array> {
   return parseRecord(fromBase64Url((record as { readonly message: string }).message))[0];
 }
 
-async function askForNextEpoch(): Promise<void> {
-  const body = JSON.stringify({ message: toBase64Url(rekeyRequest(d, meterOf(d, 'meter-02'))) });
-  const headers = { 'content-type': 'application/json' };
-  const url = `http://127.0.0.1:${d.port + 1}/gateway/actions/rekey`;
-  expect((await fetch(url, { method: 'POST', headers, body })).status).toBe(204);
+const scriptOf = (path: string) =>
+  parseScript(JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8')) as unknown);
+
+/** As somebody else would write a program: the packages of Eclipse Thingweb as they are published. */
+function upstreamWot(binding: 'http' | 'coap'): { readonly servient: Servient; readonly wot: Promise<typeof WoT> } {
+  const require = createRequire(import.meta.url);
+  // The CoAP binding brings an older core of its own.
+  const core = binding === 'http' ? require : createRequire(require.resolve('@node-wot/binding-coap'));
+  const { Servient: Upstream } = core('@node-wot/core') as { readonly Servient: new () => Servient };
+  const factories = require(`@node-wot/binding-${binding}`) as Readonly<
+    Record<string, new () => ProtocolClientFactory>
+  >;
+  const Factory = factories[binding === 'http' ? 'HttpClientFactory' : 'CoapClientFactory']!;
+  const servient = new Upstream();
+  servient.addClientFactory(new Factory());
+  return { servient, wot: servient.start() };
 }
 
-describe('a program of upstream packages that knows only the directory', () => {
-  let consumer: Running;
-  const told = (event: string, binding: string): readonly object[] =>
-    consumer.events.filter((each) => each.event === event && each['binding'] === binding);
+describe('programs of upstream packages that know only the directory', () => {
+  const http = upstreamWot('http');
+  const coap = upstreamWot('coap');
+  let tds: readonly WoT.ThingDescription[];
+
+  /** Consumed by a client of one binding, as the directory describes it. */
+  const consumedBy =
+    ({ wot }: typeof http) =>
+    async (id: string): Promise<WoT.ConsumedThing> => {
+      const td = tds.find((each) => each.id === id);
+      if (!td) throw new Error(`${id} is not in the directory`);
+      return (await wot).consume(td);
+    };
 
   beforeAll(async () => {
-    const program = fileURLToPath(new URL('./consumer/consumer.cjs', import.meta.url));
-    consumer = startCommand([process.execPath, program, d.backendUrl, toBase64Url(announcement)]);
-    await consumer.event('observing', ({ binding }) => binding === 'http');
+    const wot = await http.wot;
+    tds = [await wot.requestThingDescription(`${d.backendUrl}/.well-known/wot`)];
+    for await (const td of await wot.exploreDirectory(`${d.backendUrl}/.well-known/wot`)) tds = [...tds, td];
+  });
+  afterAll(async () => {
+    await Promise.all([http.servient.shutdown(), coap.servient.shutdown()]);
   });
 
-  it('finds all Things', async () => {
-    const { ids } = await consumer.event('discovered');
-    expect(ids).toEqual([
-      'urn:gridring:backend:backend',
-      'urn:gridring:backend:backend:directory',
-      'urn:gridring:gateway:gateway',
-      ...d.meterIds.map((id) => `urn:gridring:meter:${id}`),
-    ]);
+  it('find all Things', async () => {
+    await runScript(scriptOf('./scripts/directory.json'), { thing: consumedBy(http) });
   });
 
-  it.each([
-    ['coap', 'meter-01'],
-    ['http', 'meter-03'],
-  ])('reads who a meter is, and how it stands with its key, over %s', (binding, meter) => {
-    const identity = { id: `urn:gridring:meter:${meter}`, role: 'meter', certHash: toHex(meterOf(d, meter).certHash) };
-    const keyStatus = { groups: [{ epoch: 1, attempt: 1, state: 'active', members: 4 }] };
-    expect(told('read', binding)).toMatchObject([{ identity, keyStatus }]);
-  });
-
-  it('gets the refusal of an action as an error over HTTP', () => {
-    expect(told('invoked', 'http')).toMatchObject([
-      { name: 'answered before', refused: 'Client error: Conflict' },
-      { name: 'no message of the protocol', refused: 'Client error: Bad Request' },
-      { name: 'not what the description asks for', refused: 'Client error: Bad Request' },
-      { name: 'without an answer', refused: 'Client error: Bad Request' },
-    ]);
-  });
-
-  it('gets it as a problem document over CoAP, where the upstream client takes every code for success', () => {
-    expect(told('invoked', 'coap')).toMatchObject([
-      { name: 'answered before', resolved: { status: 409, code: 'epoch-stale' } },
-      { name: 'no message of the protocol', resolved: { status: 400, code: 'cose-malformed' } },
-      { name: 'not what the description asks for', resolved: { status: 400, code: 'schema-mismatch' } },
-      // Of an action without output it gives the program nothing to look at.
-      { name: 'without an answer' },
-    ]);
-  });
-
-  it('observes on both bindings how the next epoch comes about', async () => {
-    await askForNextEpoch();
-    for (const binding of ['coap', 'http']) {
-      await consumer.event(
-        'observed',
-        (each) => each['binding'] === binding && each['epoch'] === 2 && each['state'] === 'active',
-      );
-      expect(told('observed', binding).at(0)).toMatchObject({ epoch: 1, state: 'active' });
-    }
+  it('read, are refused, and observe on both bindings how the next epoch comes about', async () => {
+    const valuesOf = (meter: string) => ({
+      certHash: toHex(meterOf(d, meter).certHash),
+      answered: toBase64Url(announcement),
+      rekey: toBase64Url(rekeyRequest(d, meterOf(d, 'meter-02'))),
+    });
+    const overCoap = new Promise<void>((resolve, reject) => {
+      const overHttp = () =>
+        runScript(scriptOf('./scripts/meter-http.json'), { thing: consumedBy(http), values: valuesOf('meter-03') });
+      let other: Promise<unknown> = Promise.resolve();
+      runScript(scriptOf('./scripts/meter-coap.json'), {
+        thing: consumedBy(coap),
+        values: valuesOf('meter-01'),
+        // The other one asks for the next epoch, which this one is to see come.
+        onStep: ({ what }) => {
+          if (what.startsWith('observe')) other = overHttp();
+        },
+      })
+        .then(() => other)
+        .then(() => {
+          resolve();
+        }, reject);
+    });
+    await overCoap;
     expect(await gateway.event('epoch', ({ epoch }) => epoch === 2)).toMatchObject({ members: 4, confirmed: 4 });
-    expect(consumer.log()).toBe('');
+  });
+});
+
+describe('our own', () => {
+  it('command line runs the script of the documentation, which shows it as it is', async () => {
+    const text = readFileSync(new URL('../../docs/examples/meter.json', import.meta.url), 'utf8');
+    expect(readFileSync(new URL('../../docs/interaction-tests.md', import.meta.url), 'utf8')).toContain(text);
+    const file = fileURLToPath(new URL('../../docs/examples/meter.json', import.meta.url));
+    const args = ['--set', 'meter=urn:gridring:meter:meter-01', '--directory', d.backendUrl];
+    expect(await runVerb(addThings, 'things', 'test', file, ...args)).toMatch(/^ok 1 .*passed: /s);
+  });
+
+  it('library finds and reads all Things, in the program of the documentation', async () => {
+    const program = fileURLToPath(new URL('../../docs/examples/discover.mjs', import.meta.url));
+    const text = readFileSync(program, 'utf8');
+    expect(readFileSync(new URL('../../docs/directory.md', import.meta.url), 'utf8')).toContain(text);
+    const { out, errors, code } = await startCommand([process.execPath, program, d.backendUrl]).ended;
+    expect([code, errors]).toEqual([0, '']);
+    expect(out.match(/^urn:gridring:meter:meter-0\d: epoch 2, known for sure \d+ ms ago$/gm)).toHaveLength(4);
   });
 });
 
