@@ -10,6 +10,8 @@ interface Kept {
   readonly endpoint: LookupEndpoint;
 }
 
+const putsAtOnce = 20;
+
 export class EndpointIndex {
   readonly #endpoints: Endpoints;
   readonly #follower: DirectoryFollower;
@@ -19,11 +21,18 @@ export class EndpointIndex {
   /** Undefined where something has changed since it was made. */
   #all: readonly LookupEndpoint[] | undefined;
   #updating = Promise.resolve();
+  #put = 0;
 
-  constructor(endpoints: Endpoints, directory: Directory, parts: ThingEndpointParts) {
+  constructor(
+    endpoints: Endpoints,
+    directory: Directory,
+    parts: ThingEndpointParts & { readonly pause: () => Promise<void> },
+  ) {
     this.#endpoints = endpoints;
     this.#follower = new DirectoryFollower(directory, {
       put: async (entry) => {
+        // Each takes a part of a millisecond, and others wait for none of them.
+        if (++this.#put % putsAtOnce === 0) await parts.pause();
         const endpoint = isOfEndpoint(entry) ? undefined : endpointOfThing(entry, parts);
         if (endpoint) this.#things.set(entry.id, endpoint);
         else this.#things.delete(entry.id);
@@ -69,8 +78,8 @@ export class EndpointIndex {
   /** The name of a Thing is nobody else's, whoever came first. */
   #listed(): readonly LookupEndpoint[] {
     const things = [...this.#things].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, endpoint]) => endpoint);
-    const names = new Set(things.map(({ attributes }) => attributes[0]?.[1]));
+    const names = new Set(things.map(({ name }) => name));
     const registered = [...this.#registered.values()].map(({ endpoint }) => endpoint);
-    return [...registered.filter(({ attributes }) => !names.has(attributes[0]?.[1])), ...things];
+    return [...registered.filter(({ name }) => !names.has(name)), ...things];
   }
 }

@@ -6,13 +6,35 @@ import type { Link, LinkAttribute } from './link-format.js';
 
 /** An endpoint as lookups see it. */
 export interface LookupEndpoint {
-  /** Path of its registration. */
-  readonly path: string;
-  /** `ep`, `d` and `base` among them. */
-  readonly attributes: readonly LinkAttribute[];
+  /** `ep` and `d`. */
+  readonly name: string;
+  readonly sector: string;
+  /** To its registration (RFC 9176 §6.4). */
+  readonly own: Link;
   /** With targets and anchors resolved. */
   readonly links: readonly Link[];
 }
+
+/** @param attributes beyond `ep`, `d` and `base` */
+export const lookupEndpoint = (
+  at: { readonly path: string; readonly name: string; readonly sector: string; readonly base: string },
+  attributes: readonly LinkAttribute[],
+  links: readonly Link[],
+): LookupEndpoint => ({
+  name: at.name,
+  sector: at.sector,
+  own: {
+    href: at.path,
+    attributes: [
+      ['rt', 'core.rd-ep'],
+      ['ep', at.name],
+      ...(at.sector === '' ? [] : [['d', at.sector] as const]),
+      ['base', at.base],
+      ...attributes,
+    ],
+  },
+  links,
+});
 
 export type LookupKind = 'ep' | 'res';
 
@@ -20,9 +42,6 @@ interface Query {
   readonly criteria: readonly Criterion[];
   readonly page: { readonly start: number; readonly count: number } | undefined;
 }
-
-/** Of every endpoint (RFC 9176 §6.4). */
-const endpointType: LinkAttribute = ['rt', 'core.rd-ep'];
 
 /**
  * The links to endpoints, or those to their resources, that all criteria of a query hold for.
@@ -72,31 +91,16 @@ function numberOf(attributes: readonly LinkAttribute[], wanted: string): number 
   return Number(found[1]);
 }
 
-const ofEndpoint = ({ path, attributes }: LookupEndpoint): readonly LinkAttribute[] => [
-  ['href', path],
-  endpointType,
-  ...attributes,
-];
-const ofLink = ({ href, attributes }: Link): readonly LinkAttribute[] => [['href', href], ...attributes];
-
 /** RFC 9176 §6.2: an endpoint is meant where it fits itself, or one of its links does. */
-function endpointLinks(endpoint: LookupEndpoint, criteria: readonly Criterion[]): readonly Link[] {
-  const own = ofEndpoint(endpoint);
-  const fits = criteria.every(
-    (criterion) => matches(own, criterion) || endpoint.links.some((link) => matches(ofLink(link), criterion)),
-  );
-  return fits ? [{ href: endpoint.path, attributes: own.slice(1) }] : [];
+function endpointLinks({ own, links }: LookupEndpoint, criteria: readonly Criterion[]): readonly Link[] {
+  const fits = criteria.every((criterion) => matches(own, criterion) || links.some((link) => matches(link, criterion)));
+  return fits ? [own] : [];
 }
 
 /** The same of a link: where it fits itself, or its endpoint does. */
-function resourceLinks(endpoint: LookupEndpoint, criteria: readonly Criterion[]): readonly Link[] {
-  const own = ofEndpoint(endpoint);
+function resourceLinks({ own, links }: LookupEndpoint, criteria: readonly Criterion[]): readonly Link[] {
   const open = criteria.filter((criterion) => !matches(own, criterion));
-  if (open.length === 0) return endpoint.links;
-  return endpoint.links.filter((link) => {
-    const attributes = ofLink(link);
-    return open.every((criterion) => matches(attributes, criterion));
-  });
+  return open.length === 0 ? links : links.filter((link) => open.every((criterion) => matches(link, criterion)));
 }
 
 const malformed = (message: string): MalformedError => new MalformedError('query-malformed', message);

@@ -8,7 +8,7 @@ import { limits } from '../crypto/limits.js';
 import { isReservedId } from '../crypto/registration.js';
 import type { Suite } from '../crypto/suite.js';
 import type { Directory } from './directory.js';
-import type { LookupEndpoint } from './endpoint-lookup.js';
+import { lookupEndpoint, type LookupEndpoint } from './endpoint-lookup.js';
 import { readEndpointQuery, type EndpointQuery } from './endpoint-query.js';
 import type { Endpoint, EndpointStore } from './endpoint-store.js';
 import { attributeOf, parseLinks, type Link, type LinkAttribute } from './link-format.js';
@@ -217,7 +217,6 @@ const thingsOwner = 'urn:gridring:endpoint:';
 const ownerOfThings = ({ id }: Endpoint): string => thingsOwner + id;
 export const isOfEndpoint = ({ owner }: { readonly owner: string }): boolean => owner.startsWith(thingsOwner);
 
-const pathOf = ({ id }: Endpoint): string => `/rd/${id}`;
 const linksOf = ({ links }: Endpoint): readonly Link[] => parseLinks(utf8(links));
 const thingsOf = ({ things }: Endpoint): readonly string[] => JSON.parse(things) as string[];
 const attributesOf = ({ attributes }: Endpoint): readonly LinkAttribute[] => JSON.parse(attributes) as LinkAttribute[];
@@ -228,21 +227,13 @@ const endOf = ({ updatedS, lifetimeS }: Endpoint): string => new Date((updatedS 
 export function lookupOf(endpoint: Endpoint): LookupEndpoint {
   const { name, sector } = endpoint;
   const base = baseUrlOf(endpoint);
-  return {
-    path: pathOf(endpoint),
-    attributes: [
-      ['ep', name],
-      ...(sector === '' ? [] : [['d', sector] as const]),
-      ['base', base],
-      ...attributesOf(endpoint),
-    ],
-    links: linksOf(endpoint).map(({ href, attributes }) => ({
-      href: resolved(href, base),
-      attributes: attributes.map(([attribute, value]) =>
-        attribute === 'anchor' && value !== null ? [attribute, resolved(value, base)] : [attribute, value],
-      ),
-    })),
-  };
+  const links = linksOf(endpoint).map(({ href, attributes }): Link => ({
+    href: resolved(href, base),
+    attributes: attributes.map(([attribute, value]) =>
+      attribute === 'anchor' && value !== null ? [attribute, resolved(value, base)] : [attribute, value],
+    ),
+  }));
+  return lookupEndpoint({ path: `/rd/${endpoint.id}`, name, sector, base }, attributesOf(endpoint), links);
 }
 
 /**

@@ -48,18 +48,18 @@ export function parseQuery(parts: readonly string[]): readonly LinkAttribute[] {
  */
 export function linksAskedFor(links: readonly Link[], query: readonly string[]): readonly Link[] {
   const criteria = parseCriteria(parseQuery(query));
-  return links.filter(({ href, attributes }) =>
-    criteria.every((criterion) => matches([['href', href], ...attributes], criterion)),
-  );
+  return links.filter((link) => criteria.every((criterion) => matches(link, criterion)));
 }
 
-/** Whether one of the attributes is what was asked for. */
-export const matches = (attributes: readonly LinkAttribute[], criterion: Criterion): boolean =>
-  attributes.some(([name, value]) => name === criterion.name && hasValue(name, value, criterion));
+/** Whether the target, or one of the attributes, is what was asked for. Called for every link of a directory. */
+export function matches({ href, attributes }: Link, criterion: Criterion): boolean {
+  if (criterion.name === 'href' && hasValue('href', href, criterion)) return true;
+  return attributes.some(([name, value]) => name === criterion.name && hasValue(name, value, criterion));
+}
 
 function hasValue(name: string, value: string | null, { value: wanted, isPrefix }: Criterion): boolean {
   if (wanted === null) return true;
   if (value === null) return wanted === '' && isPrefix;
-  const values = lists.has(name) ? [value, ...value.split(' ')] : [value];
-  return values.some((each) => (isPrefix ? each.startsWith(wanted) : each === wanted));
+  const isWanted = (each: string): boolean => (isPrefix ? each.startsWith(wanted) : each === wanted);
+  return isWanted(value) || (lists.has(name) && value.includes(' ') && value.split(' ').some(isWanted));
 }

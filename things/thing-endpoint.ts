@@ -2,7 +2,7 @@
 import { toBase64Url, utf8 } from '../crypto/bytes.js';
 import { limits } from '../crypto/limits.js';
 import type { Suite } from '../crypto/suite.js';
-import type { LookupEndpoint } from './endpoint-lookup.js';
+import { lookupEndpoint, type LookupEndpoint } from './endpoint-lookup.js';
 import type { Link, LinkAttribute } from './link-format.js';
 import type { DirectoryEntry } from './stores.js';
 
@@ -36,15 +36,10 @@ export function endpointOfThing(
   const name = toBase64Url(suite.publicSha256(utf8(id)));
   const title = typeof td['title'] === 'string' ? [['title', plain(td['title'])] as const] : [];
   const toTd: Link = { href: tdUrlOf(id), attributes: [['rt', 'wot.thing'], ['ct', '432'], ...title] };
-  return {
-    path: `/rd/${name}`,
-    attributes: [
-      // The name of an endpoint is shorter than an id may be; RFC 6920 says how a digest is written as a name.
-      ['ep', utf8(id).length <= limits.endpointName ? id : `ni:///sha-256;${name}`],
-      ['base', `${first.url.protocol}//${first.url.host}`],
-    ],
-    links: [toTd, ...linksOf(forms)],
-  };
+  // The name of an endpoint is shorter than an id may be; RFC 6920 says how a digest is written as a name.
+  const named = utf8(id).length <= limits.endpointName ? id : `ni:///sha-256;${name}`;
+  const base = `${first.url.protocol}//${first.url.host}`;
+  return lookupEndpoint({ path: `/rd/${name}`, name: named, sector: '', base }, [], [toTd, ...linksOf(forms)]);
 }
 
 /** One link for each address, with all formats that it has. */
@@ -93,11 +88,20 @@ function coapForms(td: Members, formatFor: ThingEndpointParts['formatFor']): rea
 function coapUrl(href: unknown, base: unknown): URL | undefined {
   if (typeof href !== 'string' || /[{}<>]/.test(href)) return undefined;
   const against = typeof base === 'string' ? base : undefined;
-  if (!URL.canParse(href, against)) return undefined;
-  const url = new URL(href, against);
+  const url = urlOf(href, against);
+  if (!url) return undefined;
   return /^coaps?(?:\+(?:tcp|ws))?:$/.test(url.protocol) && url.host !== '' && !/[<>{}]/.test(url.href)
     ? url
     : undefined;
+}
+
+/** One parse, where `URL.canParse` before would make it two. */
+function urlOf(href: string, base: string | undefined): URL | undefined {
+  try {
+    return new URL(href, base);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Without what a quoted string of links cannot hold. */

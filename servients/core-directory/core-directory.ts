@@ -1,4 +1,5 @@
 /** The CoRE Resource Directory (RFC 9176) of a backend, over CoAP: the same Things, and endpoints that register there. */
+import { setImmediate } from 'node:timers/promises';
 import { limits as sizes } from '../../crypto/limits.js';
 import type { Suite } from '../../crypto/suite.js';
 import type { Directory } from '../../things/directory.js';
@@ -19,6 +20,8 @@ interface CoreDirectoryLimits {
   /** Of each address. */
   readonly registrations: RateLimits;
   readonly lookups: RateLimits;
+  /** Of all together: addresses are easily forged, and each lookup goes through everything. */
+  readonly lookupsOfAll: RateLimits;
   readonly registrants: RegistrantLimits;
   /** Observers are told of what has changed in so much time at once. */
   readonly settleMs: number;
@@ -27,7 +30,8 @@ interface CoreDirectoryLimits {
 export const coreDirectoryDefaults: CoreDirectoryLimits = {
   coap: { bodyBytes: sizes.linkFormat, observers: 64, observersOfSource: 16 },
   registrations: { perSecond: 2, burst: 40, sources: 4_096 },
-  lookups: { perSecond: 20, burst: 100, sources: 4_096 },
+  lookups: { perSecond: 10, burst: 50, sources: 4_096 },
+  lookupsOfAll: { perSecond: 20, burst: 100, sources: 1 },
   registrants: {
     asking: { perSecond: 0.2, burst: 10, sources: 4_096 },
     asked: 8,
@@ -75,9 +79,13 @@ export async function runCoreDirectory(parts: CoreDirectoryParts): Promise<CoreD
   const registrants = new Registrants(endpoints, limits.registrants, log);
   const resources: CoreResources = {
     ...{ endpoints, registrants, isOpen: parts.isOpen, openRegistration: parts.openRegistration },
-    index: new EndpointIndex(endpoints, directory, { suite, formatFor, tdUrlOf }),
+    index: new EndpointIndex(endpoints, directory, { suite, formatFor, tdUrlOf, pause: setImmediate }),
     td: async () => JSON.stringify(directory.retrieved(await directory.entry(parts.directoryId))),
-    rates: { registrations: new RateLimit(limits.registrations), lookups: new RateLimit(limits.lookups) },
+    rates: {
+      registrations: new RateLimit(limits.registrations),
+      lookups: new RateLimit(limits.lookups),
+      lookupsOfAll: new RateLimit(limits.lookupsOfAll),
+    },
   };
   const coap = new CoapEndpoint({ ...listen, limits: limits.coap, ...(observer && { observer }) }, (request) =>
     findCoreResource(resources, request),

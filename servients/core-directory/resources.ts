@@ -24,7 +24,7 @@ export interface CoreResources {
   readonly openRegistration: boolean;
   /** The directory's own TD, as JSON. */
   readonly td: () => Promise<string>;
-  readonly rates: { readonly registrations: RateLimit; readonly lookups: RateLimit };
+  readonly rates: Readonly<Record<'registrations' | 'lookups' | 'lookupsOfAll', RateLimit>>;
 }
 
 /** @throws NotFoundError `resource-unknown` */
@@ -126,14 +126,14 @@ const registered = (parts: CoreResources, request: CoapRequest, id: string): Res
 });
 
 async function read(parts: CoreResources, request: CoapRequest, id: string): Promise<Reply> {
-  slowDown(parts.rates.lookups, request);
+  slowLookups(parts, request);
   const own = await parts.endpoints.endpoint(id).catch((error: unknown) => {
     if (error instanceof NotFoundError) return undefined;
     throw error;
   });
   if (own?.owner === ownerOf(fromOf(request))) return linksReply(lookupOf(own).links);
   const seen = await endpointsSeen(parts);
-  const found = seen.find(({ path }) => path === `/rd/${id}`);
+  const found = seen.find(({ own: { href } }) => href === `/rd/${id}`);
   if (!found) throw new NotFoundError('endpoint-unknown', 'no endpoint is registered here');
   return linksReply(found.links);
 }
@@ -145,7 +145,7 @@ const lookup = (parts: CoreResources, request: CoapRequest, kind: LookupKind): R
   types: [linkType],
   observed: 'state',
   handle: async () => {
-    slowDown(parts.rates.lookups, request);
+    slowLookups(parts, request);
     return linksReply(lookUp(kind, await endpointsSeen(parts), request.query));
   },
 });
@@ -176,7 +176,12 @@ function admit({ openRegistration, rates }: CoreResources, request: CoapRequest)
   return fromOf(request);
 }
 
-function slowDown(rate: RateLimit, { source }: CoapRequest): void {
+function slowLookups({ rates }: CoreResources, request: CoapRequest): void {
+  slowDown(rates.lookups, request);
+  slowDown(rates.lookupsOfAll, { source: 'all' });
+}
+
+function slowDown(rate: RateLimit, { source }: Pick<CoapRequest, 'source'>): void {
   if (!rate.take(source, Date.now())) throw new LimitError('too-many-requests', 'slow down');
 }
 

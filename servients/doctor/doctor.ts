@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { GridringError } from '../../crypto/errors.js';
 import { suiteByName } from '../../crypto/suite-node.js';
 import { makeFetch } from '../bindings/tls-fetch.js';
-import { hostOf } from '../bindings/host.js';
+import { hostOf, isLoopback } from '../bindings/host.js';
 import {
   runningConfig,
   type BackendConfig,
@@ -13,7 +13,7 @@ import {
 } from '../config.js';
 import { readCertificates } from '../identity-files.js';
 import { systemNowS } from '../runtime.js';
-import { failure, ok, type Finding } from './finding.js';
+import { failure, ok, warning, type Finding } from './finding.js';
 import { checkIdentity } from './identity.js';
 import { checkMemberships } from './membership.js';
 import { checkNode, checkPort, checkRoom, checkSerial, type CheckedPort } from './machine.js';
@@ -58,10 +58,20 @@ async function* examineBackend(config: BackendConfig, databaseUrl: string | unde
   const { suite, root, id, dataDir, listen } = config;
   yield* checkIdentity({ ...common(suite), root, files: config, role: 'backend', id });
   yield await checkPort({ protocol: 'tcp', ...listen });
+  const { coap } = config.directory;
+  if (coap) yield await checkPort({ protocol: 'udp', ...coap });
+  if (coap?.openRegistration === true && !isLoopback(coap.address)) yield openRegistration(coap.address);
   const place = databaseUrl === undefined || databaseUrl === '' ? config.database : databaseUrl;
   yield await checkDatabase(place ?? join(dataDir, 'backend.db'), suite);
   if (place === undefined) yield await checkRoom(dataDir);
 }
+
+const openRegistration = (address: string): Finding =>
+  warning(
+    'directory.coap',
+    `whoever reaches ${address} may register endpoints and Things`,
+    'well, if that is meant; otherwise leave openRegistration out, or put DTLS in front (docs/dtls.md)',
+  );
 
 async function* examineGateway(config: GatewayConfig): AsyncGenerator<Finding> {
   const { suite, root, id, dataDir, listen, backend } = config;

@@ -19,6 +19,7 @@ const settings = {
   coap: { ...coreDirectoryDefaults.coap, rate: noRateLimit },
   registrations: free,
   lookups: free,
+  lookupsOfAll: free,
   registrants: { ...coreDirectoryDefaults.registrants, asking: { perSecond: 0, burst: 6, sources: 64 } },
   settleMs: 10,
 };
@@ -448,6 +449,17 @@ describe('where it is not open', () => {
     for (let i = 0; i < 3; i++) codes.push((await ask(peer, get, '/rd-lookup/ep')).code);
     expect(codes).toEqual(['2.01', '2.01', '4.29', '2.05', '2.05', '4.29']);
     peer.close();
+    await busy.remove();
+  });
+
+  it('does so too for all together, whatever addresses they have', async () => {
+    const busy = await start(true, true, { lookupsOfAll: { perSecond: 0, burst: 2, sources: 1 } });
+    const [one, other] = [await RawPeer.open(busy.coapPort), await RawPeer.open(busy.coapPort, '127.0.0.2')];
+    const codes = [];
+    for (const peer of [one, other, one, other]) codes.push((await ask(peer, get, '/rd-lookup/ep')).code);
+    expect(codes).toEqual(['2.05', '2.05', '4.29', '4.29']);
+    one.close();
+    other.close();
     await busy.remove();
   });
 

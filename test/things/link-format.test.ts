@@ -168,7 +168,7 @@ describe('filters', () => {
     ['sz', false],
   ])('%s: %s', (part, expected) => {
     const [criterion] = parseCriteria(parseQuery([part]));
-    expect(matches(link!.attributes, criterion!)).toBe(expected);
+    expect(matches(link!, criterion!)).toBe(expected);
   });
 
   it.each(['', '=x', 'a b=c', 'rt=\n', 'rt=\uFFFD'])('%j is refused', (part) => {
