@@ -10,6 +10,7 @@ import { demo } from './demo.js';
 import { floodScenario } from './flood.js';
 import { fuzz } from './fuzz/fuzz.js';
 import { makeTargets } from './fuzz/targets.js';
+import { idleScenario } from './idle.js';
 import { kills, killsOnPostgres } from './kills.js';
 import { loss } from './loss.js';
 import { require, type Scenario, type SoakContext } from './scenario.js';
@@ -34,7 +35,7 @@ const fuzzing: Scenario = {
   },
 };
 
-const scenarios = [fuzzing, floodScenario, demo, kills, killsOnPostgres, loss] as const;
+const scenarios = [fuzzing, floodScenario, idleScenario, demo, kills, killsOnPostgres, loss] as const;
 
 interface Options {
   readonly budget: Range;

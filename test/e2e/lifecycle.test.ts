@@ -11,7 +11,10 @@ import { addGroup } from '../../servients/cli/group.js';
 import { addIncident } from '../../servients/cli/incident.js';
 import { addMembership } from '../../servients/cli/membership.js';
 import { addRoles } from '../../servients/cli/roles.js';
+import { backendOf } from '../../servients/chain-client.js';
 import { readIdentity } from '../../servients/identity-files.js';
+import { readReaderFile } from '../../servients/reader-file.js';
+import { systemNowS } from '../../servients/runtime.js';
 import { nextSigner } from '../../servients/renewal-files.js';
 import { invitationText, parseInvitation } from '../../servients/lifecycle/invitation.js';
 import { deploy, eventually, type TestDeployment } from '../support/deployment.js';
@@ -171,8 +174,14 @@ describe('meter revoke', () => {
 });
 
 describe('incident stolen', () => {
-  it('revokes, rekeys, and reports under a signature which epochs the meter exposes', async () => {
+  it('revokes, rekeys, ends what the thief listens to, and reports under a signature which epochs the meter exposes', async () => {
     const report = at('incident.json');
+    const { suite, root, backend } = readReaderFile(d.readers.utility);
+    const place = at('meters/meter-03');
+    const thief = readIdentity(suite, { certificate: join(place, 'certificate.pem'), key: join(place, 'key.pem') });
+    const asThief = backendOf({ suite, root, backend, ...thief, certificate: thief.leaf }, systemNowS);
+    await asThief.get('groups');
+    const listening = asThief.listenFor('memberships', () => undefined, AbortSignal.timeout(60_000));
     const incident = await jsonOf(
       addIncident,
       'incident',
@@ -189,6 +198,8 @@ describe('incident stolen', () => {
       exposedEpochs: [{ epoch: 1 }, { epoch: 2 }, { epoch: 3, replacedAt: expect.any(String) as string }],
       chain: { readings: expect.any(Number) as number },
     });
+    await listening;
+    expect(await codeOf(asThief.get('groups'))).toBe('refused');
     const verify = (file: string): Promise<string> =>
       runVerb(addIncident, 'incident', 'verify', file, '--root', at('ca/root.pem'));
     expect(await verify(report)).toContain('signed by urn:gridring:authority:community, and as it was signed');

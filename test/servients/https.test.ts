@@ -1,7 +1,8 @@
 /** HTTPS of the backend under the deployment's own CA, with the certificates that callers show. */
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { toHex } from '../../crypto/bytes.js';
 import { parseCertificate } from '../../crypto/certificate.js';
 import { toPem } from '../../crypto/certificate/pem.js';
 import { suiteP256, suiteX25519 } from '../../crypto/suite-node.js';
@@ -9,7 +10,7 @@ import { makeFetch } from '../../servients/bindings/tls-fetch.js';
 import { initCa, issue, type IssueRequest } from '../../servients/ca.js';
 import { privateKeyToPem } from '../../servients/identity-files.js';
 import { systemNowS } from '../../servients/runtime.js';
-import { startIssuer } from '../support/issuer.js';
+import { startIssuer, type Issuer } from '../support/issuer.js';
 import { makeNeighbourhood, nowS, type Principal } from '../support/neighbourhood.js';
 import { audience, issuingOf, startBackend, tokenFor, type TestBackend } from './rest-server.js';
 import { makeTemporaryFolder, removeFolder } from './stores/sqlite-places.js';
@@ -29,13 +30,16 @@ describe.each([suiteX25519, suiteP256])('a backend with TLS, suite $name', (suit
   };
   const listen = { address: '127.0.0.1', port: 0 };
   let backend: TestBackend;
+  let issuer: Issuer;
   beforeAll(async () => {
     const tls = server({ dnsNames: ['backend.example'], ipAddresses: ['127.0.0.1', '::1'] });
-    backend = await startBackend(n, { listen: { ...listen, tls } });
+    issuer = await startIssuer(audience, () => nowS);
+    backend = await startBackend(n, { listen: { ...listen, tls }, issuers: [{ issuer: issuer.url }] });
     await as()('/api/v1/memberships', { method: 'POST', body: asBody(n.bundle(n.list())), headers: cose });
   });
   afterAll(async () => {
     await backend.remove();
+    await issuer.close();
     rmSync(folder, { recursive: true });
   });
 
@@ -85,6 +89,25 @@ describe.each([suiteX25519, suiteP256])('a backend with TLS, suite $name', (suit
     }
     expect((await as(undefined, n.utility)('/api/v1/meters')).status).toBe(200);
     expect((await as(n.operator, n.utility)('/api/v1/meters')).status).toBe(401);
+  });
+
+  it('lets a person in with the certificate that the account has enrolled, with none, and not with that of another', async () => {
+    const body = { issuer: issuer.url, subject: 'anna', name: 'Anna', roles: ['VIEWER'] };
+    const json = { 'content-type': 'application/json' };
+    const manage = as(n.authority, n.authority);
+    const made = await manage('/api/v1/users', { method: 'POST', headers: json, body: JSON.stringify(body) });
+    const { id } = (await made.json()) as { readonly id: string };
+    const certificate = JSON.stringify({ certHash: toHex(n.utility.certHash) });
+    await manage(`/api/v1/users/${id}/certificates`, { method: 'POST', headers: json, body: certificate });
+    const authorization = `Bearer ${await issuer.token({ sub: 'anna' })}`;
+    const statusWith = async (shown?: Principal): Promise<number> =>
+      (await as(shown)('/api/v1/groups', { headers: { authorization } })).status;
+    expect([await statusWith(n.utility), await statusWith(), await statusWith(n.operator)]).toEqual([200, 200, 401]);
+    const thumbprint = createHash('sha256').update(n.utility.certificate.der).digest('base64url');
+    const pinned = `Bearer ${await issuer.token({ sub: 'anna', cnf: { 'x5t#S256': thumbprint } })}`;
+    const pinnedWith = async (shown?: Principal): Promise<number> =>
+      (await as(shown)('/api/v1/groups', { headers: { authorization: pinned } })).status;
+    expect([await pinnedWith(n.utility), await pinnedWith(), await pinnedWith(n.operator)]).toEqual([200, 401, 401]);
   });
 
   it('takes no self-made certificate in the place of the one that the token shows', async () => {
