@@ -102,6 +102,11 @@ export class BackendClient {
     }
   }
 
+  /** Reports a command that this gateway was given itself. @throws PeerRefusal, UnavailableError */
+  async reportCommand(gid: Uint8Array, message: Uint8Array): Promise<void> {
+    await this.#post(`groups/${toHex(gid)}/commands`, message);
+  }
+
   /** Brings a member's receipt. @throws PeerRefusal `command-unknown`, UnavailableError */
   async commandReceipt(commandId: Uint8Array, receipt: Uint8Array): Promise<void> {
     await this.#post(`commands/${toHex(commandId)}/receipts`, receipt);

@@ -9,18 +9,22 @@ import { PeerRefusal } from './bindings/peer-refusal.js';
 import { codeOf, type Runtime } from './runtime.js';
 
 interface CommandExchangeParts {
-  readonly gateway: Gateway;
-  readonly backend: Pick<BackendClient, 'waitingCommands' | 'commandReceipt' | 'listenFor'>;
+  readonly gateway: Pick<Gateway, 'groups' | 'takeCommand' | 'keptCommands' | 'commandReceipts'>;
+  readonly backend: Pick<BackendClient, 'waitingCommands' | 'reportCommand' | 'commandReceipt' | 'listenFor'>;
   readonly runtime: Runtime;
 }
 
 /** Logged once each, as long as there are no more. */
 const rememberedRefusals = 256;
+/** Of all groups, that the backend has; what is forgotten is reported again, which changes nothing. */
+const rememberedCommands = 4_096;
 
 export class CommandExchange {
   readonly #parts: CommandExchangeParts;
   /** Commands that were refused here, by their bytes in hex: they stay in the backend until they end. */
   readonly #refused = new Set<string>();
+  /** Ids in hex of commands that the backend has, or refuses. */
+  readonly #known = new Set<string>();
   /** Woken when there may be a command there, or a receipt here. */
   readonly watch: BackendWatch;
 
@@ -35,6 +39,7 @@ export class CommandExchange {
     for (const { gid } of gateway.groups) {
       try {
         for (const command of await backend.waitingCommands(fromHex(gid))) await this.#serve(command);
+        await this.#report(fromHex(gid));
       } catch (error) {
         // It has no list of the group yet, or one that names another gateway.
         if (codeOf(error) !== 'group-unknown') throw error;
@@ -42,9 +47,32 @@ export class CommandExchange {
     }
   }
 
+  /** Operators may give commands to the gateway itself, also while the backend is away: it is to know of them. */
+  async #report(gid: Uint8Array): Promise<void> {
+    const { gateway, backend, runtime } = this.#parts;
+    for (const { id, message } of await gateway.keptCommands(gid)) {
+      const name = toHex(id);
+      if (this.#known.has(name)) continue;
+      try {
+        await backend.reportCommand(gid, message);
+        for (const receipt of await gateway.commandReceipts(id)) await this.#bring(id, receipt.message);
+      } catch (error) {
+        if (!(error instanceof PeerRefusal) || error.status >= 500 || error.status === 429) throw error;
+        runtime.log.warn({ command: name, code: error.code }, 'the backend refuses a command that was given here');
+      }
+      this.#remember(name);
+    }
+  }
+
+  #remember(name: string): void {
+    if (this.#known.size >= rememberedCommands) this.#known.clear();
+    this.#known.add(name);
+  }
+
   /** Takes a command that is new here, and brings the receipts that the backend lacks. */
   async #serve({ id, message, targets }: BackendCommand): Promise<void> {
     const { gateway } = this.#parts;
+    this.#remember(toHex(id));
     if (!(await this.#take(message))) return;
     const receipts = await gateway.commandReceipts(id);
     for (const receipt of receipts.filter(({ meter }) => isTarget(targets, meter)))

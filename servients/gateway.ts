@@ -120,7 +120,7 @@ async function startGateway(config: GatewayConfig, runtime: Runtime, restart: ()
         sleep,
         ...config.group,
         settled: () => registrations.pending === 0,
-        onCommandReceipt: () => {
+        onCommand: () => {
           commands.watch.wake();
         },
         onEnrolled: ({ id, td }) => {

@@ -24,7 +24,7 @@ import { parseLeaveRequest, parseRevokeRequest } from '../crypto/ring/requests.j
 import { verifyRenewal } from '../crypto/renewal.js';
 import { assertEndorses } from './active-epoch.js';
 import type { ActionHandler, PropertyReader, ThingBehaviour, ThingEmitter } from './behaviour.js';
-import type { KeptCommandReceipt } from './command-store.js';
+import type { KeptCommand, KeptCommandReceipt } from './command-store.js';
 import { CommandDelivery } from './command-delivery.js';
 import { CommandRelay } from './command-relay.js';
 import { Coordination, type CoordinationParts } from './coordination.js';
@@ -39,8 +39,8 @@ export interface GatewayParts extends CoordinationParts {
   readonly onEnrolled: (meter: EnrolledMeter) => void;
   /** Brings a member's request for its next certificate to the backend. */
   readonly relayRenewal?: (message: Uint8Array) => Promise<void>;
-  /** A receipt of a command is here that the backend may not have. */
-  readonly onCommandReceipt?: () => void;
+  /** A command, or a receipt of one, is here that the backend may not have. */
+  readonly onCommand?: () => void;
 }
 
 export class Gateway implements ThingBehaviour {
@@ -196,6 +196,7 @@ export class Gateway implements ThingBehaviour {
       const fields = { command: toHex(id), gid: toHex(gid), operator: toHex(operator), targets: targets.length };
       this.#parts.log.info(fields, 'command taken');
       this.#commands.wake();
+      this.#parts.onCommand?.();
     }
     const receipts = await this.#relay.receipts(command.id);
     return encodeCommandReceipts(receipts.map((receipt) => receipt.message));
@@ -217,7 +218,7 @@ export class Gateway implements ThingBehaviour {
       meter: toHex(meter),
       message: toBase64Url(message),
     });
-    this.#parts.onCommandReceipt?.();
+    this.#parts.onCommand?.();
   }
 
   /** A meter in one group gets its list; one in several, the first: the others come with their announcements. */
@@ -392,6 +393,13 @@ export class Gateway implements ThingBehaviour {
     }
     await relayRenewal?.(message);
     return nothing;
+  }
+
+  /** Commands of a group that are here and go on, the newest first. */
+  async keptCommands(gid: Uint8Array): Promise<readonly KeptCommand[]> {
+    const { store, nowS } = this.#parts;
+    const kept = await store.commands.commands(gid, limits.commandsWaiting);
+    return kept.filter(({ expiresS }) => expiresS >= nowS());
   }
 
   /** Receipts of a command that are here. */

@@ -52,15 +52,41 @@ export function commandRoutes(scope: FastifyInstance, context: RestContext): voi
         refuses: [409],
       }),
     },
-    async (request) => {
+    async (request) => statusOf(await keep(request, messageOf(request))),
+  );
+  const keep = async (request: FastifyRequest, message: Uint8Array): Promise<KeptCommand> => {
+    const { command, fresh } = await commands.take(message);
+    if (fresh) {
+      const { gid, operator, targets } = command;
+      const details = { gid: toHex(gid), operator: toHex(operator), targets: targets.length };
+      await auditDone(context, request, 'command.take', toHex(command.id), details);
+    }
+    return command;
+  };
+
+  scope.post<OfGroup>(
+    '/groups/:gid/commands',
+    {
+      onRequest: access.listedGateway(),
+      schema: operation({
+        id: 'reportCommand',
+        tag: 'Commands',
+        summary: 'Report a command that an operator gave to the gateway itself',
+        description: 'It is verified and kept as one that was brought here. The same again changes nothing.',
+        params: { gid: gidParam },
+        body: messageBody('message.command'),
+        gives: { 204: noContent('It is kept') },
+        refuses: [409],
+      }),
+    },
+    async (request, reply) => {
       const message = messageOf(request);
-      const { command, fresh } = await commands.take(message);
-      if (fresh) {
-        const { gid, operator, targets } = command;
-        const details = { gid: toHex(gid), operator: toHex(operator), targets: targets.length };
-        await auditDone(context, request, 'command.take', toHex(command.id), details);
+      const { gid } = coordinated(request, groupOf(request.params.gid));
+      if (!equalBytes(parseCommand(suite, message).name.gid, gid)) {
+        throw new ConflictError('wrong-group', 'the command is to another group than the address names');
       }
-      return statusOf(command);
+      await keep(request, message);
+      return reply.code(204).send();
     },
   );
 

@@ -12,10 +12,24 @@ import {
 import { newObeyingState, obey } from '../../crypto/envelope/obeying.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
 import { roleBit } from '../../crypto/membership.js';
+import { BackendClient } from '../../servients/backend-client.js';
+import { CommandExchange } from '../../servients/gateway-commands.js';
+import { fetchAs } from '../../servients/issuer-client.js';
+import { makeLog } from '../../servients/runtime.js';
+import type { Gateway } from '../../things/gateway.js';
 import { nowS, makeNeighbourhood, seededRandom, type Principal } from '../support/neighbourhood.js';
 import { activeKey, agree, type Player } from '../support/ring.js';
 import { dataOf, listen } from './event-reader.js';
-import { asJson, expectFits, expectProblem, startBackend, type Answer, type TestBackend } from './rest-server.js';
+import {
+  asJson,
+  audience,
+  expectFits,
+  expectProblem,
+  issuingOf,
+  startBackend,
+  type Answer,
+  type TestBackend,
+} from './rest-server.js';
 
 const n = makeNeighbourhood(suiteX25519, 3);
 const random = seededRandom('commands over REST');
@@ -101,6 +115,41 @@ describe('a command', () => {
     const { body } = await get(`groups/${gid}/commands`, n.operator);
     expectFits('command-page', body);
     expect((body as Page).commands.filter(({ id }) => id === idOf(message))).toHaveLength(1);
+  });
+
+  it('that was given to a gateway itself is reported by it, with the receipts that are there, and by no other', async () => {
+    const message = command();
+    const [id, receipt] = [idOf(message), receiptOf(players[0]!, message)];
+    const stranger = n.certify('gateway', 'gw-9');
+    const path = `/api/v1/groups/${gid}/commands`;
+    expectProblem(await backend.call('POST', path, { as: stranger, body: message }), 403, 'refused');
+    expectProblem(await backend.call('POST', path, { as: n.operator, body: message }), 403, 'refused');
+    const elsewhere = `/api/v1/groups/${'0'.repeat(32)}/commands`;
+    expectProblem(await backend.call('POST', elsewhere, { as: n.gateway, body: message }), 404, 'group-unknown');
+    const key = { suite: n.suite, ...n.gateway, certificates: [n.gateway.certificate.der, issuingOf(n).der] };
+    const exchange = new CommandExchange({
+      backend: new BackendClient({
+        ...{ suite: n.suite, trustedRoots: [n.root], url: backend.url },
+        fetch: fetchAs(key, audience, [], () => nowS),
+      }),
+      runtime: { log: makeLog('silent'), emit: () => undefined, version: '' },
+      gateway: {
+        groups: [{ gid }],
+        takeCommand: async () => new Uint8Array(0),
+        keptCommands: async () => [{ id: parseCommand(n.suite, message).id, message }],
+        commandReceipts: async () => [{ meter: players[0]!.principal.certHash, message: receipt }],
+      } as unknown as Gateway,
+    });
+    await exchange.exchange();
+    await exchange.exchange();
+    const { body } = await get(`commands/${id}`, n.operator);
+    expect(body).toMatchObject({
+      id,
+      state: 'waiting',
+      targets: expect.arrayContaining([expect.objectContaining({ receipt: asJson(receipt).message })]) as unknown,
+    });
+    const { body: log } = await get(`audit?action=command.take&subject=${id}`, n.operator);
+    expect(log).toMatchObject({ entries: [{ actor: 'urn:gridring:gateway:gw-1' }] });
   });
 
   it('is listed page by page, the newest first', async () => {
