@@ -145,6 +145,23 @@ describe.skipIf(binary === undefined)('libcoap’s coap-client at the resource d
     expect(await observing).toMatch(/<\/rd\/[\w-]+>;rt="core\.rd-ep";ep="late"/);
   });
 
+  it('registers simply, and is asked at the port that it came from', async () => {
+    const free = await runNode('');
+    const { port } = free;
+    await free.close();
+    const answer = await run('-v', '6', '-p', String(port), '-m', 'post', at('/.well-known/rd?ep=simple&lt=600'));
+    expect(answer).toMatch(/2\.04/);
+    // Only now is the port free for the node to answer there: the directory asks again when it hears nothing.
+    const simple = await runNode('</on>;rt="switch"', {}, '127.0.0.1', port);
+    await vi.waitFor(
+      async () => {
+        expect(await run(at('/rd-lookup/res?ep=simple'))).toBe(`<coap://127.0.0.1:${port}/on>;rt="switch"`);
+      },
+      { timeout: 10_000, interval: 500 },
+    );
+    await simple.close();
+  });
+
   it('is asked for its Thing Description, and is a Thing of the WoT directory until it goes', async () => {
     const described = await runNode('</td>;rt="wot.thing";ct=432', { td: lampTd('urn:dev:ops:lamp-1', node.origin) });
     const path = await register(`ep=lamp-1&lt=300&base=${described.origin}`, '</td>;rt="wot.thing";ct=432,</on>');

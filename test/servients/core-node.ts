@@ -23,9 +23,10 @@ export async function runNode(
   links: string,
   tds: Readonly<Record<string, string>> = {},
   address = '127.0.0.1',
+  ownPort = 0,
 ): Promise<CoreNode> {
   const asked: string[] = [];
-  const endpoint = new CoapEndpoint({ port: 0, address }, ({ path }) => {
+  const endpoint = new CoapEndpoint({ port: ownPort, address }, ({ path }) => {
     const place = path.join('/');
     asked.push(place);
     if (place === '.well-known/core') return contentAt(linkType, links);
