@@ -5,7 +5,7 @@ import { parseCertificate } from '../../crypto/certificate.js';
 import { parseSign1, sign1 } from '../../crypto/cose.js';
 import { parseChange, parseDelegation, signChange, signDelegation } from '../../crypto/delegation.js';
 import { signEnrolment, verifyEnrolment } from '../../crypto/enrolment.js';
-import { equalBytes, toHex } from '../../crypto/bytes.js';
+import { equalBytes, toHex, utf8 } from '../../crypto/bytes.js';
 import { parseCheckpoint } from '../../crypto/envelope/checkpoint.js';
 import {
   makeCommand,
@@ -46,6 +46,8 @@ import { parseRecord, verifyRecord } from '../../crypto/ring/record.js';
 import * as requests from '../../crypto/ring/requests.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
 import { bareMessage, parseMessage } from '../../servients/bindings/coap-message.js';
+import { readEndpointQuery } from '../../things/endpoint-query.js';
+import { parseLinks } from '../../things/link-format.js';
 import { decodeQuarantine, encodeQuarantine } from '../../things/quarantine.js';
 
 export interface Target {
@@ -239,6 +241,16 @@ function documentTargets(deployment: Deployment): readonly Target[] {
         Buffer.from('44020001746f6b65b372656b11ff01', 'hex'),
       ],
       parse: (bytes) => parseMessage(Buffer.from(bytes)),
+    },
+    {
+      name: 'links',
+      valid: [utf8('</a/b>;rt="x y";ct=40;title="a \\"b\\"";obs,<coap://h/t>;anchor="/a";rel=describedby')],
+      parse: parseLinks,
+    },
+    {
+      name: 'query of an endpoint',
+      valid: [utf8('ep=node&d=cellar&lt=600&base=coap://[2001:db8::1]:61616&et=lamp')],
+      parse: (bytes) => readEndpointQuery(new TextDecoder().decode(bytes).split('&')),
     },
   ];
 }
