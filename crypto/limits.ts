@@ -13,6 +13,9 @@ export const limits = {
   /** A delegation of changes to a list, or a change under one. */
   delegation: 8_000,
   certificate: 2_000,
+  /** A statement of trust in roots, and how many of them a bundle carries. */
+  anchors: 8_000,
+  anchorStatements: 8,
   /** A request for the next certificate, with the ones of now. */
   renewal: 10_240,
   /** DNS names and IP addresses of one. */

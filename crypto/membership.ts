@@ -2,6 +2,7 @@
  * Membership lists on their way (protocol §3): bundles with the certificates to check them, and the check. The authority
  * signs a list, and no server process holds its key. Revoked means: not in the current list.
  */
+import { followAnchors } from './anchors.js';
 import { equalBytes, toHex } from './bytes.js';
 import { decodeStrict, encode } from './cbor.js';
 import {
@@ -53,6 +54,8 @@ export interface Membership {
   readonly listHash: Uint8Array;
   /** Of each entry, by its index in the list; undefined where none verified. */
   readonly certificates: readonly (VerifiedCertificate | undefined)[];
+  /** What whoever verified it is to trust from now on: mostly what was trusted before. */
+  readonly trustedRoots: readonly Certificate[];
   /** CAs that came with it. */
   readonly cas: readonly CaCertificate[];
   /** What the gateway may change without the authority, and has changed; undefined without a delegation in force. */
@@ -76,6 +79,8 @@ interface MembershipBundle {
   readonly certificates: readonly Uint8Array[];
   /** Null where the authority has delegated nothing. */
   readonly delegated: DelegatedMessages | null;
+  /** Statements of trust, in the order in which they were made. */
+  readonly anchors: readonly Uint8Array[];
 }
 
 interface DelegatedMessages {
@@ -84,25 +89,40 @@ interface DelegatedMessages {
   readonly change: Uint8Array | null;
 }
 
+/** Without and with a delegation, without and with statements of trust. */
+const arities = [2, 3, 4, 5] as const;
+
 /** What `updateMembership` carries: the signed list and the certificates to check it and its entries with. */
 export const encodeMembershipBundle = (
   listMessage: Uint8Array,
   certificates: readonly Uint8Array[],
   delegated: DelegatedMessages | null = null,
-): Uint8Array => encode([listMessage, certificates, ...(delegated ? [delegated.delegation, delegated.change] : [])]);
+  anchors: readonly Uint8Array[] = [],
+): Uint8Array =>
+  encode([
+    ...[listMessage, certificates],
+    ...(delegated ? [delegated.delegation, delegated.change] : []),
+    ...(anchors.length > 0 ? [anchors] : []),
+  ]);
 
 /** @throws MalformedError `message-malformed` and those of the CBOR gate */
 export function parseMembershipBundle(bytes: Uint8Array): MembershipBundle {
   const what = 'membership bundle';
   const items = arrayOf(decodeStrict(bytes, limits.membership), what);
-  const [listMessage, certificates, delegation, change] = arrayOf(items, what, items.length === 2 ? 2 : 4);
+  const hasAnchors = items.length % 2 === 1;
+  const [listMessage, certificates, delegation, change] = arrayOf(
+    items,
+    what,
+    arities.find((n) => n === items.length) ?? 2,
+  );
   return {
     listMessage: bytesOf(listMessage, what),
     certificates: arrayOf(certificates, what).map((der) => bytesOf(der, what)),
     delegated:
-      items.length === 2
+      items.length <= 3
         ? null
         : { delegation: bytesOf(delegation, what), change: nullOr(change, (item) => bytesOf(item, what)) },
+    anchors: hasAnchors ? arrayOf(items.at(-1), what).map((statement) => bytesOf(statement, what)) : [],
   };
 }
 
@@ -129,35 +149,42 @@ interface Base {
  */
 export function verifyMembership(check: MembershipCheck, bundle: Uint8Array): Membership {
   const { suite, nowS } = check;
-  const { listMessage, certificates, delegated } = parseMembershipBundle(bundle);
+  const { listMessage, certificates, delegated, anchors } = parseMembershipBundle(bundle);
   const message = parseSign1(listMessage, limits.membership);
+  const trustedRoots = followAnchors(suite, check.trustedRoots, anchors);
   const list = unchangedList(parseMembershipList(message.payload));
   const base: Base = { list, listHash: membershipHash(suite, message.payload) };
   const delegation = delegated && parseSign1(delegated.delegation, limits.delegation);
   const terms = delegation && parseDelegation(delegation.payload);
   const named = [...list.entries.map(({ certHash }) => certHash), ...(terms?.additions ?? [])];
-  const shelf = new Shelf(check, certificates, named);
-  const { cas } = shelf;
+  const shelf = new Shelf({ ...check, trustedRoots }, certificates, named);
+  const trust = { trustedRoots, cas: shelf.cas };
 
   verifySign1(suite, shelf.authority(message).verifier, message, { type: 'membership', context: list.gid });
   shelf.trust();
   if (list.policy.suite !== suite.id) throw new VerificationError('membership-suite', 'the list is for another suite');
   assertListValid(list, nowS);
   if (!delegation || !terms)
-    return { ...base, cas, certificates: list.entries.map(shelf.entry), delegation: undefined };
+    return { ...base, ...trust, certificates: list.entries.map(shelf.entry), delegation: undefined };
 
   verifySign1(suite, shelf.authority(delegation).verifier, delegation, { type: 'delegation', context: list.gid });
   assertDelegationOf(terms, base);
   const { change } = delegated;
   if (change === null) {
     const inForce = isDelegationOver(terms, nowS) ? undefined : { ...terms, change };
-    return { ...base, cas, certificates: list.entries.map(shelf.entry), delegation: inForce };
+    return { ...base, ...trust, certificates: list.entries.map(shelf.entry), delegation: inForce };
   }
-  return changed(check, base, { ...terms, hash: delegationHash(suite, delegation.payload) }, change, shelf);
+  return changed(
+    { ...check, trustedRoots },
+    base,
+    { ...terms, hash: delegationHash(suite, delegation.payload) },
+    change,
+    shelf,
+  );
 }
 
 function changed(
-  { suite, nowS }: MembershipCheck,
+  { suite, nowS, trustedRoots }: MembershipCheck,
   base: Base,
   delegation: Delegation & { readonly hash: Uint8Array },
   changeMessage: Uint8Array,
@@ -177,6 +204,7 @@ function changed(
   return {
     list,
     listHash: delegatedHash(suite, base.listHash, delegation.hash, message.payload),
+    trustedRoots,
     cas: shelf.cas,
     certificates: list.entries.map(shelf.entry),
     delegation: { ...delegation, change },
@@ -196,7 +224,7 @@ export function changeMembership(
   bundle: Uint8Array,
   change: ListChange,
 ): Uint8Array {
-  const { listMessage, certificates, delegated } = parseMembershipBundle(bundle);
+  const { listMessage, certificates, delegated, anchors } = parseMembershipBundle(bundle);
   if (!delegated) throw new ConflictError('delegation-absent', 'the authority has delegated no changes of this list');
   const { delegation } = delegated;
   const { payload } = parseSign1(listMessage, limits.membership);
@@ -206,7 +234,7 @@ export function changeMembership(
     baseHash: membershipHash(suite, payload),
   };
   const signed = signChange(suite, gateway, parseMembershipList(payload).gid, bound);
-  return encodeMembershipBundle(listMessage, certificates, { delegation, change: signed });
+  return encodeMembershipBundle(listMessage, certificates, { delegation, change: signed }, anchors);
 }
 
 /** Until when the list in a bundle says that it is valid, before anything of it is verified. @throws MalformedError */

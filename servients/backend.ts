@@ -46,6 +46,12 @@ export interface BackendOptions {
   readonly identity: Identity;
   readonly suite: Suite;
   readonly trustedRoots: readonly Certificate[];
+  /** Trusted once, for what was kept then. */
+  readonly retiredRoots?: readonly Certificate[];
+  /** Other roots are to be trusted from the next start on. */
+  readonly onTrust?: (roots: readonly Certificate[]) => void;
+  /** Another certificate of its own is here, for the same key. */
+  readonly onCertificate?: (chain: readonly Uint8Array[]) => void;
   readonly dataDir: string;
   /** `postgres://…`, or a SQLite file. Default: a SQLite file in the data folder. */
   readonly database?: string;
@@ -195,6 +201,7 @@ export async function runBackend(options: BackendOptions): Promise<RunningBacken
       auditDays: options.retention?.auditDays,
     });
     readiness.started();
+    context.backend.tellOfTrust();
     const firstLogin = firstCode === undefined ? undefined : url + linkPath(firstCode);
     const renew = (message: Uint8Array) => context.enrolments.renew(message, () => undefined);
     return {
@@ -233,6 +240,8 @@ async function makeContext(
     suite,
     identity,
     trustedRoots,
+    ...(options.retiredRoots && { retiredRoots: options.retiredRoots }),
+    onTrust: options.onTrust,
     certificateCache: new CertificateCache(),
     nowS,
     log,
@@ -278,6 +287,7 @@ async function makeContext(
     access,
     audit,
     idempotency,
+    ...(options.onCertificate && { onCertificate: options.onCertificate }),
     identity,
     suite,
     version,

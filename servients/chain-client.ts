@@ -1,6 +1,6 @@
 /** The chains of meters as a backend shows them, to whoever may see them: fetched page by page, every entry verified. */
 import { equalBytes, fromBase64Url, fromHex, toHex } from '../crypto/bytes.js';
-import { vouchedCertificate, type VerifiedCertificate } from '../crypto/certificate.js';
+import { vouchedCertificate, type Certificate, type VerifiedCertificate } from '../crypto/certificate.js';
 import type { GivenUp } from '../crypto/envelope/audit.js';
 import type { EntryKind } from '../crypto/envelope/chain.js';
 import { verifyEntryOf, type Entry } from '../crypto/envelope/entry.js';
@@ -10,7 +10,7 @@ import type { Suite } from '../crypto/suite.js';
 import { BackendClient } from './backend-client.js';
 import type { Fetch } from './bindings/tls-fetch.js';
 import { fetchAs } from './issuer-client.js';
-import type { ReaderKeys } from './reader-file.js';
+import { trustedBy, type ReaderKeys } from './reader-file.js';
 
 /** As the backend tells it. */
 export interface MeterListing {
@@ -38,7 +38,7 @@ export interface FetchedEntry {
 const pageSize = 500;
 
 /** A person who is logged in at a backend; the root is what the backend's word is held against. */
-interface LoggedIn extends Pick<ReaderKeys, 'suite' | 'root'> {
+interface LoggedIn extends Pick<ReaderKeys, 'suite' | 'root' | 'roots'> {
   readonly backend: Pick<ReaderKeys['backend'], 'url'>;
   readonly send: Fetch;
 }
@@ -48,15 +48,17 @@ export type Asking = Omit<ReaderKeys, 'hpkeKey' | 'signer'> | LoggedIn;
 
 /** Requests to the backend as whoever asks. */
 export const fetchOf = (asking: Asking, nowS: () => number): Fetch =>
-  'send' in asking ? asking.send : fetchAs(asking, asking.backend.audience, [asking.root.der], nowS);
+  'send' in asking ? asking.send : fetchAs(asking, asking.backend.audience, dersOf(trustedBy(asking)), nowS);
+
+const dersOf = (certificates: readonly Certificate[]): readonly Uint8Array[] => certificates.map(({ der }) => der);
 
 export function backendOf(asking: Asking, nowS: () => number): BackendClient {
-  const { suite, root, backend } = asking;
-  return new BackendClient({ suite, trustedRoots: [root], url: backend.url, fetch: fetchOf(asking, nowS) });
+  const { suite, backend } = asking;
+  return new BackendClient({ suite, trustedRoots: trustedBy(asking), url: backend.url, fetch: fetchOf(asking, nowS) });
 }
 
 export class ChainClient {
-  readonly #keys: Pick<ReaderKeys, 'suite' | 'root'>;
+  readonly #keys: Pick<ReaderKeys, 'suite' | 'root' | 'roots'>;
   readonly #backend: BackendClient;
   readonly #nowS: () => number;
   readonly #meters = new Map<string, ListedMeter>();
@@ -160,9 +162,9 @@ export class ChainClient {
   }
 
   async #membership(gid: Uint8Array): Promise<{ readonly membership: Membership; readonly bundle: Uint8Array }> {
-    const { suite, root } = this.#keys;
+    const { suite } = this.#keys;
     const bundle = messageOf(await this.#backend.get(`groups/${toHex(gid)}/membership`));
-    const membership = verifyMembership({ suite, trustedRoots: [root], nowS: this.#nowS() }, bundle);
+    const membership = verifyMembership({ suite, trustedRoots: trustedBy(this.#keys), nowS: this.#nowS() }, bundle);
     if (!equalBytes(membership.list.gid, gid)) throw new VerificationError('wrong-group', 'a list of another group');
     return { membership, bundle };
   }

@@ -8,6 +8,7 @@ import { verifyProof, type VerifiedProof } from '../crypto/ring/proof.js';
 import { resolveReference } from '../td/references.js';
 import type { BackendClient } from './backend-client.js';
 import { backendOf, type Asking } from './chain-client.js';
+import { trustedBy } from './reader-file.js';
 
 /** As the backend tells it; nobody has signed it. */
 export interface ListedEpoch {
@@ -129,8 +130,7 @@ export class EpochLog {
   }
 
   #check(): MembershipCheck {
-    const { suite, root } = this.#keys;
-    return { suite, trustedRoots: [root], nowS: this.#nowS() };
+    return { suite: this.#keys.suite, trustedRoots: trustedBy(this.#keys), nowS: this.#nowS() };
   }
 
   async #items<T>(path: string, name: string, isItem: ValidateFunction<T>): Promise<readonly T[]> {

@@ -25,7 +25,7 @@ import { openDataFolder } from './data-folder.js';
 import { DirectoryClient } from './directory-client.js';
 import { discover, type Discovery } from './discovery.js';
 import { exposeThing } from './expose.js';
-import { readCertificates, readIdentity } from './identity-files.js';
+import { readIdentity } from './identity-files.js';
 import { makeDeviceFetch } from './issuer-client.js';
 import { Delivery } from './gateway-delivery.js';
 import { CommandExchange } from './gateway-commands.js';
@@ -40,6 +40,7 @@ import { Summons } from './summons.js';
 import { RenewalLoop, takeRenewal } from './renewal.js';
 import { finishRenewal } from './renewal-files.js';
 import { Restarting } from './restarting.js';
+import { readTrust, takeTrust } from './trust-files.js';
 import { stopServient } from './servient.js';
 import { openGatewayStore } from './stores/sqlite/gateway-store.js';
 
@@ -58,7 +59,7 @@ export async function runGateway(config: GatewayConfig, runtime: Runtime): Promi
 async function startGateway(config: GatewayConfig, runtime: Runtime, restart: () => void): Promise<RunningGateway> {
   const suite = suiteByName(config.suite);
   finishRenewal(suite, config);
-  const trustedRoots = readCertificates(suite, config.root, 'root certificate');
+  const { trustedRoots, retiredRoots } = readTrust(suite, config.root);
   const identity = readIdentity(suite, config);
   const { certificates, secret, leaf: certificate } = identity;
   const { url, audience } = config.backend;
@@ -108,6 +109,7 @@ async function startGateway(config: GatewayConfig, runtime: Runtime, restart: ()
         suite,
         identity,
         trustedRoots,
+        retiredRoots,
         certificateCache: new CertificateCache(),
         store,
         members,
@@ -137,7 +139,7 @@ async function startGateway(config: GatewayConfig, runtime: Runtime, restart: ()
         },
         relayRenewal: (message) => backend.renew(message),
         onMembership: ({ list }) => {
-          takeIfRenewed();
+          takeChanges();
           lists.watch.wake();
           void putBack();
           runtime.emit({
@@ -154,12 +156,13 @@ async function startGateway(config: GatewayConfig, runtime: Runtime, restart: ()
       },
       [config.membership].flat().map(readMembership),
     );
-    const takeIfRenewed = (): void => {
-      const { renewal } = gateway;
+    const takeChanges = (): void => {
+      const { renewal, newTrust } = gateway;
+      if (newTrust && takeTrust({ suite, rootFile: config.root, runtime }, newTrust)) restart();
       if (renewal && takeRenewal({ suite, files: config, runtime }, renewal)) restart();
     };
     // The process may have ended before it took it.
-    takeIfRenewed();
+    takeChanges();
     const putBack = (): Promise<void> =>
       store.putBack().catch((error: unknown) => {
         runtime.log.warn({ code: codeOf(error), err: error }, 'what was set aside could not be put back');

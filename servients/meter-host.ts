@@ -6,7 +6,6 @@ import type { Renewal } from '../crypto/membership.js';
 import { suiteByName } from '../crypto/suite-node.js';
 import { belongsTo, makeThing, makeUncallableTd } from '../td/make-td.js';
 import { Meter } from '../things/meter.js';
-import type { Parts } from '../things/parts.js';
 import { CoapClientFactory } from './bindings/coap-client.js';
 import { CoapServer } from './bindings/coap-server.js';
 import { RefusingHttpClientFactory } from './bindings/http-client.js';
@@ -16,7 +15,7 @@ import type { MeterConfig, MeterHostConfig } from './config.js';
 import { openDataFolder } from './data-folder.js';
 import { exposeThing } from './expose.js';
 import { GatewayLink } from './gateway-link.js';
-import { readCertificates, readIdentity } from './identity-files.js';
+import { readIdentity } from './identity-files.js';
 import { MeterProcess, type MeterSummary } from './meter-process.js';
 import { MeterUplink } from './meter-uplink.js';
 import { operateOutbox } from './operations/outbox.js';
@@ -25,6 +24,7 @@ import { codeOf, Refusals, type Runtime } from './runtime.js';
 import { RenewalLoop, takeRenewal } from './renewal.js';
 import { finishRenewal } from './renewal-files.js';
 import { Restarting } from './restarting.js';
+import { readTrust, takeTrust } from './trust-files.js';
 import { stopServient } from './servient.js';
 import { openSource, sharedRecordings } from './sources/open-source.js';
 import { clockOff, type Clock } from './sources/replay-clock.js';
@@ -39,8 +39,7 @@ export interface RunningMeters {
 
 /** @throws SetupError when a file, folder or port of any meter cannot be used; nothing is left running then */
 export async function runMeterHost(config: MeterHostConfig, runtime: Runtime): Promise<RunningMeters> {
-  const trustedRoots = readCertificates(suiteByName(config.suite), config.root, 'root certificate');
-  const trust = { trustedRoots, certificateCache: new CertificateCache() };
+  const certificateCache = new CertificateCache();
   const recordingOf = sharedRecordings();
   const started: Restarting<MeterProcess>[] = [];
   try {
@@ -50,7 +49,7 @@ export async function runMeterHost(config: MeterHostConfig, runtime: Runtime): P
         runtime.log.warn({ meter: meter.id, code: codeOf(error), err: error }, 'the source of readings cannot be read');
       });
       const begin = (restart: () => void): Promise<MeterProcess> =>
-        startMeter(config, meter, trust, { source, clock, restart }, runtime);
+        startMeter(config, meter, certificateCache, { source, clock, restart }, runtime);
       started.push(await Restarting.start({ begin, end: (running) => running.close(0), log: runtime.log }));
     }
   } catch (error) {
@@ -72,7 +71,7 @@ async function closeAll(
 async function startMeter(
   host: MeterHostConfig,
   config: MeterConfig,
-  trust: Pick<Parts, 'trustedRoots' | 'certificateCache'>,
+  certificateCache: CertificateCache,
   { source, clock, restart }: { readonly source: ReadingSource; readonly clock: Clock; readonly restart: () => void },
   runtime: Runtime,
 ): Promise<MeterProcess> {
@@ -97,7 +96,11 @@ async function startMeter(
     const meter = await Meter.load({
       suite,
       identity,
-      ...trust,
+      ...readTrust(suite, host.root),
+      certificateCache,
+      onTrust: (roots) => {
+        if (takeTrust({ suite, rootFile: host.root, runtime }, roots)) restart();
+      },
       store,
       nowS: () => Math.floor(clock.nowMs() / 1000),
       random: randomBytes,
@@ -114,7 +117,7 @@ async function startMeter(
       },
     });
     // The process may have ended before it took it.
-    if (meter.groups.renewal) take(meter.groups.renewal);
+    meter.groups.tellOfChanges();
     const gatewayTd = config.gatewayTd ?? host.gateway.td;
     // A meter speaks one binding.
     const isReachable = (url: string): boolean => isCoap(url) === isCoap(gatewayTd);

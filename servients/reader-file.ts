@@ -55,7 +55,10 @@ export interface ReaderKeys {
   readonly signer: Signer;
   readonly secret: Uint8Array;
   readonly hpkeKey: AgreementKey;
+  /** The newest of those that are trusted. */
   readonly root: Certificate;
+  /** All of them, where there are several. */
+  readonly roots?: readonly Certificate[];
   readonly backend: { readonly url: string; readonly audience: string };
 }
 
@@ -87,6 +90,23 @@ export function moveReaderFile(path: string, backendUrl: string): void {
   if (file.backend.url !== backendUrl) write(path, { ...file, backend: { ...file.backend, url: backendUrl } });
 }
 
+/** All roots that the holder of a key file trusts. */
+export const trustedBy = ({ root, roots = [root] }: Pick<ReaderKeys, 'root' | 'roots'>): readonly Certificate[] =>
+  roots;
+
+/** Puts other certificates of the same key, or other roots, into a key file. @throws as `readReaderFile` */
+export function changeReaderFile(
+  path: string,
+  change: { readonly certificates?: readonly Uint8Array[]; readonly roots?: readonly Certificate[] },
+): void {
+  const { certificates, roots } = change;
+  write(path, {
+    ...read(path),
+    ...(certificates && { certificates: certificates.map(toPem).join('') }),
+    ...(roots && { root: roots.map(({ der }) => toPem(der)).join('') }),
+  });
+}
+
 /** @throws SetupError `file-unreadable`, `reader-file-unusable` */
 export function readReaderFile(path: string): ReaderKeys {
   const file = read(path);
@@ -94,12 +114,14 @@ export function readReaderFile(path: string): ReaderKeys {
   try {
     const certificates = fromPem(file.certificates);
     const certificate = parseCertificate(suite, certificates[0] ?? new Uint8Array(0));
-    const root = parseCertificate(suite, fromPem(file.root)[0] ?? new Uint8Array(0));
+    const roots = fromPem(file.root).map((der) => parseCertificate(suite, der));
+    const root = roots.at(-1);
+    if (!root) throw unusable(path, 'it names no root');
     if (certificate.role === 'ca') throw unusable(path, 'its certificate is that of a CA');
     const secret = privateKeyFromPem(suite, file.signingKey, path);
     const hpkeKey = suite.agreementKey(fromBase64Url(file.hpkeSecret));
     const { backend } = file;
-    return { suite, certificate, certificates, signer: suite.signer(secret), secret, hpkeKey, root, backend };
+    return { suite, certificate, certificates, signer: suite.signer(secret), secret, hpkeKey, root, roots, backend };
   } catch (cause) {
     if (cause instanceof SetupError) throw cause;
     throw unusable(path, 'a key or certificate in it cannot be used', cause);

@@ -3,6 +3,7 @@
  * keeps them. It holds no key that opens any of it.
  */
 import type { AuditFacts } from '../crypto/audit/entry.js';
+import { newTrust } from '../crypto/anchors.js';
 import { equalBytes, toHex } from '../crypto/bytes.js';
 import type { VerifiedCertificate } from '../crypto/certificate.js';
 import { signReceipt } from '../crypto/envelope/reading.js';
@@ -78,6 +79,7 @@ export class Backend {
     const { epochs, lists } = await this.#parts.events.positions();
     if (epochs <= this.#known.epochs && lists <= this.#known.lists) return;
     await this.#learning.run(() => this.#learn());
+    this.tellOfTrust();
   }
 
   /** Another number whenever another list is known here. */
@@ -143,7 +145,15 @@ export class Backend {
       throw new ConflictError('membership-rollback', `list ${version}.${revision} is older than the one that is known`);
     }
     this.#remember(membership);
+    this.tellOfTrust();
     return membership;
+  }
+
+  /** Tells whoever runs the backend that other roots are to be trusted. */
+  tellOfTrust(): void {
+    const { trustedRoots, onTrust } = this.#parts;
+    const roots = newTrust(trustedRoots, this.memberships);
+    if (roots) onTrust?.(roots);
   }
 
   /**
@@ -288,9 +298,14 @@ export class Backend {
 
   /** As at the last moment of the list's validity, where that is over. */
   #verifyStored(bundle: Uint8Array): Membership {
-    const { suite, trustedRoots, certificateCache } = this.#parts;
-    const nowS = Math.min(this.#parts.nowS(), lastValidS(bundle));
-    return verifyMembership({ suite, trustedRoots, certificateCache, nowS }, bundle);
+    const { suite, trustedRoots, retiredRoots = [], certificateCache } = this.#parts;
+    const check = { suite, certificateCache, nowS: Math.min(this.#parts.nowS(), lastValidS(bundle)) };
+    try {
+      return verifyMembership({ ...check, trustedRoots }, bundle);
+    } catch (error) {
+      if (retiredRoots.length === 0 || !(error instanceof VerificationError)) throw error;
+      return { ...verifyMembership({ ...check, trustedRoots: retiredRoots }, bundle), trustedRoots };
+    }
   }
 
   /** @throws ConflictError `membership-conflict` where the newest list is another of the same order */

@@ -103,19 +103,29 @@ export class Enrolments {
    * @throws NotFoundError `enrolment-unknown`; ConflictError `enrolment-changed`; MalformedError, VerificationError
    */
   async issue(device: string, kind: EnrolmentKind, chain: readonly Uint8Array[]): Promise<void> {
-    const { suite, trustedRoots, store, nowS } = this.#parts;
+    const { store, nowS } = this.#parts;
     const request = (await store.enrolment(device, kind))?.request;
     if (!request) throw enrolmentUnknown();
-    const { role, id, publicKey } = this.#keyAsked(kind, request);
-    const [leaf, ...above] = chain.map((der) => parseCertificate(suite, der));
-    if (!leaf) throw new MalformedError('message-malformed', 'no certificate');
-    const certificate = verifyChain(suite, leaf, above, trustedRoots, nowS(), role);
-    if (certificate.id !== id || !equalBytes(certificate.verifier.publicKey, publicKey)) {
-      throw new VerificationError('certificate-of-another', 'a certificate for another name or key than was asked for');
-    }
+    this.assertIsFor(this.#keyAsked(kind, request), chain);
     if (!(await store.fileCertificates({ device, kind, expiresS: nowS() + waitsS }, request, chain))) {
       throw new ConflictError('enrolment-changed', 'the device has asked anew meanwhile');
     }
+  }
+
+  /**
+   * Another certificate of a key and name that are known, as whoever holds the CA's key gives it unasked.
+   * @throws MalformedError; VerificationError `certificate-of-another`, and as `verifyChain`
+   */
+  assertIsFor(
+    { id, publicKey, role }: Pick<VerifiedRequest, 'id' | 'publicKey' | 'role'>,
+    chain: readonly Uint8Array[],
+  ): void {
+    const { suite, trustedRoots, nowS } = this.#parts;
+    const [leaf, ...above] = chain.map((der) => parseCertificate(suite, der));
+    if (!leaf) throw new MalformedError('message-malformed', 'no certificate');
+    const certificate = verifyChain(suite, leaf, above, trustedRoots, nowS(), role);
+    if (certificate.id === id && equalBytes(certificate.verifier.publicKey, publicKey)) return;
+    throw new VerificationError('certificate-of-another', 'a certificate for another name or key than was asked for');
   }
 
   /** @throws NotFoundError `enrolment-unknown` */

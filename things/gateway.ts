@@ -1,6 +1,7 @@
 /** What stands behind a gateway's affordances: enrolment, coordination of the ring, and the passing on of readings. */
+import { newTrust } from '../crypto/anchors.js';
 import { equalBytes, toBase64Url, toHex } from '../crypto/bytes.js';
-import type { VerifiedCertificate } from '../crypto/certificate.js';
+import type { Certificate, VerifiedCertificate } from '../crypto/certificate.js';
 import { parseSign1, verifySign1, type Sign1 } from '../crypto/cose.js';
 import { verifyEnrolment } from '../crypto/enrolment.js';
 import { encodeCommandReceipts, parseCommandReceipt } from '../crypto/envelope/command.js';
@@ -154,6 +155,14 @@ export class Gateway implements ThingBehaviour {
   get renewal(): Renewal | undefined {
     const { certHash } = this.#parts.identity;
     return this.#groups.flatMap(({ membership }) => renewalIn(membership, certHash) ?? [])[0];
+  }
+
+  /** The roots that lists say are to be trusted, where these are others than those that are. */
+  get newTrust(): readonly Certificate[] | undefined {
+    return newTrust(
+      this.#parts.trustedRoots,
+      this.#groups.map(({ membership }) => membership),
+    );
   }
 
   /** @throws ConflictError `wrong-group` */

@@ -21,6 +21,7 @@ import type { GroupStore, KeptList } from './stores.js';
 interface ListParts {
   readonly suite: Suite;
   readonly trustedRoots: readonly Certificate[];
+  readonly retiredRoots?: readonly Certificate[];
   readonly certificateCache?: CertificateCache;
   /** Of the gateway: it takes no list that does not let it coordinate. */
   readonly identity: { readonly certHash: Uint8Array };
@@ -62,7 +63,7 @@ export class KnownLists {
    */
   static async load(parts: ListParts, configuredBundle: Uint8Array): Promise<KnownLists> {
     const { store, log } = parts;
-    const configured = verify(parts, configuredBundle);
+    const configured = verifyStored(parts, configuredBundle);
     const { gid } = configured.membership.list;
     const storedBundle = await store.loadMembership(gid);
     let newest = configured;
@@ -208,8 +209,17 @@ const isToStay = (parts: ListParts, stored: Membership, configured: Membership):
     : compareLists(stored.list, configured.list) > 0;
 
 /** As at the last moment of the list's validity, where that is over. */
-const verifyStored = (parts: ListParts, bundle: Uint8Array): VerifiedBundle =>
-  verify({ ...parts, nowS: () => Math.min(parts.nowS(), lastValidS(bundle)) }, bundle);
+function verifyStored(parts: ListParts, bundle: Uint8Array): VerifiedBundle {
+  const { trustedRoots, retiredRoots = [] } = parts;
+  const nowS = (): number => Math.min(parts.nowS(), lastValidS(bundle));
+  try {
+    return verify({ ...parts, nowS }, bundle);
+  } catch (error) {
+    if (retiredRoots.length === 0 || !(error instanceof VerificationError)) throw error;
+    const { membership } = verify({ ...parts, trustedRoots: retiredRoots, nowS }, bundle);
+    return { membership: { ...membership, trustedRoots }, bundle };
+  }
+}
 
 /** @throws VerificationError `not-listed` */
 const assertCoordinator = ({ identity, nowS }: ListParts, membership: Membership): void => {

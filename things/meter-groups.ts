@@ -1,4 +1,5 @@
 /** The groups of a meter: each message goes to the one that it belongs to, and none waits for another. */
+import { newTrust } from '../crypto/anchors.js';
 import { equalBytes, toHex } from '../crypto/bytes.js';
 import type { VerifiedCertificate } from '../crypto/certificate.js';
 import { ConflictError, VerificationError } from '../crypto/errors.js';
@@ -71,6 +72,15 @@ export class MeterGroups {
     const { certHash } = this.#parts.identity;
     const memberships = [...this.#groups.values()].flatMap(({ membership }) => membership ?? []);
     return memberships.flatMap((membership) => renewalIn(membership, certHash) ?? [])[0];
+  }
+
+  /** Tells whoever runs the meter that it has another certificate, or that other roots are to be trusted. */
+  tellOfChanges(): void {
+    const { trustedRoots, onTrust, onRenewal } = this.#parts;
+    const memberships = [...this.#groups.values()].flatMap(({ membership }) => membership ?? []);
+    const roots = newTrust(trustedRoots, memberships);
+    if (roots) onTrust?.(roots);
+    if (this.renewal) onRenewal?.(this.renewal);
   }
 
   /** Since when a group waits for a message; undefined when none lacks anything. */
@@ -149,7 +159,7 @@ export class MeterGroups {
     const membership = verifyMembership({ suite, trustedRoots, certificateCache, nowS: nowS() }, bundle);
     const known = this.#groups.get(toHex(membership.list.gid));
     const reply = await (known?.updateMembership(membership, bundle) ?? this.#join(membership, bundle));
-    if (this.renewal) this.#parts.onRenewal?.(this.renewal);
+    this.tellOfChanges();
     return reply;
   }
 

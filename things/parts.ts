@@ -22,6 +22,10 @@ export interface Parts {
   readonly suite: Suite;
   readonly identity: Identity;
   readonly trustedRoots: readonly Certificate[];
+  /** Trusted once: what was verified and kept then is read under them still. */
+  readonly retiredRoots?: readonly Certificate[];
+  /** A list says that other roots are to be trusted: whoever runs the Thing takes them, and loads it anew. */
+  readonly onTrust?: ((roots: readonly Certificate[]) => void) | undefined;
   /** Of membership lists: the next one names nearly the same certificates. */
   readonly certificateCache?: CertificateCache;
   readonly nowS: () => number;

@@ -1,9 +1,11 @@
 /** What belongs to a backup of a role: its configuration, the files that this names, and its databases. */
+import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { SetupError } from '../../crypto/errors.js';
 import { mapPaths, readConfig, type Configs } from '../config.js';
 import { isPostgresUrl } from '../database-url.js';
 import { readText } from '../identity-files.js';
+import { retiredFile } from '../trust-files.js';
 import type { StoreRole } from '../stores/sqlite/migrate.js';
 
 /** A role's own files have these names in every backup, whatever they had where it was made. */
@@ -61,7 +63,7 @@ function partsOf(
       const place = databaseUrl ?? database ?? resolve(dataDir, 'backend.db');
       return {
         suite,
-        files: identityFiles('', root, certificate, key),
+        files: [...rootFiles(root), ...identityFiles('', certificate, key)],
         stores: [{ place: 'data', database: isPostgresUrl(place) ? place : resolve(place) }],
       };
     }
@@ -70,24 +72,29 @@ function partsOf(
       const lists = [membership].flat().map((path, i) => ({ name: `membership-${i + 1}.cbor`, path }));
       return {
         suite,
-        files: [...identityFiles('', root, certificate, key), ...lists],
+        files: [...rootFiles(root), ...identityFiles('', certificate, key), ...lists],
         stores: [{ place: 'data', database: resolve(dataDir, 'gateway.db') }],
       };
     }
     case 'meter': {
       const { suite, root, meters } = readConfig(role, configFile);
-      const own = meters.map(({ id, certificate, key }) => identityFiles(`${id}/`, root, certificate, key).slice(1));
+      const own = meters.map(({ id, certificate, key }) => identityFiles(`${id}/`, certificate, key));
       return {
         suite,
-        files: [{ name: 'root.pem', path: root }, ...own.flat()],
+        files: [...rootFiles(root), ...own.flat()],
         stores: meters.map(({ id, dataDir }) => ({ place: `${id}/data`, database: resolve(dataDir, 'meter.db') })),
       };
     }
   }
 }
 
-const identityFiles = (folder: string, root: string, certificate: string, key: string): readonly NamedFile[] => [
+/** And those that were trusted before, where there are any. */
+const rootFiles = (root: string): readonly NamedFile[] => [
   { name: 'root.pem', path: root },
+  ...(existsSync(retiredFile(root)) ? [{ name: retiredFile('root.pem'), path: retiredFile(root) }] : []),
+];
+
+const identityFiles = (folder: string, certificate: string, key: string): readonly NamedFile[] => [
   { name: `${folder}certificate.pem`, path: certificate },
   { name: `${folder}key.pem`, path: key },
 ];
@@ -102,6 +109,6 @@ function foldersOf(role: StoreRole, configFile: string): readonly (readonly [str
 
 /** Names are parts of paths below a new folder, and lead nowhere else. @throws SetupError `backup-name` */
 export function assertPlain(name: string): void {
-  if (/^(?:[a-z0-9-]{1,64}\/)?[a-z0-9-]{1,64}(?:\.[a-z0-9]{1,8})?$/.test(name)) return;
+  if (/^(?:[a-z0-9-]{1,64}\/)?[a-z0-9-]{1,64}(?:\.[a-z0-9]{1,8}){0,2}$/.test(name)) return;
   throw new SetupError('backup-name', 'the backup names a file that is none of a role');
 }

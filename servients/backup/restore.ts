@@ -9,7 +9,7 @@ import { suiteByName } from '../../crypto/suite-node.js';
 import { readConfig } from '../config.js';
 import { openDataFolder, type DataFolder } from '../data-folder.js';
 import { syncFile, syncFolder, writeSynced } from '../durable-file.js';
-import { readCertificates, readIdentity, type IdentityFiles } from '../identity-files.js';
+import { readIdentity, type IdentityFiles } from '../identity-files.js';
 import type { StoreRole } from '../stores/sqlite/migrate.js';
 import { fileError, storeError } from '../stores/sqlite/store-error.js';
 import { malformed, readArchive, type ArchiveRecord } from './archive.js';
@@ -18,6 +18,7 @@ import { openFile, type Opening } from './sealing.js';
 import { startAnew } from './session-state.js';
 import { openSnapshot, TablesToFill } from './tables.js';
 import { nothingChecked, verifyIdentity, verifyStore, type Checked } from './verify.js';
+import { readTrust } from '../trust-files.js';
 
 export interface RestorePlan {
   readonly file: string;
@@ -229,8 +230,7 @@ class Restoration {
   async verify(): Promise<Checked> {
     const suite = suiteByName(this.suite);
     const config = readRoleConfig(this.role, join(this.#folder, configName));
-    const trustedRoots = readCertificates(suite, config.root, 'root certificate');
-    const trust = { suite, trustedRoots, nowS: this.#nowS };
+    const trust = { suite, ...readTrust(suite, config.root), nowS: this.#nowS };
     for (const files of config.identities) verifyIdentity(trust, this.role, readIdentity(suite, files).certificates);
     let total = nothingChecked;
     for (const place of this.#stores) {

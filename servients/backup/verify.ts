@@ -4,7 +4,7 @@ import { parseCertificate, verifyChain, type Certificate, type VerifiedCertifica
 import { parseGrant, verifyGrant } from '../../crypto/envelope/grant.js';
 import { parseEntry, verifyEntry, type Entry } from '../../crypto/envelope/entry.js';
 import { GridringError, VerificationError } from '../../crypto/errors.js';
-import { lastValidS, verifyMembership, type Membership } from '../../crypto/membership.js';
+import { lastValidS, verifyMembership, type Membership, type MembershipCheck } from '../../crypto/membership.js';
 import { CertificateCache } from '../../crypto/certificate/cache.js';
 import { encodeProof, judgedAtS, verifyProof } from '../../crypto/ring/proof.js';
 import { announcementOf, verifyRecord } from '../../crypto/ring/record.js';
@@ -31,6 +31,8 @@ export const nothingChecked: Checked = { lists: 0, epochs: 0, readings: 0, grant
 export interface Trust {
   readonly suite: Suite;
   readonly trustedRoots: readonly Certificate[];
+  /** For what was kept while these were trusted. */
+  readonly retiredRoots?: readonly Certificate[];
   readonly nowS: number;
 }
 
@@ -76,7 +78,7 @@ class StoreCheck {
       inPart('a membership list', () => {
         const bytes = bytesIn(bundle);
         const check = { ...this.#trust, certificateCache: this.#cache, nowS: Math.min(nowS, lastValidS(bytes)) };
-        const membership = verifyMembership(check, bytes);
+        const membership = this.#verifyList(check, bytes);
         this.#lists.set(toHex(membership.listHash), { membership, bundle: bytes });
         for (const certificate of membership.certificates) {
           if (certificate) this.#certificates.set(toHex(certificate.certHash), certificate);
@@ -96,17 +98,34 @@ class StoreCheck {
     }
   }
 
+  #verifyList(check: MembershipCheck, bundle: Uint8Array): Membership {
+    return this.#underEither(check, (each) => verifyMembership(each, bundle));
+  }
+
+  /** What was verified under a root that was given up since. */
+  #underEither<T>(check: MembershipCheck, verify: (check: MembershipCheck) => T): T {
+    const { retiredRoots = [] } = this.#trust;
+    try {
+      return verify(check);
+    } catch (error) {
+      if (retiredRoots.length === 0 || !(error instanceof VerificationError)) throw error;
+      return verify({ ...check, trustedRoots: [...check.trustedRoots, ...retiredRoots] });
+    }
+  }
+
   #verifyRecord(record: Uint8Array, endorsement: Uint8Array | null): void {
     const announcement = announcementOf(record);
     const list = this.#lists.get(toHex(announcement.listHash));
     if (!list) throw new VerificationError('membership-unknown', 'the list that it rests on is not there');
     const check = { ...this.#trust, certificateCache: this.#cache };
     if (endorsement !== null) {
-      verifyProof(check, encodeProof({ membership: list.bundle, record, endorsement }));
+      this.#underEither(check, (each) =>
+        verifyProof(each, encodeProof({ membership: list.bundle, record, endorsement })),
+      );
       return;
     }
     const asAtS = judgedAtS(check.nowS, announcement, list.bundle);
-    verifyRecord(check.suite, verifyMembership({ ...check, nowS: asAtS }, list.bundle), record, asAtS);
+    verifyRecord(check.suite, this.#verifyList({ ...check, nowS: asAtS }, list.bundle), record, asAtS);
   }
 
   /** Of every reading the signature and the hashes; and that it continues the one before it, where that is there. */

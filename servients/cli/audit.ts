@@ -16,6 +16,7 @@ import { auditEntryJson } from '../audit-json.js';
 import { backendOf } from '../chain-client.js';
 import { readCertificates, writePublic } from '../identity-files.js';
 import { systemNowS } from '../runtime.js';
+import { trustedBy } from '../reader-file.js';
 import { callerKeys, withCaller, type CallerOptions } from './caller.js';
 import { readBytes } from './epoch-files.js';
 import { wholeNumber } from './options.js';
@@ -124,7 +125,7 @@ function rootsOf(file: string | undefined, options: VerifyOptions): (suite: Suit
   const { root } = options;
   if (root !== undefined) return (suite) => readCertificates(suite, root, 'root certificate');
   if (file !== undefined) throw new SetupError('root-needed', 'name the certificate of the root with --root');
-  return () => [callerKeys(options).root];
+  return () => trustedBy(callerKeys(options));
 }
 
 /** @throws SetupError `file-unreadable` */

@@ -13,6 +13,9 @@ import { caFiles, initCa, issue, openCa } from '../ca.js';
 import { writeIdentity, writePublic } from '../identity-files.js';
 import { writeReaderFile } from '../reader-file.js';
 import { systemNowS } from '../runtime.js';
+import { demoFolder, withAuthority, withList } from './authority-options.js';
+import type { RolloverOptions } from './ca-rollover.js';
+import { withCaller } from './caller.js';
 import { baseUrl, collect, ipAddress, suiteOption, wholeNumber } from './options.js';
 import { printJson, printLine } from './output.js';
 
@@ -37,8 +40,36 @@ interface IssueOptions {
   readonly json?: true;
 }
 
+function addRollover(ca: Command): void {
+  const rollover = ca.command('rollover').description('move a deployment to a new root, without touching its devices');
+  const step = (name: 'plan' | 'apply' | 'finish', description: string): void => {
+    withCaller(withAuthority(withList(rollover.command(name))))
+      .description(description)
+      .option('--dry-run', 'say what would change, and sign nothing')
+      .option('--json', 'print JSON')
+      .option('--ca <folder>', 'folder of the CA in use', join(demoFolder, 'ca'))
+      .requiredOption('--next <folder>', 'folder of the next CA; "plan" makes it')
+      .option('--name <text>', 'name in the certificates of the next CA', 'Gridring')
+      .option('--days <n>', 'how long certificates are valid', wholeNumber(1, 3_650), 365)
+      .option(
+        '--keys <file>',
+        'a further key file of a reader or operator that is here; may be given again',
+        collect,
+        [],
+      )
+      .action(async (options: RolloverOptions) => {
+        const steps = await import('./ca-rollover.js');
+        await steps[name](options);
+      });
+  };
+  step('plan', 'make the next CA, and say who hangs on the one in use; changes nothing for anybody');
+  step('apply', 'have everybody trust both roots, and certify all keys under the new one; may be run again');
+  step('finish', 'have everybody trust the new root alone; refused while somebody hangs on the old one');
+}
+
 export function addCa(program: Command): void {
   const ca = program.command('ca').description('a small certificate authority in a folder');
+  addRollover(ca);
   ca.command('init')
     .description('make a root and an issuing CA')
     .requiredOption('--dir <folder>', 'where its keys and certificates go')

@@ -22,7 +22,8 @@ export interface CallerOptions {
   readonly root?: string;
 }
 
-const usualFile = join(demoFolder, 'readers/utility.json');
+/** The key file of who asks where nobody says another, and nobody is logged in. */
+export const usualFile = join(demoFolder, 'readers/utility.json');
 
 export const withCaller = (command: Command): Command =>
   command

@@ -17,7 +17,7 @@ import {
   type KeptCheckpoint,
 } from '../checkpoint-file.js';
 import { readCertificates, writePublic } from '../identity-files.js';
-import { readReaderFile } from '../reader-file.js';
+import { readReaderFile, trustedBy } from '../reader-file.js';
 import { systemNowS } from '../runtime.js';
 import { callerKeys, withCaller, type CallerOptions } from './caller.js';
 import { checkpointJson, findingsJson, findingsLines, isoDay } from './chain-text.js';
@@ -115,7 +115,7 @@ async function verify(file: string, options: VerifyOptions): Promise<void> {
 
 /** @throws SetupError `root-needed` */
 function rootsOf(suite: Suite, { root, reader }: VerifyOptions): readonly Certificate[] {
-  if (reader !== undefined) return [readReaderFile(reader).root];
+  if (reader !== undefined) return trustedBy(readReaderFile(reader));
   if (root !== undefined) return readCertificates(suite, root, 'root certificate');
   throw new SetupError('root-needed', 'name the certificate of the root with --root, or a reader');
 }

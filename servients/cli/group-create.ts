@@ -65,7 +65,7 @@ export async function createGroup(options: CreateOptions): Promise<void> {
   writeDurably(file, signed.bundle, 0o644);
   report(options, { ...result, listHash: toHex(signed.membership.listHash), file });
   if (options.url !== undefined)
-    await publish({ suite, trustedRoots, ...signed, list, certificates }, options.url, json);
+    await publish({ suite, trustedRoots, ...signed, list, certificates, anchors: [] }, options.url, json);
 }
 
 function draft(

@@ -48,7 +48,8 @@ export function namesOf(certificates: readonly Certificate[]): Names {
   };
 }
 
-export type Draft = Edit & Pick<NextList, 'delegation'> & { readonly certificates?: readonly Certificate[] };
+export type Draft = Edit &
+  Pick<NextList, 'delegation' | 'anchors'> & { readonly certificates?: readonly Certificate[] };
 
 /** What nobody would accept is the fault of what was asked for. */
 export function withAdvice<T>(work: () => T): T {

@@ -75,7 +75,7 @@ export async function sign(
       current.suite,
       current.trustedRoots,
       openAuthority(current.suite, options.authority),
-      { list: next, certificates, delegation: draft.delegation },
+      { list: next, certificates, delegation: draft.delegation, anchors: draft.anchors ?? current.anchors },
       systemNowS(),
     ),
   );

@@ -12,13 +12,15 @@ import {
   type OperationsConfig,
 } from '../config.js';
 import { optionVariables, withEnvironment } from '../config-environment.js';
-import { readCertificates, readIdentity, readText } from '../identity-files.js';
+import { readIdentity, readText } from '../identity-files.js';
 import { CertificateWatch } from '../certificate-watch.js';
 import type { Operations } from '../operations/operations.js';
 import type { SourceConfig } from '../sources/open-source.js';
 import { RenewalLoop } from '../renewal.js';
 import { finishRenewal, takeCertificate } from '../renewal-files.js';
 import { makeLog, Refusals, systemNowS, type Runtime, type RuntimeEvent } from '../runtime.js';
+import { Restarting } from '../restarting.js';
+import { readTrust, takeTrust } from '../trust-files.js';
 import { softwareVersion } from '../version.js';
 import { addGatewayReplace } from './gateway.js';
 import { addMeterVerbs } from './meter.js';
@@ -29,10 +31,22 @@ import { stopRequested } from './stop.js';
 type Stop = () => Promise<object>;
 
 async function startBackend(config: BackendConfig, runtime: Runtime): Promise<Stop> {
+  const begin = (restart: () => void): Promise<Stop> => beginBackend(config, runtime, restart);
+  const backend = await Restarting.start({ begin, end: (stop) => stop(), log: runtime.log });
+  return async () => (await backend.close())?.() ?? {};
+}
+
+async function beginBackend(config: BackendConfig, runtime: Runtime, restart: () => void): Promise<Stop> {
   const { runBackend } = await import('../backend.js');
   const suite = suiteByName(config.suite);
   finishRenewal(suite, config);
   const identity = readIdentity(suite, config);
+  const take = (chain: readonly Uint8Array[]): void => {
+    takeCertificate(suite, config, chain);
+    runtime.log.info('certificate renewed');
+    runtime.emit({ event: 'renewed', id: `urn:gridring:backend:${identity.id}` });
+    restart();
+  };
   // So that a password need not stand in a file.
   const { DATABASE_URL: fromEnvironment = '' } = process.env;
   const database = fromEnvironment === '' ? config.database : fromEnvironment;
@@ -41,7 +55,11 @@ async function startBackend(config: BackendConfig, runtime: Runtime): Promise<St
   const backend = await runBackend({
     identity,
     suite,
-    trustedRoots: readCertificates(suite, config.root, 'root certificate'),
+    ...readTrust(suite, config.root),
+    onTrust: (roots) => {
+      if (takeTrust({ suite, rootFile: config.root, runtime }, roots)) restart();
+    },
+    onCertificate: take,
     dataDir: config.dataDir,
     ...(database !== undefined && { database }),
     retention: config.retention,
@@ -69,11 +87,7 @@ async function startBackend(config: BackendConfig, runtime: Runtime): Promise<St
   const ending = new AbortController();
   const ask = async (message: Uint8Array): Promise<void> => {
     const chain = await backend.renew(message);
-    if (!chain) return;
-    takeCertificate(suite, config, chain);
-    ending.abort();
-    runtime.log.warn('a new certificate is here: it is in use once this process was started again');
-    runtime.emit({ event: 'restart-needed', reason: 'certificate', certificate: config.certificate });
+    if (chain) take(chain);
   };
   const renewal = new RenewalLoop({ suite, files: config, identity, nowS: systemNowS, ask, runtime });
   void renewal.run(ending.signal);

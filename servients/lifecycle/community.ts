@@ -4,6 +4,7 @@ import { GridringError, NotFoundError } from '../../crypto/errors.js';
 import { findEntry, type Membership } from '../../crypto/membership.js';
 import { EpochLog, type ListedEpoch, type ProvenEpoch } from '../epoch-log.js';
 import { fetchOf, type Asking } from '../chain-client.js';
+import { trustedBy } from '../reader-file.js';
 import { DirectoryClient } from '../directory-client.js';
 import { gatewayGroups, type SeenGroup, type SeenMember } from './gateway-view.js';
 
@@ -35,10 +36,10 @@ export class Community {
 
   constructor(keys: Asking, nowS: () => number) {
     this.log = new EpochLog(keys, nowS);
-    const { suite, root, backend } = keys;
+    const { suite, backend } = keys;
     this.directory = new DirectoryClient({
       ...{ url: backend.url, fetch: fetchOf(keys, nowS) },
-      trust: { suite, trustedRoots: [root], nowS },
+      trust: { suite, trustedRoots: trustedBy(keys), nowS },
     });
   }
 

@@ -5,7 +5,7 @@
 import { existsSync, linkSync, readFileSync, rmSync } from 'node:fs';
 import { extname } from 'node:path';
 import { equalBytes, toHex } from '../../crypto/bytes.js';
-import { parseCertificate, type Certificate } from '../../crypto/certificate.js';
+import { issuersOf, parseCertificate, type CaCertificate, type Certificate } from '../../crypto/certificate.js';
 import { CertificateCache } from '../../crypto/certificate/cache.js';
 import { signDelegation, type Delegation } from '../../crypto/delegation.js';
 import { GridringError, SetupError } from '../../crypto/errors.js';
@@ -43,6 +43,8 @@ export interface OpenList extends SignedList {
   readonly list: AuthorityList;
   /** All that the bundle carries. */
   readonly certificates: readonly Certificate[];
+  /** Statements of trust that it carries. */
+  readonly anchors: readonly Uint8Array[];
 }
 
 /**
@@ -79,7 +81,7 @@ function readOne(path: string, rootFile: string, nowS: number): OpenList {
 
 /** @throws MalformedError, VerificationError; SetupError for the root's file */
 export function openList(bundle: Uint8Array, rootFile: string, nowS: number): OpenList {
-  const { listMessage, certificates } = parseMembershipBundle(bundle);
+  const { listMessage, certificates, anchors } = parseMembershipBundle(bundle);
   const { policy, notAfterS } = parseMembershipList(parseSign1(listMessage, limits.membership).payload);
   const suite = suiteById(policy.suite);
   const trustedRoots = readCertificates(suite, rootFile, 'root certificate');
@@ -89,8 +91,9 @@ export function openList(bundle: Uint8Array, rootFile: string, nowS: number): Op
   return {
     bundle,
     suite,
-    trustedRoots,
+    trustedRoots: membership.trustedRoots,
     membership,
+    anchors,
     list: { ...membership.list, notAfterS },
     certificates: certificates.map(
       (der) => certificateCache.get(toHex(suite.sha256(der))) ?? parseCertificate(suite, der),
@@ -103,6 +106,7 @@ export interface NextList {
   /** Of the entries and of the CAs above them; more do no harm. */
   readonly certificates: readonly Certificate[];
   readonly delegation?: Omit<Delegation, 'gid' | 'baseVersion' | 'baseHash'> | undefined;
+  readonly anchors?: readonly Uint8Array[];
 }
 
 /**
@@ -113,22 +117,24 @@ export function signNextList(
   suite: Suite,
   trustedRoots: readonly Certificate[],
   authority: Identity,
-  { list, certificates, delegation }: NextList,
+  { list, certificates, delegation, anchors = [] }: NextList,
   nowS: number,
 ): SignedList {
   const message = signMembershipList(suite, authority, list);
   const named = new Set([...list.entries.map(({ certHash }) => certHash), ...(delegation?.additions ?? [])].map(toHex));
-  const needed = certificates.filter(({ role, certHash }) => role === 'ca' || named.has(toHex(certHash)));
+  const holders = certificates.filter(({ role, certHash }) => role !== 'ca' && named.has(toHex(certHash)));
+  const cas = certificates.filter((certificate): certificate is CaCertificate => certificate.role === 'ca');
+  const needed = [...holders, ...new Set(holders.flatMap((holder) => issuersOf(holder, cas)))];
   const ders = new Map(
     [...authority.certificates, ...needed.map(({ der }) => der)].map((der) => [toHex(suite.sha256(der)), der]),
   );
-  const plain = encodeMembershipBundle(message, [...ders.values()]);
+  const plain = encodeMembershipBundle(message, [...ders.values()], null, anchors);
   const check = { suite, trustedRoots, nowS };
   const membership = verifyMembership(check, plain);
   if (!delegation) return { bundle: plain, membership };
   const terms = { ...delegation, gid: list.gid, baseVersion: list.version, baseHash: membership.listHash };
   const delegated = { delegation: signDelegation(suite, authority, terms), change: null };
-  const bundle = encodeMembershipBundle(message, [...ders.values()], delegated);
+  const bundle = encodeMembershipBundle(message, [...ders.values()], delegated, anchors);
   return { bundle, membership: verifyMembership(check, bundle) };
 }
 

@@ -68,7 +68,7 @@ const schema = {
 /** Base64url of two bundles of the largest size, and the certificates beside them. */
 const maxFileLength = 4 * limits.membership;
 
-export interface SigningRequest extends NextList {
+export interface SigningRequest extends Omit<NextList, 'anchors'> {
   readonly suite: Suite;
   readonly trustedRoots: readonly Certificate[];
   /** Undefined for the first list of a group. */
@@ -106,7 +106,7 @@ export function readSigningRequest(path: string, rootFile: string, nowS: number)
     const { delegation } = file;
     return {
       suite,
-      trustedRoots: readCertificates(suite, rootFile, 'root certificate'),
+      trustedRoots: base?.trustedRoots ?? readCertificates(suite, rootFile, 'root certificate'),
       base,
       list,
       certificates: file.certificates.map((der) => parseCertificate(suite, fromBase64Url(der))),
@@ -163,7 +163,7 @@ export function signRequest(
     );
   }
   if (known) return { bundle: known, membership: verifyMembership({ suite, trustedRoots, nowS }, known) };
-  const signed = signNextList(suite, trustedRoots, authority, next, nowS);
+  const signed = signNextList(suite, trustedRoots, authority, { ...next, anchors: next.base?.anchors ?? [] }, nowS);
   mkdirSync(join(folder, 'signed'), { recursive: true, mode: 0o700 });
   writeDurably(kept(version), signed.bundle, 0o644);
   return signed;

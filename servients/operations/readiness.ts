@@ -21,7 +21,7 @@ export class Readiness {
   }
 
   started(): void {
-    if (this.#state === 'starting') this.#state = 'started';
+    this.#state = 'started';
   }
 
   /** From now on whoever balances load sends nothing more; what is under way goes on. */

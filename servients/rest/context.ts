@@ -44,6 +44,8 @@ export interface RestContext extends AllTopics {
   readonly version: string;
   readonly nowS: () => number;
   readonly hub: SseHub;
+  /** Where the backend's own certificate can be put in the place of the one in use. */
+  readonly onCertificate?: (chain: readonly Uint8Array[]) => void;
 }
 
 /** `urn:gridring:backend:<id>` */

@@ -152,7 +152,8 @@ export function enrolmentRoutes(scope: FastifyInstance, context: RestContext): v
   );
 }
 
-function bytesOf(text: string): Uint8Array {
+/** @throws MalformedError `base64url-malformed` */
+export function bytesOf(text: string): Uint8Array {
   try {
     return fromBase64Url(text);
   } catch (cause) {

@@ -1,12 +1,15 @@
 /** GET /api/v1/identity: who signs the receipts. Open to everybody, for certificates are public. */
 import type { FastifyInstance } from 'fastify';
 import { toBase64Url, toHex } from '../../crypto/bytes.js';
+import { auditDone } from './audit-trail.js';
+import { bytesOf } from './enrolments.js';
 import { open } from './access.js';
 import { backendUrn, type RestContext } from './context.js';
-import { json, operation } from './operation.js';
+import { json, noContent, operation } from './operation.js';
+import { payload } from './payloads.js';
 
 export function identityRoutes(scope: FastifyInstance, context: RestContext): void {
-  const { identity, suite, version } = context;
+  const { identity, suite, version, access, enrolments, onCertificate } = context;
   const answer = {
     id: backendUrn(context),
     role: 'backend',
@@ -22,4 +25,27 @@ export function identityRoutes(scope: FastifyInstance, context: RestContext): vo
     gives: { 200: json('backend-identity', 'The identity, with its certificates') },
   });
   scope.get('/identity', { onRequest: open, schema }, async () => answer);
+
+  scope.put<{ Body: { certificates: readonly string[] } }>(
+    '/identity/certificates',
+    {
+      onRequest: access.needs('enrolment:manage'),
+      schema: operation({
+        id: 'renewIdentity',
+        tag: 'Service',
+        summary: 'Give the backend another certificate for the key that it has',
+        description: 'It must be for its name and key, and verify up to a trusted root. It is used within moments.',
+        body: { content: { 'application/json': { schema: payload('enrolment.certificates') } } },
+        gives: { 204: noContent('It is taken') },
+      }),
+    },
+    async (request, reply) => {
+      const chain = request.body.certificates.map(bytesOf);
+      const { publicKey } = identity.signer;
+      enrolments.assertIsFor({ role: 'backend', id: identity.id, publicKey }, chain);
+      await auditDone(context, request, 'backend.certificate', backendUrn(context), {});
+      onCertificate?.(chain);
+      return reply.code(204).send();
+    },
+  );
 }

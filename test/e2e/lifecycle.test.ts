@@ -33,6 +33,7 @@ beforeAll(async () => {
   d.configure('meter', (config) => ({ ...config, meters: slowly(config['meters']) }));
   await runVerb(addCa, 'ca', 'issue', '--dir', at('ca'), '--role', 'operator', '--id', 'ops', '--out', at('operator'));
   await runVerb(addMembership, 'membership', 'add', at('operator/certificate.pem'), ...authority());
+  d.configure('gateway', (config) => ({ ...config, group: { windowMs: 2_000 } }));
   const backend = d.start('backend');
   await backend.event('backend-started');
   nextSigner(suiteByName(d.suite), { certificate: '', key: at('gateway/key.pem') }, randomBytes);

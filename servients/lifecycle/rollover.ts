@@ -1,0 +1,76 @@
+/**
+ * A deployment moves from one root to the next (protocol §12): who hangs on which, and certificates for the same keys under
+ * the new one.
+ */
+import { randomBytes } from 'node:crypto';
+import { toHex } from '../../crypto/bytes.js';
+import { signAnchors } from '../../crypto/anchors.js';
+import {
+  serverNamesOf,
+  verifyChain,
+  type CaCertificate,
+  type Certificate,
+  type LeafCertificate,
+} from '../../crypto/certificate.js';
+import { SetupError, VerificationError } from '../../crypto/errors.js';
+import type { Suite } from '../../crypto/suite.js';
+import { caFiles, certify, type CertificateAuthority } from '../ca.js';
+import { privateKeyFromPem, readText } from '../identity-files.js';
+import type { OpenList } from '../membership/list-file.js';
+
+export const urnOf = ({ role, id }: LeafCertificate): string => `urn:gridring:${role}:${id}`;
+
+/** Whether a certificate is good under a root and no other. */
+export function hangsOn(
+  suite: Suite,
+  root: Certificate,
+  leaf: Certificate,
+  above: readonly Certificate[],
+  nowS: number,
+): boolean {
+  try {
+    verifyChain(suite, leaf, above, [root], nowS);
+    return true;
+  } catch (error) {
+    if (error instanceof VerificationError) return false;
+    throw error;
+  }
+}
+
+/** Whoever a list names, by certificate. @throws SetupError `certificate-unknown` where the bundle has not all of them */
+export function holdersIn({ list, certificates }: OpenList): readonly LeafCertificate[] {
+  const leaves = new Map(
+    certificates.flatMap((certificate) =>
+      certificate.role === 'ca' ? [] : [[toHex(certificate.certHash), certificate] as const],
+    ),
+  );
+  return list.entries.map(({ certHash }) => {
+    const leaf = leaves.get(toHex(certHash));
+    if (leaf) return leaf;
+    const advice = 'add it anew with "gridring membership add", or remove the entry';
+    throw new SetupError('certificate-unknown', `the list came without the certificate ${toHex(certHash)}: ${advice}`);
+  });
+}
+
+/** A certificate for the key that a holder has, under another CA; leaf first, without the root. */
+export function recertify(
+  ca: CertificateAuthority,
+  leaf: LeafCertificate,
+  { days, nowS }: { readonly days: number; readonly nowS: number },
+): readonly Uint8Array[] {
+  const { role, id, verifier } = leaf;
+  return certify(ca, verifier.publicKey, { role, id, servedAs: serverNamesOf(leaf), days, nowS, random: randomBytes });
+}
+
+/** What everybody who trusts `from` is to trust instead, signed with the key of a root. @throws SetupError of its file */
+export function stateTrust(
+  suite: Suite,
+  folder: string,
+  root: CaCertificate,
+  from: readonly Certificate[],
+  to: readonly Certificate[],
+): Uint8Array {
+  const { rootKey } = caFiles(folder);
+  const signer = suite.signer(privateKeyFromPem(suite, readText(rootKey, 'key of the root'), rootKey));
+  return signAnchors(suite, { certificate: root, signer }, from, to);
+}
