@@ -32,7 +32,11 @@ type Stop = () => Promise<object>;
 
 async function startBackend(config: BackendConfig, runtime: Runtime): Promise<Stop> {
   const begin = (restart: () => void): Promise<Stop> => beginBackend(config, runtime, restart);
-  const backend = await Restarting.start({ begin, end: (stop) => stop(), log: runtime.log });
+  const end = async (stop: Stop): Promise<void> => {
+    await stop();
+    runtime.operations?.readiness.again();
+  };
+  const backend = await Restarting.start({ begin, end, log: runtime.log });
   return async () => (await backend.close())?.() ?? {};
 }
 

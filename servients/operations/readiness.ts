@@ -21,7 +21,12 @@ export class Readiness {
   }
 
   started(): void {
-    this.#state = 'started';
+    if (this.#state === 'starting') this.#state = 'started';
+  }
+
+  /** What had stopped begins anew, within the same process. */
+  again(): void {
+    this.#state = 'starting';
   }
 
   /** From now on whoever balances load sends nothing more; what is under way goes on. */
