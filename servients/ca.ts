@@ -81,8 +81,10 @@ export function initCa(
 /** Opens the CA of a folder; the root's key is not needed and not read. @throws SetupError */
 export function openCa(suite: Suite, folder: string): CertificateAuthority {
   const files = caFiles(folder);
-  const [root] = readCertificates(suite, files.root, 'root certificate');
+  const roots = readCertificates(suite, files.root, 'root certificate');
   const [issuing] = readCertificates(suite, files.issuing, 'issuing certificate');
+  // In a move to another root both are in the file.
+  const root = roots.find(({ verifier }) => issuing && verifier.verify(issuing.tbs, issuing.signature)) ?? roots[0];
   if (root?.role !== 'ca' || issuing?.role !== 'ca') {
     throw new SetupError(
       'certificate-unusable',

@@ -37,7 +37,6 @@ export interface RolloverOptions extends PublishingOptions {
 
 /** All that a step looks at. */
 interface Rollover {
-  readonly old: CertificateAuthority;
   readonly next: CertificateAuthority;
   readonly current: OpenList;
 }
@@ -46,17 +45,17 @@ interface Rollover {
 export async function plan(options: RolloverOptions): Promise<void> {
   const { ca, next, name, dryRun, json } = options;
   const current = openFile(options);
-  const old = openCa(current.suite, ca);
   const isNew = !existsSync(caFiles(next).root);
   if (isNew && !dryRun) initCa(current.suite, next, { name, nowS: systemNowS(), random: randomBytes });
   const { authority, backend } = await servers(current, options);
   const holders = [...holdersIn(current), authority[0], backend[0]].flatMap((leaf) => leaf ?? []);
-  const root = toHex(old.root.certHash);
+  const roots = current.trustedRoots.map(({ certHash }) => toHex(certHash));
   if (json) {
-    printJson({ event: 'rollover-planned', root, next, ...(dryRun && { dryRun }), holders: holders.map(urnOf) });
+    printJson({ event: 'rollover-planned', roots, next, ...(dryRun && { dryRun }), holders: holders.map(urnOf) });
     return;
   }
-  printLine(`under the root ${root.slice(0, 16)}… of ${ca}, and to be certified anew:`);
+  const names = roots.map((root) => `${root.slice(0, 16)}…`).join(', ');
+  printLine(`under the root ${names} of ${ca}, and to be certified anew:`);
   for (const holder of holders)
     printLine(`  ${urnOf(holder)}, until ${new Date(holder.notAfterS * 1_000).toISOString()}`);
   if (isNew) printLine(`the next CA ${dryRun ? 'would be' : 'is'} made in ${next}; keep its root.key.pem offline`);
@@ -69,11 +68,11 @@ export async function plan(options: RolloverOptions): Promise<void> {
  */
 export async function apply(options: RolloverOptions): Promise<void> {
   const rollover = open(options);
-  const { current, old, next } = rollover;
-  const both = [old.root, next.root];
-  const statement = trusts(current, [old.root])
-    ? stateTrust(current.suite, options.ca, old.root, [old.root], both)
-    : undefined;
+  const { current, next } = rollover;
+  const both = [...othersThan(next.root, current.trustedRoots), next.root];
+  const statement = trusts(current, both)
+    ? undefined
+    : stateTrust(current.suite, options.ca, current.trustedRoots, both);
   const due = holdersIn(current).filter((leaf) => !isUnder(rollover, leaf, current.certificates));
   if (options.dryRun) {
     report(
@@ -95,7 +94,7 @@ export async function apply(options: RolloverOptions): Promise<void> {
 /** Has everybody trust the new root alone. @throws SetupError `rollover-unfinished` while somebody hangs on the old one */
 export async function finish(options: RolloverOptions): Promise<void> {
   const rollover = open(options);
-  const { current, old, next } = rollover;
+  const { current, next } = rollover;
   if (!trusts(current, [next.root])) {
     const unfinished = await left(rollover, options);
     if (unfinished.length > 0) {
@@ -108,8 +107,7 @@ export async function finish(options: RolloverOptions): Promise<void> {
       report(options, 'rollover-finished', []);
       return;
     }
-    const from = [old.root, next.root];
-    const statement = stateTrust(current.suite, options.next, next.root, from, [next.root]);
+    const statement = stateTrust(current.suite, options.next, current.trustedRoots, [next.root]);
     await signAndPublish(options, ({ list, anchors }) => ({ list, warnings: [], anchors: [...anchors, statement] }));
   }
   writeTrust(current.suite, options.root, [next.root]);
@@ -131,8 +129,11 @@ function open(options: RolloverOptions): Rollover {
   if (!existsSync(caFiles(options.next).root)) {
     throw new SetupError('rollover-unplanned', `${options.next} holds no CA: "gridring ca rollover plan" makes it`);
   }
-  return { current, old: openCa(current.suite, options.ca), next: openCa(current.suite, options.next) };
+  return { current, next: openCa(current.suite, options.next) };
 }
+
+const othersThan = (root: Certificate, roots: readonly Certificate[]): readonly Certificate[] =>
+  roots.filter(({ certHash }) => !equalBytes(certHash, root.certHash));
 
 const trusts = ({ trustedRoots }: OpenList, roots: readonly Certificate[]): boolean =>
   trustedRoots.length === roots.length &&

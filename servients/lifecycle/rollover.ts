@@ -3,15 +3,9 @@
  * the new one.
  */
 import { randomBytes } from 'node:crypto';
-import { toHex } from '../../crypto/bytes.js';
+import { equalBytes, toHex } from '../../crypto/bytes.js';
 import { signAnchors } from '../../crypto/anchors.js';
-import {
-  serverNamesOf,
-  verifyChain,
-  type CaCertificate,
-  type Certificate,
-  type LeafCertificate,
-} from '../../crypto/certificate.js';
+import { serverNamesOf, verifyChain, type Certificate, type LeafCertificate } from '../../crypto/certificate.js';
 import { SetupError, VerificationError } from '../../crypto/errors.js';
 import type { Suite } from '../../crypto/suite.js';
 import { caFiles, certify, type CertificateAuthority } from '../ca.js';
@@ -62,15 +56,19 @@ export function recertify(
   return certify(ca, verifier.publicKey, { role, id, servedAs: serverNamesOf(leaf), days, nowS, random: randomBytes });
 }
 
-/** What everybody who trusts `from` is to trust instead, signed with the key of a root. @throws SetupError of its file */
+/**
+ * What everybody who trusts `from` is to trust instead, signed with the key of one of these, which is in the folder.
+ * @throws SetupError `root-other` where it is of another, and of its file
+ */
 export function stateTrust(
   suite: Suite,
   folder: string,
-  root: CaCertificate,
   from: readonly Certificate[],
   to: readonly Certificate[],
 ): Uint8Array {
   const { rootKey } = caFiles(folder);
   const signer = suite.signer(privateKeyFromPem(suite, readText(rootKey, 'key of the root'), rootKey));
-  return signAnchors(suite, { certificate: root, signer }, from, to);
+  const root = from.find(({ verifier }) => equalBytes(verifier.publicKey, signer.publicKey));
+  if (root?.role === 'ca') return signAnchors(suite, { certificate: root, signer }, from, to);
+  throw new SetupError('root-other', `${rootKey} is not the key of a root that is trusted now`);
 }
