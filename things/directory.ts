@@ -6,6 +6,7 @@ import { isReservedId, proofMember, verifyRegistration, type RegistrationCheck }
 import type { FieldError } from '../td/schema-errors.js';
 import { validateTd } from '../td/validate-td.js';
 import { enrich, expiryOf, type EnrichedTd } from './directory-entry.js';
+import { isOfEndpoint } from './endpoint-owner.js';
 import { mergePatch } from './merge-patch.js';
 import type { DirectoryEntry, DirectoryEvent, DirectoryStore, EntryContent } from './stores.js';
 
@@ -184,9 +185,13 @@ function isNewer({ serial }: Serial, last: number | null): boolean {
   throw new ConflictError('td-stale', 'the device has signed a newer description since');
 }
 
-/** Who brings what the device has signed since may change its entry, whoever brought the one before. */
+/**
+ * Who brings what the device has signed since may change its entry, whoever brought the one before; and who has a token,
+ * what an endpoint described of which only the address is known.
+ */
 function assertAdmitted(known: DirectoryEntry | undefined, { owner, admit }: Change, isSuccessor = false): void {
-  if (known && known.owner !== owner && !isSuccessor) {
+  const givesWay = known !== undefined && isOfEndpoint(known) && !isOfEndpoint({ owner });
+  if (known && known.owner !== owner && !isSuccessor && !givesWay) {
     throw new VerificationError('td-of-another', `the entry ${known.id} belongs to someone else`);
   }
   admit?.(known);

@@ -2,7 +2,8 @@
 import type { Directory } from './directory.js';
 import { DirectoryFollower } from './directory-follower.js';
 import type { LookupEndpoint } from './endpoint-lookup.js';
-import { isOfEndpoint, lookupOf, type Endpoints } from './endpoints.js';
+import { isOfEndpoint } from './endpoint-owner.js';
+import { lookupOf, type Endpoints } from './endpoints.js';
 import { endpointOfThing, type ThingEndpointParts } from './thing-endpoint.js';
 
 interface Kept {

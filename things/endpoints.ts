@@ -9,6 +9,7 @@ import { isReservedId } from '../crypto/registration.js';
 import type { Suite } from '../crypto/suite.js';
 import type { Directory } from './directory.js';
 import { lookupEndpoint, type LookupEndpoint } from './endpoint-lookup.js';
+import { ownerOfThings } from './endpoint-owner.js';
 import { readEndpointQuery, type EndpointQuery } from './endpoint-query.js';
 import type { Endpoint, EndpointStore } from './endpoint-store.js';
 import { attributeOf, parseLinks, type Link, type LinkAttribute } from './link-format.js';
@@ -212,11 +213,6 @@ export class Endpoints {
   }
 }
 
-/** Of entries of the directory that an endpoint described; no certificate or account has such a name. */
-const thingsOwner = 'urn:gridring:endpoint:';
-const ownerOfThings = ({ id }: Endpoint): string => thingsOwner + id;
-export const isOfEndpoint = ({ owner }: { readonly owner: string }): boolean => owner.startsWith(thingsOwner);
-
 const linksOf = ({ links }: Endpoint): readonly Link[] => parseLinks(utf8(links));
 const thingsOf = ({ things }: Endpoint): readonly string[] => JSON.parse(things) as string[];
 const attributesOf = ({ attributes }: Endpoint): readonly LinkAttribute[] => JSON.parse(attributes) as LinkAttribute[];
@@ -281,11 +277,13 @@ function assertOwner(known: Endpoint, from: Registrant): void {
   throw new VerificationError('endpoint-of-another', `${known.name} was registered from ${known.owner}`);
 }
 
+/** What is there no more, or is somebody else's by now, is no matter of the endpoint's. */
 async function orGone(change: Promise<unknown>): Promise<void> {
   try {
     await change;
   } catch (error) {
-    if (!(error instanceof NotFoundError)) throw error;
+    const isOfAnother = error instanceof VerificationError && error.code === 'td-of-another';
+    if (!isOfAnother && !(error instanceof NotFoundError)) throw error;
   }
 }
 

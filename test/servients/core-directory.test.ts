@@ -20,7 +20,7 @@ const settings = {
   registrations: free,
   lookups: free,
   lookupsOfAll: free,
-  registrants: { ...coreDirectoryDefaults.registrants, asking: { perSecond: 0, burst: 6, sources: 64 } },
+  registrants: { ...coreDirectoryDefaults.registrants, asking: { perSecond: 0, burst: 12, sources: 64 } },
   settleMs: 10,
 };
 const start = (open: boolean, openRegistration: boolean, more: Partial<typeof settings> = {}): Promise<TestBackend> =>
@@ -264,6 +264,21 @@ describe('what an endpoint points at', () => {
     });
     expect(await statusOf('urn:gridring:meter:m-9')).toBe(404);
     await end();
+  });
+
+  it('gives way to who registers the same with a token, and does not come between them later', async () => {
+    tds['td'] = lampTd('urn:dev:ops:squatted', node.origin);
+    const query = `ep=squatter&base=${node.origin}`;
+    const location = await register(here, query, '</td>;rt="wot.thing"');
+    await vi.waitFor(async () => {
+      expect(await statusOf('urn:dev:ops:squatted')).toBe(200);
+    });
+    await putThing('urn:dev:ops:squatted', 'coap://rightful.example');
+    expect((await ask(here, post, location)).code).toBe('2.04');
+    expect((await ask(here, del, location)).code).toBe('2.02');
+    expect((await backend.call('GET', '/things/urn:dev:ops:squatted')).body).toMatchObject({
+      properties: { on: { forms: [{ href: 'coap://rightful.example/on' }] } },
+    });
   });
 
   it('may be a Thing without an id, which keeps the one that it gets', async () => {
