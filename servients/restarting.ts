@@ -8,6 +8,9 @@ interface RestartingParts<Running> {
   readonly log: Runtime['log'];
 }
 
+/** Whoever asked is answered first, and a gateway has told its members. */
+const pauseMs = 1_000;
+
 export class Restarting<Running> {
   readonly #parts: RestartingParts<Running>;
   readonly #closed = new AbortController();
@@ -37,10 +40,9 @@ export class Restarting<Running> {
   readonly #restart = (): void => {
     if (this.#isDue) return;
     this.#isDue = true;
-    // Whoever asked is answered first.
     setTimeout(() => {
       this.#running = this.#running.then((running) => this.#again(running));
-    }, 100).unref();
+    }, pauseMs).unref();
   };
 
   async #again(running: Running | undefined): Promise<Running | undefined> {

@@ -14,7 +14,7 @@ const at = (place: string): string => join(d.folder, place);
 
 beforeAll(async () => {
   d = await deploy({ meters: 3 });
-  d.configure('gateway', (config) => ({ ...config, group: { windowMs: 2_000 } }));
+  d.configure('gateway', (config) => ({ ...config, group: { windowMs: 2_000, roundDeadlineMs: 5_000 } }));
   const backend = d.start('backend');
   await backend.event('backend-started');
   const gateway = d.start('gateway');
