@@ -7,6 +7,7 @@ import { suiteByName } from '../crypto/suite-node.js';
 import { measureAuth } from './auth.js';
 import { measureEpochBytes, measureReadingBytes } from './bytes.js';
 import { measureChurn } from './churn.js';
+import { measureDirectory } from './directory.js';
 import { measureIngest, type DatabaseKind, type IngestRow } from './ingest/measure.js';
 import { measureFounding, type FoundingRow } from './founding.js';
 import { measureMeters } from './meters.js';
@@ -16,6 +17,7 @@ import { measureProfiles } from './profiles.js';
 import {
   checksTable,
   churnTable,
+  directoryTable,
   epochBytesTables,
   ingestTable,
   foundingTable,
@@ -32,7 +34,7 @@ import { measureRing } from './ring.js';
 
 /** Measured where nothing is named. */
 const agreements = ['ring', 'founding', 'churn', 'bytes'] as const;
-const subjects = [...agreements, 'ingest', 'meters', 'auth'] as const;
+const subjects = [...agreements, 'ingest', 'meters', 'directory', 'auth'] as const;
 type Subject = (typeof subjects)[number];
 
 interface Options {
@@ -45,6 +47,7 @@ interface Options {
   readonly peerRuns?: number;
   readonly readings?: number;
   readonly meters: number;
+  readonly things: number;
   readonly requests: number;
   readonly batches: readonly number[];
   readonly connections: number;
@@ -75,7 +78,7 @@ export async function runBench(args: readonly string[], write: (text: string) =>
   const command = new Command('bench')
     .description(
       'Measures agreements: processor time, wall time over CoAP, changes of members, and sizes of messages; ' +
-        'and by their names how fast a backend takes readings, lists many meters, and knows who calls.',
+        'and by their names how fast a backend takes readings, lists many meters, is a directory, and knows who calls.',
     )
     .addArgument(new Argument('[subject]', `measure only this; default: ${agreements.join(', ')}`).choices(subjects))
     .option('--n <sizes>', 'numbers of members, comma-separated', parseSizes)
@@ -93,9 +96,10 @@ export async function runBench(args: readonly string[], write: (text: string) =>
       parseBatches('1,10,100'),
     )
     .option('--meters <count>', 'meters: in groups of 63', parseCount, 10_000)
+    .option('--things <count>', 'directory: registered before', parseCount, 10_000)
     .option(
       '--databases <names>',
-      'ingest, meters: sqlite, postgres',
+      'ingest, meters, directory: sqlite, postgres',
       parseDatabases,
       parseDatabases('sqlite,postgres'),
     )
@@ -149,6 +153,12 @@ async function measure(wanted: readonly Subject[], options: Options, write: (tex
     const { suite, databases, meters } = options;
     const tasks = suite.flatMap((one) => databases.map((database) => () => measureMeters(one, database, meters)));
     show('meters', (await inTurn(tasks)).flat(), metersTable);
+  }
+  if (wanted.includes('directory')) {
+    const { suite, databases, things } = options;
+    const [one = suiteByName('x25519')] = suite;
+    const tasks = databases.map((database) => () => measureDirectory(one, database, things));
+    show('directory', (await inTurn(tasks)).flat(), directoryTable);
   }
   if (wanted.includes('auth')) {
     const [suite] = options.suite;

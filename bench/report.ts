@@ -5,6 +5,7 @@ import type { EpochBytesRow, ReadingBytesRow } from './bytes.js';
 import type { ChurnRow } from './churn.js';
 import type { FoundingRow } from './founding.js';
 import type { IngestRow } from './ingest/measure.js';
+import type { DirectoryRow } from './directory.js';
 import type { MetersRow } from './meters.js';
 import type { PeerRow } from './peers/measure.js';
 import type { Event } from './peers/peer.js';
@@ -262,6 +263,23 @@ const metersColumns: readonly Column<MetersRow>[] = [
 
 export const metersTable = (rows: readonly MetersRow[]): string =>
   table('Meters: what a backend with many meters answers over REST, one request after the other', metersColumns, rows);
+
+const orNone = (value: number | null, digits: number): string => (value === null ? '' : value.toFixed(digits));
+
+const directoryColumns: readonly Column<DirectoryRow>[] = [
+  column<DirectoryRow>('database', (row) => row.database),
+  column<DirectoryRow>('things', (row) => row.things),
+  column<DirectoryRow>('request', (row) => row.request),
+  column<DirectoryRow>('requests', (row) => row.requests),
+  column<DirectoryRow>('p50, ms', (row) => row.p50Ms, 2),
+  column<DirectoryRow>('p99, ms', (row) => row.p99Ms, 1),
+  column<DirectoryRow>('native p50, ms', (row) => orNone(row.nativeP50Ms, 2)),
+  column<DirectoryRow>('ratio', (row) => orNone(row.toNative, 1)),
+  column<DirectoryRow>('memory, MiB', (row) => row.rssMb),
+];
+
+export const directoryTable = (rows: readonly DirectoryRow[]): string =>
+  table('Directory: one request after the other, in turns with the native limit', directoryColumns, rows);
 
 const checksColumns: readonly Column<CheckRow>[] = [
   column<CheckRow>('check', (row) => row.check),
