@@ -42,6 +42,12 @@ describe.each([true, false])('a directory that is open: %s', (open) => {
       }
       const token = await tokenFor(n, n.gateway, { timeS: nowS });
       if (!open) servient.addCredentials({ 'urn:gridring:backend:backend-1:directory': { token } });
+      const asked = wot.requestThingDescription(`${backend.url}/things/${encodeURIComponent(ids[0]!)}`);
+      // It has no way to show a token with that.
+      if (open) await expect(asked).resolves.toMatchObject({ id: ids[0] });
+      else await expect(asked).rejects.toThrow('Unauthorized');
+      const itself = await wot.requestThingDescription(`${backend.url}/.well-known/wot`);
+      expect(itself).toMatchObject({ id: 'urn:gridring:backend:backend-1:directory', '@type': ['ThingDirectory'] });
       const found: unknown[] = [];
       for await (const td of await wot.exploreDirectory(`${backend.url}/.well-known/wot`)) found.push(td.id);
       expect(found).toEqual(expect.arrayContaining(ids));
