@@ -11,6 +11,7 @@ import { decodeSenml, toSenmlJson, type Reading } from '../../crypto/envelope/se
 import { roleBit } from '../../crypto/membership.js';
 import { decodeMemberState, type PreviousKey } from '../../crypto/ring/member-state.js';
 import { BackendClient } from '../../servients/backend-client.js';
+import { makeFetch } from '../../servients/bindings/tls-fetch.js';
 import { readReaderFile } from '../../servients/reader-file.js';
 import { Reader } from '../../servients/reader.js';
 import { openBackendStore } from '../../servients/stores/sqlite/backend-store.js';
@@ -76,7 +77,7 @@ let carriedAway: Buffer;
 
 /** Until there are so many readings of each meter, the last of them under the epoch. */
 async function measure(epoch: number, count: number): Promise<readonly MeterSecrets[]> {
-  const [gateway, meters] = [d.start('gateway', '--log-level', 'debug'), d.start('meter')];
+  const [gateway, meters] = [d.start('gateway', '--log-level', 'debug'), d.start('meter', '--log-level', 'debug')];
   await gateway.event('epoch');
   await arrived(d.reader(), Object.fromEntries(d.meterIds.map((id) => [id, count])));
   for (const id of d.meterIds) {
@@ -84,15 +85,15 @@ async function measure(epoch: number, count: number): Promise<readonly MeterSecr
       expect((await d.reader().read(id, { last: 1 })).opened).toMatchObject([{ epoch }]);
     });
   }
-  await meters.end();
+  const ofMeters = await meters.end();
   carriedAway = Buffer.concat([carriedAway, filesOf(join(d.folder, 'gateway')), filesOf(join(d.folder, 'backend'))]);
   const { errors, out } = await gateway.end();
-  logs.push(errors, out);
+  logs.push(errors, out, ofMeters.errors, ofMeters.out);
   return Promise.all(d.meterIds.map((meter) => secretsOf(d, meter)));
 }
 
 beforeAll(async () => {
-  d = await deploy({ meters: 3 });
+  d = await deploy({ meters: 3, https: true });
   // Nobody is left out for being late, nor let in later by a further epoch.
   d.configure('gateway', () => ({ group: { windowMs: 30_000 } }));
   backend = d.start('backend', '--log-level', 'debug');
@@ -158,7 +159,8 @@ describe('a reader', () => {
       },
       [visitor.certificate, auditor.certificate],
     );
-    const client = new BackendClient({ suite: suiteOf(d), trustedRoots: [], url: d.backendUrl });
+    const send = makeFetch({ roots: [readReaderFile(d.readers.utility).root.der] });
+    const client = new BackendClient({ suite: suiteOf(d), trustedRoots: [], url: d.backendUrl, fetch: send });
     await client.publishMembership(bundle);
     const read = (file: string) => run('read', '--meter', 'meter-01', '--reader', file, '--last', '5', '--json');
     const [seen, closed] = await Promise.all([read(visitor.file), read(auditor.file)]);

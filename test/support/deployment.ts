@@ -1,12 +1,16 @@
 /** A deployment on disk, as a demo makes it, whose roles a test starts, kills and starts again one by one. */
+import { randomBytes } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, vi } from 'vitest';
-import type { SuiteName } from '../../crypto/suite.js';
+import type { Suite, SuiteName } from '../../crypto/suite.js';
 import { suiteByName } from '../../crypto/suite-node.js';
 import { provisionDemo, type Deployment } from '../../servients/demo/provision.js';
-import { readReaderFile } from '../../servients/reader-file.js';
+import { issue, openCa } from '../../servients/ca.js';
+import { writeIdentity } from '../../servients/identity-files.js';
+import { moveReaderFile, readReaderFile } from '../../servients/reader-file.js';
+import { systemNowS } from '../../servients/runtime.js';
 import { Reader, type OpenedReading } from '../../servients/reader.js';
 import { freePorts, start, type Running } from './processes.js';
 
@@ -38,7 +42,13 @@ export const testSpeed = 600;
 export async function deploy({
   suite = 'x25519',
   meters = 3,
-}: { readonly suite?: SuiteName; readonly meters?: number } = {}): Promise<TestDeployment> {
+  https = false,
+}: {
+  readonly suite?: SuiteName;
+  readonly meters?: number;
+  /** Between gateway, readers and backend, under the deployment's own CA. */
+  readonly https?: boolean;
+} = {}): Promise<TestDeployment> {
   const folder = makeFolder();
   const port = await freePorts(10 + meters);
   const plan = {
@@ -53,21 +63,46 @@ export async function deploy({
   };
   const provisioned = provisionDemo(plan);
   const { configs, readers } = provisioned;
+  const configure: TestDeployment['configure'] = (role, change) => {
+    const config = JSON.parse(readFileSync(configs[role], 'utf8')) as Record<string, unknown>;
+    writeFileSync(configs[role], JSON.stringify({ ...config, ...change(config) }));
+  };
+  const backendUrl = https
+    ? serveHttps(provisioned, configure, { folder, suite: plan.suite, port })
+    : provisioned.backendUrl;
   return {
     ...provisioned,
+    backendUrl,
     folder,
     suite,
     port,
     start: (role, ...args) => start(role, '--config', configs[role], '--json', ...args),
-    configure: (role, change) => {
-      const config = JSON.parse(readFileSync(configs[role], 'utf8')) as Record<string, unknown>;
-      writeFileSync(configs[role], JSON.stringify({ ...config, ...change(config) }));
-    },
+    configure,
     reader: (name = 'utility') => new Reader(readReaderFile(readers[name])),
     remove: () => {
       removeFolder(folder);
     },
   };
+}
+
+/** Gives the backend a certificate of its address, and everybody that address. @returns it */
+function serveHttps(
+  { readers }: Deployment,
+  configure: TestDeployment['configure'],
+  { folder, suite, port }: { readonly folder: string; readonly suite: Suite; readonly port: number },
+): string {
+  const url = `https://127.0.0.1:${String(port)}`;
+  const issued = issue(openCa(suite, join(folder, 'ca')), {
+    ...{ role: 'backend', id: 'backend', days: 1, nowS: systemNowS(), random: randomBytes },
+    servedAs: { dnsNames: [], ipAddresses: ['127.0.0.1'] },
+  });
+  const tls = { certificate: 'tls.pem', key: 'tls-key.pem' };
+  const place = join(folder, 'backend');
+  writeIdentity(suite, { certificate: join(place, tls.certificate), key: join(place, tls.key) }, issued);
+  configure('backend', ({ listen }) => ({ listen: { ...(listen as object), tls } }));
+  configure('gateway', ({ backend }) => ({ backend: { ...(backend as object), url } }));
+  for (const file of Object.values(readers)) moveReaderFile(file, url);
+  return url;
 }
 
 /** Waits until a check no longer fails; the last failure is that of the test. */
