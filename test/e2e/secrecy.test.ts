@@ -75,6 +75,9 @@ let readingKeys: readonly Uint8Array[];
 /** Everything of backend and gateway: while they run, with what is still in their write-ahead logs, and afterwards. */
 let carriedAway: Buffer;
 
+/** One of those that are the test's, and nobody else's. */
+const operationsPort = (): number => d.port + 9;
+
 /** Until there are so many readings of each meter, the last of them under the epoch. */
 async function measure(epoch: number, count: number): Promise<readonly MeterSecrets[]> {
   const [gateway, meters] = [d.start('gateway', '--log-level', 'debug'), d.start('meter', '--log-level', 'debug')];
@@ -96,6 +99,7 @@ beforeAll(async () => {
   d = await deploy({ meters: 3, https: true });
   // Nobody is left out for being late, nor let in later by a further epoch.
   d.configure('gateway', () => ({ group: { windowMs: 30_000 } }));
+  d.configure('backend', () => ({ operations: { port: operationsPort(), leaveMs: 1_500 } }));
   backend = d.start('backend', '--log-level', 'debug');
   await backend.event('backend-started');
   carriedAway = Buffer.alloc(0);
@@ -167,6 +171,20 @@ describe('a reader', () => {
     expect([seen.code, JSON.parse(seen.out)]).toMatchObject([4, { code: 'meter-unknown' }]);
     expect([closed.code, JSON.parse(closed.out)]).toMatchObject([3, { code: 'not-granted' }]);
     expect(closed.out).toContain('5 of 5 readings stay closed');
+  });
+});
+
+describe('a backend that gets a SIGTERM', () => {
+  it('says that it is not ready, and serves on until whoever balances load has had the time to see it', async () => {
+    const ready = async (): Promise<number> =>
+      (await fetch(`http://127.0.0.1:${String(operationsPort())}/health/ready`)).status;
+    expect(await ready()).toBe(200);
+    const ended = backend.end('SIGTERM');
+    await eventually(async () => {
+      expect(await ready()).toBe(503);
+    });
+    expect(await d.reader().meters()).toHaveLength(d.meterIds.length);
+    expect((await ended).code).toBe(0);
   });
 });
 
