@@ -8,7 +8,10 @@ import type { Ended } from './processes.js';
 export async function runVerb(add: (program: Command) => void, ...args: readonly string[]): Promise<string> {
   let printed = '';
   const write = vi.spyOn(process.stdout, 'write').mockImplementation((text) => ((printed += String(text)), true));
-  const program = new Command().enablePositionalOptions().exitOverride().configureOutput({ writeErr: () => undefined });
+  const program = new Command()
+    .enablePositionalOptions()
+    .exitOverride()
+    .configureOutput({ writeErr: () => undefined });
   add(program);
   for (const command of program.commands) command.exitOverride();
   try {
