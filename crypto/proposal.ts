@@ -10,7 +10,14 @@ import { ConflictError, MalformedError, VerificationError } from './errors.js';
 import { arrayOf, bytesOf, nullOr, oneOf, uintOf } from './fields.js';
 import { hash } from './hash.js';
 import { limits } from './limits.js';
-import { assertListValid, certificateOf, findEntry, type Membership } from './membership.js';
+import {
+  assertListValid,
+  certificateOf,
+  findEntry,
+  successorOf,
+  type AuthorityList,
+  type Membership,
+} from './membership.js';
 import type { Signer, Suite } from './suite.js';
 
 export type ProposalKind = 'revoke' | 'grant' | 'withdraw';
@@ -86,6 +93,7 @@ export interface ProposalCheck {
 
 /**
  * That an operator of the list signed it, that it is in time, and that the list names those of whom it speaks.
+ * @returns it with the certificates that they have now
  * @throws MalformedError; ConflictError `wrong-group`, `proposal-expired`, `proposal-early`, `target-unknown`;
  * VerificationError `membership-expired`, `not-listed`, `certificate-expired`, `wrong-signer`, `signature-invalid`
  */
@@ -99,12 +107,19 @@ export function verifyProposal({ suite, membership, nowS }: ProposalCheck, bytes
   if (!equalBytes(operator.kid, message.kid)) throw new VerificationError('wrong-signer', 'signed by somebody else');
   verifySign1(suite, operator.verifier, message, context(list.gid));
   assertInTime(proposal, nowS);
-  const { kind, subject, meters } = proposal;
-  const known = findEntry(list, subject, kind === 'revoke' ? 'member' : 'reader');
-  if (!known || !(meters ?? []).every((meter) => findEntry(list, meter, 'member'))) {
+  const now = asOf(list, proposal);
+  const known = findEntry(list, now.subject, now.kind === 'revoke' ? 'member' : 'reader');
+  if (!known || !(now.meters ?? []).every((meter) => findEntry(list, meter, 'member'))) {
     throw new ConflictError('target-unknown', 'the proposal names somebody whom the list does not name so');
   }
-  return proposal;
+  return now;
+}
+
+/** It means its holders, whose certificates may have been renewed since: nobody slips away from it so. */
+export function asOf(list: AuthorityList, proposal: Proposal): Proposal {
+  const now = (certHash: Uint8Array): Uint8Array => successorOf(list, certHash)?.certHash ?? certHash;
+  const { subject, meters } = proposal;
+  return { ...proposal, subject: now(subject), meters: meters && meters.map(now).sort(compareBytes) };
 }
 
 function assertInTime({ madeS, expiresS }: Proposal, nowS: number): void {

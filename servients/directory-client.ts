@@ -33,6 +33,8 @@ export interface DirectoryTrust extends Omit<RegistrationCheck, 'nowS'> {
 
 export class DirectoryClient {
   readonly #options: DirectoryClientOptions;
+  /** When a device signed the newest description of itself that was given here, Unix seconds. */
+  readonly #newestS = new Map<string, number>();
 
   constructor(options: DirectoryClientOptions) {
     this.#options = options;
@@ -52,7 +54,7 @@ export class DirectoryClient {
   /**
    * One Thing Description, validated.
    * @throws PeerRefusal `td-unknown`, UnavailableError, SetupError `td-invalid`; VerificationError `td-of-another`, and
-   * with trust those of `verifyRegistration`
+   * with trust `td-old` and those of `verifyRegistration`
    */
   async thing(id: string): Promise<ThingDescription> {
     const response = await this.#fetch(`/things/${encodeURIComponent(id)}`, {});
@@ -91,7 +93,12 @@ export class DirectoryClient {
 
   #assertProven(td: ThingDescription): void {
     const { trust } = this.#options;
-    if (trust && isReservedId(td.id)) verifyRegistration({ ...trust, nowS: trust.nowS() }, { ...td });
+    if (!trust || td.id === undefined || !isReservedId(td.id)) return;
+    const { timeS } = verifyRegistration({ ...trust, nowS: trust.nowS() }, { ...td });
+    if (timeS < (this.#newestS.get(td.id) ?? 0)) {
+      throw new VerificationError('td-old', `the directory gave an older description of ${td.id} than before`);
+    }
+    this.#newestS.set(td.id, timeS);
   }
 
   #isProven(td: ThingDescription): boolean {

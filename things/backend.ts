@@ -23,6 +23,7 @@ import {
 } from '../crypto/membership.js';
 import { encodeEndorsementBundle, signEndorsement } from '../crypto/ring/endorsement.js';
 import { announcementOf, verifyRecord } from '../crypto/ring/record.js';
+import { assertGoesOn } from './chain-seam.js';
 import type { Parts } from './parts.js';
 import { Serial } from './serial.js';
 import type { BackendEvents, BackendStore, EpochRow, EventPositions } from './stores.js';
@@ -198,7 +199,7 @@ export class Backend {
   async uploadReadings(gateway: VerifiedCertificate, message: Uint8Array): Promise<Uint8Array> {
     const { suite, identity, store, nowS } = this.#parts;
     this.requireRole(gateway, 'coordinator');
-    const { items } = await verifyUpload(
+    const { items, meters } = await verifyUpload(
       {
         suite,
         nowS: nowS(),
@@ -206,6 +207,10 @@ export class Backend {
       },
       message,
     );
+    for (const meter of meters) {
+      const line = this.lineOf(meter.certHash);
+      if (line.length > 1) await assertGoesOn(store, meter, line, items);
+    }
     await store.accept(items, nowS());
     return signReceipt(suite, identity, gateway.certHash, message);
   }

@@ -284,8 +284,9 @@ export class Gateway implements ThingBehaviour {
     const membershipFor = (gid: Uint8Array, epoch: number, attempt: number): Iterable<Membership> =>
       this.#groups.find((group) => group.gid === toHex(gid))?.listsReaching({ epoch, attempt }) ?? [];
     const { items, meters } = await verifyUpload({ suite, nowS: nowS(), membershipFor }, message);
-    const line = this.#lineOf(meters);
-    const meter = line?.findLast((certHash) => meters.some((sender) => equalBytes(sender, certHash)));
+    const senders = meters.map(({ certHash }) => certHash);
+    const line = this.#lineOf(senders);
+    const meter = line?.findLast((certHash) => senders.some((sender) => equalBytes(sender, certHash)));
     if (!line || !meter) throw new MalformedError('upload-mixed', 'an upload is of exactly one meter');
     const { fresh } = await store.accept(items, nowS());
     // Anybody may play an upload again: only what is new is a sign of life.

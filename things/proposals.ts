@@ -3,7 +3,7 @@ import { equalBytes } from '../crypto/bytes.js';
 import { ConflictError } from '../crypto/errors.js';
 import { limits } from '../crypto/limits.js';
 import { findEntry, readableBy, type AuthorityList, type Membership } from '../crypto/membership.js';
-import { parseProposal, verifyProposal, type Proposal } from '../crypto/proposal.js';
+import { asOf, parseProposal, verifyProposal, type Proposal } from '../crypto/proposal.js';
 import type { Parts } from './parts.js';
 import type { KeptProposal, ProposalStore } from './proposal-store.js';
 
@@ -26,13 +26,17 @@ export class Proposals {
   }
 
   /**
-   * Takes a proposal, once.
+   * Takes a proposal for a group, once.
    * @returns what is kept of it, and whether it is so only now
    * @throws MalformedError; VerificationError and ConflictError as `verifyProposal`; LimitError `proposals-waiting`
    */
-  async take(message: Uint8Array): Promise<{ readonly kept: KeptProposal; readonly fresh: boolean }> {
+  async take(
+    group: Uint8Array,
+    message: Uint8Array,
+  ): Promise<{ readonly kept: KeptProposal; readonly fresh: boolean }> {
     const { suite, store, nowS, membershipOf } = this.#parts;
     const { gid, id } = parseProposal(suite, message);
+    if (!equalBytes(gid, group)) throw new ConflictError('wrong-group', 'the proposal is for another group');
     const known = await store.proposal(id);
     if (known) return { kept: known, fresh: false };
     const membership = membershipOf(gid);
@@ -56,7 +60,7 @@ export class Proposals {
     const { suite, nowS, membershipOf } = this.#parts;
     const proposal = parseProposal(suite, message);
     const membership = membershipOf(proposal.gid);
-    if (membership && isDone(membership.list, proposal)) return { proposal, state: 'done' };
+    if (membership && isDone(membership.list, asOf(membership.list, proposal))) return { proposal, state: 'done' };
     return { proposal, state: nowS() > proposal.expiresS ? 'expired' : 'open' };
   }
 }

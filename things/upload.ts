@@ -47,8 +47,8 @@ export interface UploadCheck {
 
 export interface VerifiedUpload {
   readonly items: readonly StoredItem[];
-  /** certHashes of those who signed, each once. */
-  readonly meters: readonly Uint8Array[];
+  /** Those who signed, each once. */
+  readonly meters: readonly VerifiedCertificate[];
 }
 
 /**
@@ -67,7 +67,7 @@ export async function verifyUpload(check: UploadCheck, message: Uint8Array): Pro
       verifySign1Aside(check.suite, certificate.verifier, signed, { type: item.kind, context: item.gid }),
     ),
   );
-  const meters = new Map(listed.map(({ item: { meter } }) => [toHex(meter), meter]));
+  const meters = new Map(listed.map(({ certificate }) => [toHex(certificate.certHash), certificate]));
   return { items: listed.map(({ item }) => item), meters: [...meters.values()] };
 }
 

@@ -94,7 +94,9 @@ export async function approve(ids: readonly string[], options: ManageOptions): P
   const renewals = renewalsOf({ ...check, list }, all, ids);
   for (const { device, code } of renewals.refused) {
     if (options.json) printJson({ event: 'renewal-refused', device, code });
-    else printLine(`${device} asks for its next certificate, and is not to have one [${code}]`);
+    else if (code === 'renewal-unnamed') {
+      printLine(`${device} asks for its next certificate: no list could take it back, so it is for who is named alone`);
+    } else printLine(`${device} asks for its next certificate, and is not to have one [${code}]`);
   }
   if (options.dryRun) {
     showWaiting(keys.suite, [...due, ...issued], renewals.due, options);

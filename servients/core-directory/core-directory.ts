@@ -28,7 +28,11 @@ interface CoreDirectoryLimits {
 }
 
 export const coreDirectoryDefaults: CoreDirectoryLimits = {
-  coap: { bodyBytes: sizes.linkFormat, observers: 64, observersOfSource: 16 },
+  coap: {
+    ...{ bodyBytes: sizes.linkFormat, observers: 64, observersOfSource: 16 },
+    // Anybody's requests are answered with up to 1,024 bytes each, retransmissions too: no more for a forged address.
+    rate: { perSecond: 100, burst: 400, sources: 4_096 },
+  },
   registrations: { perSecond: 2, burst: 40, sources: 4_096 },
   lookups: { perSecond: 10, burst: 50, sources: 4_096 },
   lookupsOfAll: { perSecond: 20, burst: 100, sources: 1 },

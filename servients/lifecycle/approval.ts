@@ -5,7 +5,7 @@
 import { hash } from 'node:crypto';
 import { equalBytes, fromBase64Url } from '../../crypto/bytes.js';
 import { parseCertificate, verifyChain, type Certificate, type LeafCertificate } from '../../crypto/certificate.js';
-import { GridringError, VerificationError } from '../../crypto/errors.js';
+import { ConflictError, GridringError, VerificationError } from '../../crypto/errors.js';
 import { successorOf, type AuthorityList } from '../../crypto/membership.js';
 import { holderIn, verifyRenewal, type VerifiedRenewal } from '../../crypto/renewal.js';
 import type { Suite } from '../../crypto/suite.js';
@@ -31,8 +31,9 @@ export interface Renewing {
 
 /**
  * Renewals that wait, each verified by the holder's own signature: whose key is certified is not for the backend to say.
- * A holder must have its place in the list under that certificate, or be a backend, which no list names. `ids` as of
- * `approvalOf`; where there are none, those of everybody.
+ * A holder must have its place in the list under that certificate, or be a backend. No list names a backend, so none takes
+ * a certificate back that a thief of its key has asked for: it is due only where it is named. `ids` as of `approvalOf`;
+ * where there are none, those of everybody else.
  * @returns also those that are not to be signed, each with the code of why
  */
 export function renewalsOf(
@@ -47,7 +48,12 @@ export function renewalsOf(
     if (kind !== 'renewal' || message === undefined || !(names.size === 0 || names.has(device))) continue;
     try {
       if (isDone(check, message)) continue;
-      due.push({ waiting, renewal: renewalOf(check, device, message) });
+      const renewal = renewalOf(check, device, message);
+      if (renewal.holder.role === 'backend' && names.size === 0) {
+        if (waiting.state === 'issued') continue;
+        throw unnamed(device);
+      }
+      due.push({ waiting, renewal });
     } catch (error) {
       if (!(error instanceof GridringError)) throw error;
       refused.push({ device, code: error.code });
@@ -55,6 +61,9 @@ export function renewalsOf(
   }
   return { due, refused };
 }
+
+const unnamed = (device: string): ConflictError =>
+  new ConflictError('renewal-unnamed', `${device} is in no list: whose key it is, only you can say`);
 
 /** Signed for, and in the list since. */
 const isDone = ({ suite, list }: Check & { readonly list: AuthorityList }, message: string): boolean =>

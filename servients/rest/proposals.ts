@@ -1,7 +1,7 @@
 /** Proposals of operators to the authority: brought by anybody who may command, shown to whoever sees the lists. */
 import type { FastifyInstance } from 'fastify';
 import { fromHex, toBase64Url, toHex } from '../../crypto/bytes.js';
-import { ConflictError, NotFoundError } from '../../crypto/errors.js';
+import { NotFoundError } from '../../crypto/errors.js';
 import type { KeptProposal } from '../../things/proposal-store.js';
 import type { Proposals } from '../../things/proposals.js';
 import { auditDone } from './audit-trail.js';
@@ -40,10 +40,7 @@ export function proposalRoutes(scope: FastifyInstance, context: RestContext): vo
       }),
     },
     async (request, reply) => {
-      const { kept, fresh } = await proposals.take(messageOf(request));
-      if (toHex(kept.gid) !== request.params.gid) {
-        throw new ConflictError('wrong-group', 'the proposal is for another group than the address names');
-      }
+      const { kept, fresh } = await proposals.take(fromHex(request.params.gid), messageOf(request));
       const { proposal } = proposals.shown(kept);
       if (fresh) {
         const { kind, operator, subject } = proposal;

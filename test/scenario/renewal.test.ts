@@ -8,7 +8,7 @@ import { encodeUpload, sealReading } from '../../crypto/envelope/reading.js';
 import { suiteX25519 } from '../../crypto/suite-node.js';
 import { entriesOf, lastEntriesOf } from '../../servients/rest/meter-line.js';
 import { at, neighbourhoodOf } from '../support/forge.js';
-import type { Principal } from '../support/neighbourhood.js';
+import { nowS, type Principal } from '../support/neighbourhood.js';
 import { invoke, refusalOf, Village } from '../support/village.js';
 import { VillageBackend } from '../support/village-backend.js';
 
@@ -121,6 +121,29 @@ describe('a meter whose certificate is renewed', () => {
     await village.pass(20_000);
     expect((await village.shown(0))['leftOut']).toBe('revoked');
     expect((await village.state(0)).active?.name.epoch ?? 1).toBe(1);
+  });
+});
+
+describe('a meter that wants to have said something else', () => {
+  const later = n.certify('meter', old.certificate.id, { seed: 'later', notBeforeS: nowS + 280 });
+
+  it('hides nothing that it had delivered by beginning anew, or earlier, under its next certificate', async () => {
+    for (let k = 0; k < 3; k++) await village.read(0);
+    await delivered();
+    const honest = await chain();
+    await backend.backend.publishMembership(n.bundle(n.renewed(n.list(), 2, [old, later]), [later]));
+    const { name } = await village.key(1);
+    const key = { name, readingKey: new Uint8Array(32).fill(7) };
+    const gateway = verified(n.gateway);
+    const upload = (sequence: number, previousHash: Uint8Array): Promise<unknown> => {
+      const { envelope } = sealReading(n.suite, later, key, { sequence, previousHash }, new Uint8Array(60));
+      return backend.backend.uploadReadings(gateway, encodeUpload({ grants: [], readings: [envelope] }));
+    };
+    expect(await refusalOf(upload(1, new Uint8Array(32)))).toBe('sequence-conflict');
+    expect(await refusalOf(upload(3, at(honest, 1).hash))).toBe('sequence-conflict');
+    const last = at(honest, honest.length - 1);
+    await upload(last.sequence + 1, last.hash);
+    expect((await chain([old, later])).slice(0, honest.length)).toEqual(honest);
   });
 });
 

@@ -92,10 +92,11 @@ describe('approving renewals', () => {
     return { device, kind: 'renewal', state: 'waiting', message };
   };
 
-  it('signs for holders of certificates of the list and for backends, by their own signatures', () => {
+  it('signs for holders of certificates of the list, and for backends that are named, by their own signatures', () => {
     const { due, refused } = renewalsOf(check, [asks(holder), asks(n.gateway), asks(n.backend)], []);
-    expect(due.map(({ renewal }) => renewal.holder.id)).toEqual(['meter-01', 'gw-1', 'backend-1']);
-    expect(refused).toEqual([]);
+    expect(due.map(({ renewal }) => renewal.holder.id)).toEqual(['meter-01', 'gw-1']);
+    expect(refused).toEqual([{ device: 'urn:gridring:backend:backend-1', code: 'renewal-unnamed' }]);
+    expect(renewalsOf(check, [asks(n.backend)], ['urn:gridring:backend:backend-1']).due).toHaveLength(1);
     expect(renewalsOf(check, [asks(holder), asks(n.gateway)], ['meter-01']).due).toHaveLength(1);
   });
 

@@ -119,6 +119,18 @@ describe('who holds the root', () => {
     await expect(clientWith(td).thing(id)).rejects.toMatchObject({ name: 'VerificationError', code });
   });
 
+  it('takes nothing older than it has seen: a directory brings no device back to where it was', async () => {
+    const [older, newer] = [signedTd(n, meter, {}, { timeS: nowS - 60 }), signedTd(n, meter, { title: 'moved' })];
+    const given = [older, newer, newer, older];
+    const trust = { suite: n.suite, trustedRoots: [n.root], nowS: () => nowS };
+    const client = new DirectoryClient({
+      ...{ url: 'http://directory.example', trust },
+      fetch: async () => Response.json(given.shift()),
+    });
+    for (let k = 0; k < 3; k++) await client.thing(id);
+    await expect(client.thing(id)).rejects.toMatchObject({ name: 'VerificationError', code: 'td-old' });
+  });
+
   it('finds out of a list what was signed, hears what was not, and takes Things of others as they are', async () => {
     const refused: string[] = [];
     const lamp = { ...deviceTd(meter), id: 'urn:example:lamp' };

@@ -13,6 +13,8 @@ import { addMembership } from '../../servients/cli/membership.js';
 import { addProposal } from '../../servients/cli/proposal.js';
 import { provisionDemo, type Deployment } from '../../servients/demo/provision.js';
 import { readCertificates, readIdentity } from '../../servients/identity-files.js';
+import type { ProposalStore } from '../../things/proposal-store.js';
+import { Proposals } from '../../things/proposals.js';
 import { makeNeighbourhood, nowS, type Principal } from '../support/neighbourhood.js';
 import { codeOf, jsonOf, runVerb } from '../support/verbs.js';
 import { expectFits, expectProblem, startBackend, type Answer, type TestBackend } from './rest-server.js';
@@ -82,6 +84,30 @@ describe.each([suiteX25519, suiteP256])('a proposal, suite $name', (suite) => {
     expectProblem(await backend.call('POST', path, { as: n.operator, body: message }), 403, 'refused');
     expectProblem(await backend.call('GET', `${path}/${'0'.repeat(64)}`, { as: n.utility }), 404, 'proposal-unknown');
     expect(await count()).toBe(before);
+  });
+
+  it('is for its group alone: brought to another address it is not kept, and not without a line in the log', async () => {
+    const message = makeProposal(suite, n.operator, { ...terms, expiresS: nowS + 1_800 });
+    const elsewhere = `/api/v1/groups/${'00'.repeat(16)}/proposals`;
+    expectProblem(await backend.call('POST', elsewhere, { as: n.operator, body: message }), 409, 'wrong-group');
+    const { id } = parseProposal(suite, message);
+    expectProblem(await backend.call('GET', `${path}/${toHex(id)}`, { as: n.utility }), 404, 'proposal-unknown');
+  });
+
+  it('means whoever it names, under whatever certificate that one has meanwhile', () => {
+    const subject = n.meters[2]!;
+    const fresh = n.certify('meter', subject.certificate.id, { seed: 'renewed' });
+    const membership = n.membership(n.renewed(n.list(), 2, [subject, fresh]), [fresh]);
+    const message = makeProposal(suite, n.operator, terms);
+    expect(verifyProposal({ suite, membership, nowS }, message).subject).toEqual(fresh.certHash);
+    const proposals = new Proposals({
+      suite,
+      nowS: () => nowS,
+      membershipOf: () => membership,
+      store: {} as ProposalStore,
+    });
+    const { id, gid } = parseProposal(suite, message);
+    expect(proposals.shown({ id, gid, message, takenS: nowS, expiresS: terms.expiresS }).state).toBe('open');
   });
 
   it('counts by its signature and the newest list alone, wherever it comes from', () => {

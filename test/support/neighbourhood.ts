@@ -63,7 +63,11 @@ export interface Neighbourhood {
   readonly household: Reader;
   readonly gid: Uint8Array;
   readonly certificates: readonly Uint8Array[];
-  certify(role: Role, id: string, overrides?: { readonly notAfterS?: number; readonly seed?: string }): Principal;
+  certify(
+    role: Role,
+    id: string,
+    overrides?: { readonly notBeforeS?: number; readonly notAfterS?: number; readonly seed?: string },
+  ): Principal;
   list(overrides?: {
     readonly version?: number;
     readonly policy?: Partial<Policy>;
@@ -124,7 +128,7 @@ export function makeNeighbourhood(suite: Suite, meterCount: number, seed = 'neig
         subjectPublicKey: signer.publicKey,
         subject: { role, id },
         serial: draw(16),
-        notBeforeS: nowS - 86_400,
+        notBeforeS: overrides.notBeforeS ?? nowS - 86_400,
         notAfterS: overrides.notAfterS ?? nowS + yearS,
       }),
     );
