@@ -12,7 +12,7 @@ import { backendOf } from '../chain-client.js';
 import { writeDurably } from '../durable-file.js';
 import { readIdentity } from '../identity-files.js';
 import { Community, membersOf } from '../lifecycle/community.js';
-import { hangsOn, holdersIn, recertify, stateTrust, urnOf } from '../lifecycle/rollover.js';
+import { hangsOn, holdersIn, recertify, shownBackend, stateTrust, urnOf } from '../lifecycle/rollover.js';
 import { replaceEntry } from '../membership/edits.js';
 import type { OpenList } from '../membership/list-file.js';
 import { changeReaderFile, readReaderFile } from '../reader-file.js';
@@ -198,7 +198,7 @@ const isIssuer = (ca: Certificate, below: Certificate | undefined): boolean =>
 type Chain = readonly [LeafCertificate?, ...Certificate[]];
 
 async function servers(
-  { suite }: OpenList,
+  { suite, trustedRoots }: OpenList,
   options: RolloverOptions,
 ): Promise<{ readonly authority: Chain; readonly backend: Chain }> {
   const { certificates } = (await backendOf(callerKeys(options), systemNowS).get('identity')) as {
@@ -208,11 +208,9 @@ async function servers(
     certificate: join(options.authority, 'certificate.pem'),
     key: join(options.authority, 'key.pem'),
   });
-  const chainOf = (ders: readonly Uint8Array[]): Chain => {
-    const [leaf, ...above] = ders.map((der) => parseCertificate(suite, der));
-    return leaf && leaf.role !== 'ca' ? [leaf, ...above] : [];
-  };
-  return { authority: chainOf(own), backend: chainOf(certificates.map(fromBase64Url)) };
+  const [leaf, ...above] = own.map((der) => parseCertificate(suite, der));
+  const backend = shownBackend({ suite, trustedRoots, nowS: systemNowS() }, certificates.map(fromBase64Url));
+  return { authority: leaf && leaf.role !== 'ca' ? [leaf, ...above] : [], backend };
 }
 
 const startsAgainS = 30;

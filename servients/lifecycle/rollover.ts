@@ -5,8 +5,15 @@
 import { randomBytes } from 'node:crypto';
 import { equalBytes, toHex } from '../../crypto/bytes.js';
 import { signAnchors } from '../../crypto/anchors.js';
-import { serverNamesOf, verifyChain, type Certificate, type LeafCertificate } from '../../crypto/certificate.js';
-import { SetupError, VerificationError } from '../../crypto/errors.js';
+import {
+  parseCertificate,
+  serverNamesOf,
+  verifyChain,
+  type Certificate,
+  type LeafCertificate,
+  type VerifiedCertificate,
+} from '../../crypto/certificate.js';
+import { MalformedError, SetupError, VerificationError } from '../../crypto/errors.js';
 import type { Suite } from '../../crypto/suite.js';
 import { caFiles, certify, type CertificateAuthority } from '../ca.js';
 import { privateKeyFromPem, readText } from '../identity-files.js';
@@ -29,6 +36,20 @@ export function hangsOn(
     if (error instanceof VerificationError) return false;
     throw error;
   }
+}
+
+/**
+ * The certificates that a backend shows of itself, leaf first. The next root's key signs for what stands in them, so that
+ * they count only as those of a backend under a root that is trusted: else whoever runs it would choose key and role.
+ * @throws MalformedError; VerificationError as `verifyChain`
+ */
+export function shownBackend(
+  { suite, trustedRoots, nowS }: Pick<OpenList, 'suite' | 'trustedRoots'> & { readonly nowS: number },
+  ders: readonly Uint8Array[],
+): readonly [VerifiedCertificate, ...Certificate[]] {
+  const [leaf, ...above] = ders.map((der) => parseCertificate(suite, der));
+  if (!leaf) throw new MalformedError('message-malformed', 'the backend shows no certificate');
+  return [verifyChain(suite, leaf, above, trustedRoots, nowS, 'backend'), ...above];
 }
 
 /** Whoever a list names, by certificate. @throws SetupError `certificate-unknown` where the bundle has not all of them */

@@ -12,6 +12,7 @@ import { signRenewal } from '../../crypto/renewal.js';
 import { suiteX25519 as suite } from '../../crypto/suite-node.js';
 import { initCa, issue } from '../../servients/ca.js';
 import { approvalOf, isListed, issuedChain, renewalsOf, type Waiting } from '../../servients/lifecycle/approval.js';
+import { shownBackend } from '../../servients/lifecycle/rollover.js';
 import { at } from '../support/forge.js';
 import { makeNeighbourhood, nowS, seededRandom, type Principal } from '../support/neighbourhood.js';
 
@@ -119,5 +120,19 @@ describe('approving renewals', () => {
     const subject = { role: 'backend', id: 'b', servedAs: names, nowS, days: 1, random: randomBytes } as const;
     const leaf = parseCertificate(suite, at(issue(ca, subject).chain, 0)) as LeafCertificate;
     expect(serverNamesOf(leaf)).toEqual(names);
+  });
+});
+
+describe('certifying a backend under the next root', () => {
+  const check = { suite, trustedRoots: [n.root], nowS };
+  const chainOf = ({ certificate }: Principal, from = n) => [certificate.der, at(from.certificates, 0)];
+
+  it('is for the certificate of a backend that verifies: what another shows of itself gives nobody a key or a role', () => {
+    expect(shownBackend(check, chainOf(n.backend))[0].certHash).toEqual(n.backend.certHash);
+    const mallory = makeNeighbourhood(suite, 2, 'mallory');
+    expect(() => shownBackend(check, chainOf(mallory.backend, mallory))).toThrow(/neither trusted/);
+    expect(() => shownBackend(check, chainOf(mallory.backend))).toThrow();
+    expect(() => shownBackend(check, chainOf(n.authority))).toThrow(/role authority/);
+    expect(() => shownBackend(check, [])).toThrow(/no certificate/);
   });
 });
