@@ -51,7 +51,7 @@ export function addMeterVerbs(meter: Command): void {
     .addOption(new Option('--invitation <file|text>', 'on the device: make its key, and ask').conflicts('approve'))
     .option(
       '--approve',
-      'with the CA’s key: certify all meters that have asked, or the devices named, and take meters into the list',
+      'with the CA’s key: certify meters that have asked and all renewals but of backends, or who is named; list meters',
     )
     .option('--hours <n>', 'how long an invitation holds', wholeNumber(1, 168), 24)
     .option('--gateway <url>', 'the gateway’s Thing Description, for the device’s configuration')
