@@ -137,3 +137,24 @@ describe('a renewal', () => {
     expect((await renew(signed(meter, 'a newer key'))).body).toEqual({ state: 'waiting' });
   });
 });
+
+describe('the backend’s own certificate', () => {
+  const give = (certificates: readonly string[], as = n.authority) =>
+    backend.call('PUT', '/api/v1/identity/certificates', { as, body: { certificates } });
+  const taken = async (): Promise<number> => {
+    const { body } = await backend.call('GET', '/api/v1/audit?limit=500', { as: n.authority });
+    return JSON.stringify(body).split('"backend.certificate"').length - 1;
+  };
+
+  it('is taken from whoever manages enrolments, for its own key and name; the one that it has changes nothing', async () => {
+    const { body } = await backend.call('GET', '/api/v1/identity');
+    const { certificates } = body as { readonly certificates: readonly string[] };
+    expectProblem(await give(certificates, n.gateway), 403, 'refused');
+    expectProblem(await give(chainFor('kitchen').map(toBase64Url)), 403, 'refused');
+    const before = await taken();
+    expect((await give(certificates)).status).toBe(204);
+    expect(await taken()).toBe(before);
+    expect((await give([...certificates, toBase64Url(at(n.certificates, 0))])).status).toBe(204);
+    expect(await taken()).toBe(before + 1);
+  });
+});
