@@ -2,7 +2,7 @@
 import { UnavailableError } from '../../crypto/errors.js';
 
 const longestMs = 3_600_000;
-/** Of whom that is remembered; then who is out longest ago is forgotten. */
+/** Of how many callers that is remembered. */
 const remembered = 10_000;
 
 interface Penalty {
@@ -39,9 +39,10 @@ export class Penalties {
     );
   }
 
+  /** From whom it is longest ago. */
   #forget(nowMs: number): void {
     for (const [caller, { untilMs }] of this.#penalties) {
-      if (untilMs + longestMs > nowMs && this.#penalties.size < remembered) continue;
+      if (untilMs + longestMs > nowMs && this.#penalties.size < remembered) return;
       this.#penalties.delete(caller);
     }
   }
