@@ -12,21 +12,25 @@ const runtime = { log: { warn: vi.fn(), info: vi.fn() }, emit: vi.fn(), version:
 let running: AbortController;
 beforeEach(() => {
   vi.useFakeTimers();
+  // Of pauses between failures.
+  vi.spyOn(Math, 'random').mockReturnValue(0.5);
   running = new AbortController();
 });
 afterEach(() => {
   running.abort();
   vi.useRealTimers();
+  vi.mocked(Math.random).mockRestore();
 });
 
 it('registers every other meter while the directory refuses one', async () => {
   const registered: string[] = [];
+  const settled = vi.fn();
   const register = async (id: string): Promise<void> => {
     if (id === 'urn:refused') throw new PeerRefusal(403, 'not-owner', 'the entry is of another gateway');
     registered.push(id);
   };
   const client = { register } as unknown as DirectoryClient;
-  const registrations = new Registrations(client, runtime, () => undefined);
+  const registrations = new Registrations(client, runtime, settled);
   for (const id of ['urn:refused', 'urn:a', 'urn:b']) registrations.add(id, () => ({}));
   void registrations.run(running.signal);
   await vi.advanceTimersByTimeAsync(1_000);
@@ -35,6 +39,11 @@ it('registers every other meter while the directory refuses one', async () => {
   registrations.add('urn:c', () => ({}));
   await vi.advanceTimersByTimeAsync(0);
   expect(registered).toContain('urn:c');
+  expect(settled).not.toHaveBeenCalled();
+  await vi.advanceTimersByTimeAsync(60_000);
+  // It is tried on, and nobody waits for it any more.
+  expect(registrations.pending).toBe(0);
+  expect(settled).toHaveBeenCalled();
 });
 
 it('compares the lists of every other group while the backend refuses that of one', async () => {
