@@ -42,8 +42,8 @@ it('shows its version, and an outsider finds what it exports', async () => {
 
 it('runs a neighbourhood of the other suite with one command', async () => {
   const port = String(await freePorts(13));
-  const plan = ['--suite', 'p256', '--meters', '3', '--for', '3', '--port', port];
+  const plan = ['--suite', 'p256', '--meters', '3', '--for', '20', '--port', port];
   const { code, out } = await here(...gridring, 'demo', '--json', ...plan);
   const summary: unknown = JSON.parse(out.trimEnd().split('\n').at(-1) ?? '');
-  expect([code, summary]).toMatchObject([0, { event: 'summary', ok: true, confirmed: 3, readingsLost: 0 }]);
+  expect([code, summary], out).toMatchObject([0, { event: 'summary', ok: true, confirmed: 3, readingsLost: 0 }]);
 });
