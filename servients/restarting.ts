@@ -49,7 +49,11 @@ export class Restarting<Running> {
     const { begin, end, log } = this.#parts;
     this.#isDue = false;
     if (this.#isClosed()) return running;
-    if (running !== undefined) await end(running);
+    try {
+      if (running !== undefined) await end(running);
+    } catch (error) {
+      log.error({ code: codeOf(error), err: error }, 'it did not end well before it is started again');
+    }
     for (let failures = 0; !this.#isClosed(); failures++) {
       try {
         return await begin(this.#restart);
