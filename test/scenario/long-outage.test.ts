@@ -17,7 +17,6 @@ let backend: VillageBackend;
 beforeEach(async () => {
   village = await Village.build(n);
   backend = await VillageBackend.build(village);
-  await backend.backend.publishMembership(n.bundle(n.list()));
 });
 afterEach(async () => {
   await village.close();

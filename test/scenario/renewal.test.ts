@@ -23,7 +23,6 @@ let backend: VillageBackend;
 beforeEach(async () => {
   village = await Village.build(n);
   backend = await VillageBackend.build(village);
-  await backend.backend.publishMembership(n.bundle(n.list()));
   await village.enrolAll();
   await village.epochsAgreed(1);
 });

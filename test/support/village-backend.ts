@@ -32,9 +32,11 @@ export class VillageBackend {
     this.#folder = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'gridring-backend-'));
   }
 
+  /** With the first list. */
   static async build(village: Village): Promise<VillageBackend> {
     const built = new VillageBackend(village);
     await built.#open();
+    await built.backend.publishMembership(village.n.bundle(village.n.list()));
     return built;
   }
 
